@@ -1,0 +1,99 @@
+/*
+ * tls/internal.h: what the files of tls/ share.
+ */
+#ifndef TLS_INTERNAL_H
+#define TLS_INTERNAL_H
+
+#include <gnutls/abstract.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdatomic.h>
+
+#include "tls.h"
+
+enum {
+	TLS_NAME_MAX = 253, /* DNS name, RFC 1035, 2.3.4 */
+
+	/* A certificate message longer than this ends the handshake: time
+	 * and memory for chains of strangers are bounded. */
+	TLS_HANDSHAKE_OCTETS_MAX = 64 * 1024,
+
+	TLS_KEY_BITS_MAX = 8200, /* of RSA keys in a peer's chain */
+
+	/*
+	 * Wake-ups in a row that brought no application data.  An honest
+	 * peer adds at least one octet to a record each time; who needs more
+	 * for a record sends key updates or alerts to keep us busy.
+	 */
+	TLS_IDLE_WAKEUPS_MAX = 17 * 1024,
+};
+
+struct tls_identity {
+	atomic_uint references;
+	gnutls_pcert_st chain[TLS_CHAIN_MAX];
+	unsigned chain_len;
+	gnutls_privkey_t key; /* answers by sign() */
+	gnutls_pk_algorithm_t pk;
+	unsigned bits;
+	tls_sign sign;
+	void *context;
+	unsigned char spki[SPKI_OCTETS];
+	char *names; /* as in facts, or NULL */
+	size_t names_len;
+	long long not_after;
+	bool fits;
+};
+
+struct tls_server {
+	atomic_uint references;
+	struct tls_identity **identities;
+	size_t identity_count;
+	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
+	bool has_tickets;
+	unsigned min;
+};
+
+struct tls_session {
+	gnutls_session_t gnutls;
+	struct tls_server *server; /* NULL: we are the client */
+	struct tls_identity *identity;
+	char *sni;   /* server: what the client asked for */
+	char *names; /* of the peer's certificate, for facts */
+	unsigned idle_wakeups;
+	bool done;   /* the handshake */
+	bool failed; /* nothing more is sent */
+	bool queued; /* GnuTLS holds octets of an unfinished write */
+};
+
+/* What all sessions of the process share; made by the first call. */
+struct tls_library {
+	gnutls_priority_t from_12, from_13;
+	gnutls_certificate_credentials_t credentials;
+	bool ok;
+};
+const struct tls_library *tls_library(struct reason *why); /* or NULL */
+gnutls_priority_t tls_library_priority(const struct tls_library *library,
+    unsigned min);
+
+/* Is name (lower case, no trailing dot) one of the identity's, wildcards of
+ * one label included? */
+bool tls_identity_has_name(const struct tls_identity *identity,
+    const char *name);
+
+/* Which identity of server to show who asked for sni (or NULL).  Borrowed. */
+struct tls_identity *tls_server_choose(const struct tls_server *server,
+    const char *sni);
+
+/*
+ * The peer's chain, parsed; count 0 if there is none.  False (REASON_CERT_BAD)
+ * if it is too long or does not parse.  tls_chain_free frees.
+ */
+struct tls_chain {
+	gnutls_x509_crt_t crt[TLS_CHAIN_MAX];
+	unsigned count;
+};
+bool tls_chain_of(gnutls_session_t session, struct tls_chain *chain,
+    struct reason *why);
+void tls_chain_free(struct tls_chain *chain);
+
+#endif
