@@ -1,0 +1,172 @@
+/* auth/control.c: what "sallyport user" asks of the credential store. */
+#include "control.h"
+
+#include <string.h>
+
+static const char *const words[CONTROL_USER_VERBS] = {
+	[CONTROL_USER_ADD] = "add",
+	[CONTROL_USER_SET] = "passwd",
+	[CONTROL_USER_REMOVE] = "remove",
+	[CONTROL_USER_ENABLE] = "enable",
+	[CONTROL_USER_DISABLE] = "disable",
+	[CONTROL_USER_SHOW] = "show",
+	[CONTROL_USER_LIST] = "list",
+};
+
+const char *
+control_user_word(enum control_user_verb verb)
+{
+	return (unsigned)verb < CONTROL_USER_VERBS ? words[verb] : NULL;
+}
+
+size_t
+control_user_encode(unsigned char out[static CONTROL_USER_PACKET_MAX],
+    uint8_t type, enum control_user_verb verb, const struct entry *entry)
+{
+	out[0] = type;
+	out[1] = (unsigned char)verb;
+	if (verb == CONTROL_USER_LIST)
+		return 2;
+	return 2 + entry_encode(entry, true, out + 2);
+}
+
+bool
+control_user_decode(const void *octets, size_t len,
+    enum control_user_verb *verb_out, struct entry *entry_out,
+    struct reason *why)
+{
+	const unsigned char *at = octets;
+	char name[NAME_SIZE];
+
+	if (len < 1 || control_user_word((enum control_user_verb)at[0]) == NULL)
+		return fail(why, REASON_PROTOCOL, "unknown request");
+	*verb_out = (enum control_user_verb)at[0];
+	if (*verb_out == CONTROL_USER_LIST)
+		return len == 1 ? true
+				: fail(why, REASON_PROTOCOL,
+				      "request of a wrong length");
+	if (!entry_decode(entry_out, at + 1, len - 1, why))
+		return false;
+	if (!name_parse(name, entry_out->name, NULL, why))
+		return false;
+	return strcmp(name, entry_out->name) == 0
+	    ? true
+	    : fail(why, REASON_PROTOCOL, "name is not in its canonical form");
+}
+
+bool
+control_user_data_add(unsigned char *data, size_t *len, size_t size,
+    const struct entry *entry)
+{
+	unsigned char octets[ENTRY_OCTETS_MAX];
+	size_t entry_len = entry_encode(entry, false, octets);
+
+	if (size - *len < 2 + entry_len)
+		return false;
+	data[*len] = (unsigned char)(entry_len >> 8);
+	data[*len + 1] = (unsigned char)entry_len;
+	memcpy(data + *len + 2, octets, entry_len);
+	*len += 2 + entry_len;
+	return true;
+}
+
+bool
+control_user_data_next(const unsigned char **at, size_t *left,
+    struct entry *out, struct reason *why)
+{
+	size_t len;
+
+	fail(why, REASON_NONE, "%s", "");
+	if (*left == 0)
+		return false;
+	if (*left < 2)
+		return fail(why, REASON_PROTOCOL, "answer is cut off");
+	len = (size_t)(*at)[0] << 8 | (*at)[1];
+	if (*left - 2 < len)
+		return fail(why, REASON_PROTOCOL, "answer is cut off");
+	if (!entry_decode(out, *at + 2, len, why))
+		return false;
+	*at += 2 + len;
+	*left -= 2 + len;
+	return true;
+}
+
+static bool
+has_verifiers(const struct entry *entry)
+{
+	for (int h = 0; h < VERIFIER_HASHES; h++)
+		if (entry->verifiers[h].present &&
+		    (!entry->verifiers[h].has_keys ||
+			entry->verifiers[h].iterations <
+			    VERIFIER_ITERATIONS_LEAST))
+			return false;
+	return entry->verifiers[VERIFIER_SHA_256].present;
+}
+
+static bool
+add(struct store *store, struct entry *entry, int64_t now, struct reason *why)
+{
+	struct entry there;
+	struct reason absent;
+
+	if (!has_verifiers(entry))
+		return fail(why, REASON_PROTOCOL, "%s: no verifier",
+		    entry->name);
+	if (store_get(store, entry->name, &there, &absent)) {
+		explicit_bzero(&there, sizeof there);
+		return fail(why, REASON_EXISTS, "%s: there is such a user "
+		    "already", entry->name);
+	}
+	if (absent.code != REASON_ABSENT) {
+		if (why != NULL)
+			*why = absent;
+		return false;
+	}
+	entry->created = entry->changed = now;
+	return store_put(store, entry, why);
+}
+
+static bool
+change(struct store *store, enum control_user_verb verb,
+    const struct entry *request, int64_t now, struct reason *why)
+{
+	struct entry there;
+	bool ok;
+
+	if (verb == CONTROL_USER_SET && !has_verifiers(request))
+		return fail(why, REASON_PROTOCOL, "%s: no verifier",
+		    request->name);
+	if (!store_get(store, request->name, &there, why))
+		return false;
+	if (verb == CONTROL_USER_SET)
+		memcpy(there.verifiers, request->verifiers,
+		    sizeof there.verifiers);
+	else
+		there.enabled = verb == CONTROL_USER_ENABLE;
+	there.changed = now;
+	ok = store_put(store, &there, why);
+	explicit_bzero(&there, sizeof there);
+	return ok;
+}
+
+bool
+control_user_apply(struct store *store, enum control_user_verb verb,
+    struct entry *entry, int64_t now, struct reason *why)
+{
+	switch (verb) {
+	case CONTROL_USER_ADD:
+		return add(store, entry, now, why);
+	case CONTROL_USER_SET:
+	case CONTROL_USER_ENABLE:
+	case CONTROL_USER_DISABLE:
+		return change(store, verb, entry, now, why);
+	case CONTROL_USER_REMOVE:
+		return store_remove(store, entry->name, why);
+	case CONTROL_USER_SHOW:
+		return store_get(store, entry->name, entry, why);
+	case CONTROL_USER_LIST:
+	case CONTROL_USER_VERBS:
+		break;
+	}
+	return fail(why, REASON_PROTOCOL, "unknown request");
+}

@@ -1,0 +1,483 @@
+/* auth/exchange.c: the server's side of one SASL exchange, by GNU SASL. */
+#include "exchange.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "internal.h"
+
+enum { BINDING_MAX = 64, BASE64_SIZE = 2 * VERIFIER_SALT_MAX };
+
+enum mechanism_way { WAY_SCRAM, WAY_PLAIN, WAY_LOGIN };
+
+/* The allow-list.  GNU SASL would start any mechanism it was built with. */
+static const struct way {
+	const char *name;
+	enum mechanism_way way;
+	enum verifier_hash hash;
+} ways[] = {
+	{ "SCRAM-SHA-256", WAY_SCRAM, VERIFIER_SHA_256 },
+	{ "SCRAM-SHA-1", WAY_SCRAM, VERIFIER_SHA_1 },
+	{ "PLAIN", WAY_PLAIN, VERIFIER_SHA_256 },
+	{ "LOGIN", WAY_LOGIN, VERIFIER_SHA_256 },
+};
+
+struct exchange {
+	const struct way *way;
+	struct exchange_options options; /* but for the strings in it */
+	char default_realm[NAME_REALM_MAX + 1];
+	char binding[2 * BINDING_MAX]; /* base64, or "" */
+	Gsasl_session *session;        /* NULL once over */
+	unsigned steps;
+	unsigned prompts; /* LOGIN: asked for so far */
+	bool proved; /* the server's signature is out, an empty line is due */
+	bool trouble; /* the verifier could not be read */
+	bool validated; /* PLAIN, LOGIN: name and password were handed over */
+	bool other;     /* authorization identity is another's */
+	enum exchange_step result; /* once session is NULL */
+	char name[NAME_SIZE];
+	char claimed[EXCHANGE_CLAIMED_MAX + 1];
+	char *password;
+	char *challenge;
+	size_t challenge_len;
+	struct exchange_scram scram;
+};
+
+static void
+forget_password(struct exchange *x)
+{
+	if (x->password == NULL)
+		return;
+	explicit_bzero(x->password, strlen(x->password));
+	free(x->password);
+	x->password = NULL;
+}
+
+/* Claimed name, authorization identity: both of which are SASLprepped by the
+ * library for PLAIN and SCRAM, and by name_parse for all. */
+static void
+take_identity(struct exchange *x, const char *authid, const char *authzid)
+{
+	char other[NAME_SIZE];
+
+	strncpy(x->claimed, authid, EXCHANGE_CLAIMED_MAX);
+	if (!name_parse(x->name, authid, x->default_realm, NULL))
+		x->name[0] = '\0';
+	if (authzid != NULL && *authzid != '\0')
+		x->other = !name_parse(other, authzid, x->default_realm,
+			       NULL) ||
+		    strcmp(other, x->name) != 0;
+}
+
+static int
+validate_simple(struct exchange *x, Gsasl_session *session)
+{
+	const char *authid = gsasl_property_fast(session, GSASL_AUTHID);
+	const char *authzid = gsasl_property_fast(session, GSASL_AUTHZID);
+	const char *password = gsasl_property_fast(session, GSASL_PASSWORD);
+
+	if (authid == NULL || password == NULL)
+		return GSASL_NO_AUTHID;
+	take_identity(x, authid, authzid);
+	forget_password(x);
+	x->password = strdup(password);
+	/* Nobody else will wipe the library's copy. */
+	explicit_bzero((void *)(uintptr_t)password, strlen(password));
+	if (x->password == NULL)
+		return GSASL_MALLOC_ERROR;
+	x->validated = true;
+	return GSASL_OK;
+}
+
+static int
+set_base64(Gsasl_session *session, Gsasl_property property, const void *octets,
+    size_t len)
+{
+	char *text;
+	int rc = gsasl_base64_to(octets, len, &text, NULL);
+
+	if (rc != GSASL_OK)
+		return rc;
+	rc = gsasl_property_set(session, property, text);
+	gsasl_wipe(text, strlen(text));
+	return rc;
+}
+
+static int
+scram_begin(struct exchange *x, Gsasl_session *session)
+{
+	const char *authid = gsasl_property_fast(session, GSASL_AUTHID);
+	char iterations[16];
+
+	if (authid == NULL)
+		return GSASL_NO_AUTHID;
+	take_identity(x, authid, gsasl_property_fast(session, GSASL_AUTHZID));
+	if (!x->options.scram(x->options.context, x->way->hash,
+		x->name[0] != '\0' ? x->name : authid, &x->scram) ||
+	    x->scram.salt_len > VERIFIER_SALT_MAX) {
+		x->trouble = true;
+		return GSASL_NO_CALLBACK;
+	}
+	if (x->name[0] == '\0' || x->other)
+		x->scram.has_keys = false;
+	snprintf(iterations, sizeof iterations, "%u",
+	    (unsigned)x->scram.iterations);
+	return gsasl_property_set(session, GSASL_SCRAM_ITER, iterations);
+}
+
+static int
+scram_key(struct exchange *x, Gsasl_session *session, Gsasl_property property)
+{
+	if (!x->scram.has_keys)
+		return GSASL_NO_CALLBACK;
+	return set_base64(session, property,
+	    property == GSASL_SCRAM_SERVERKEY ? x->scram.server
+					      : x->scram.stored,
+	    verifier_key_len(x->way->hash));
+}
+
+static int
+server_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
+{
+	struct exchange *x = gsasl_session_hook_get(session);
+
+	(void)gsasl;
+	if (x == NULL) /* asked while the session is being made */
+		return GSASL_NO_CALLBACK;
+	switch (property) {
+	case GSASL_VALIDATE_SIMPLE:
+		return validate_simple(x, session);
+	case GSASL_SCRAM_ITER:
+		return scram_begin(x, session);
+	case GSASL_SCRAM_SALT:
+		return set_base64(session, property, x->scram.salt,
+		    x->scram.salt_len);
+	case GSASL_SCRAM_SERVERKEY:
+	case GSASL_SCRAM_STOREDKEY:
+		return scram_key(x, session, property);
+	case GSASL_CB_TLS_EXPORTER:
+		/* A binding when none was offered would refuse honest clients
+		 * that say "y"; tls-unique is not safe and never given. */
+		return x->binding[0] != '\0'
+		    ? gsasl_property_set(session, property, x->binding)
+		    : GSASL_NO_CALLBACK;
+	default:
+		return GSASL_NO_CALLBACK;
+	}
+}
+
+bool
+sasl_library_new(struct sasl_library **library_out, struct reason *why)
+{
+	struct sasl_library *library = calloc(1, sizeof *library);
+
+	if (library == NULL)
+		return fail(why, REASON_NO_MEMORY, "GNU SASL");
+	if (gsasl_init(&library->server) != GSASL_OK ||
+	    gsasl_init(&library->client) != GSASL_OK) {
+		sasl_library_free(library);
+		return fail(why, REASON_INTERNAL, "GNU SASL does not start");
+	}
+	gsasl_callback_set(library->server, server_callback);
+	gsasl_callback_set(library->client, login_callback);
+	*library_out = library;
+	return true;
+}
+
+void
+sasl_library_free(struct sasl_library *library)
+{
+	if (library == NULL)
+		return;
+	if (library->server != NULL)
+		gsasl_done(library->server);
+	if (library->client != NULL)
+		gsasl_done(library->client);
+	free(library);
+}
+
+static const struct way *
+find_way(const char *mechanism)
+{
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
+		if (strcasecmp(ways[i].name, mechanism) == 0)
+			return &ways[i];
+	return NULL;
+}
+
+static bool
+take_binding(struct exchange *x, const gnutls_datum_t *binding)
+{
+	char *text;
+	bool ok;
+
+	if (binding->size == 0)
+		return true;
+	if (binding->size > BINDING_MAX ||
+	    gsasl_base64_to((const char *)binding->data, binding->size, &text,
+		NULL) != GSASL_OK)
+		return false;
+	ok = strlen(text) < sizeof x->binding;
+	if (ok)
+		strcpy(x->binding, text);
+	gsasl_free(text);
+	return ok;
+}
+
+bool
+exchange_new(struct exchange **exchange_out, struct sasl_library *library,
+    const struct exchange_options *options, struct reason *why)
+{
+	const struct way *way = find_way(options->mechanism);
+	struct exchange *x;
+
+	if (way == NULL)
+		return fail(why, REASON_ABSENT, "no such mechanism");
+	x = calloc(1, sizeof *x);
+	if (x == NULL)
+		return fail(why, REASON_NO_MEMORY, "SASL exchange");
+	x->way = way;
+	x->options = *options;
+	if (!name_realm_parse(x->default_realm, options->default_realm, why))
+		goto bad;
+	if (!take_binding(x, &options->binding)) {
+		fail(why, REASON_RANGE, "channel binding");
+		goto bad;
+	}
+	if (gsasl_server_start(library->server, way->name, &x->session) !=
+	    GSASL_OK) {
+		fail(why, REASON_INTERNAL, "%s does not start", way->name);
+		goto bad;
+	}
+	gsasl_session_hook_set(x->session, x);
+	*exchange_out = x;
+	return true;
+bad:
+	exchange_free(x);
+	return false;
+}
+
+static void
+forget_challenge(struct exchange *x)
+{
+	if (x->challenge != NULL)
+		gsasl_free(x->challenge);
+	x->challenge = NULL;
+	x->challenge_len = 0;
+}
+
+void
+exchange_free(struct exchange *x)
+{
+	if (x == NULL)
+		return;
+	if (x->session != NULL)
+		gsasl_finish(x->session);
+	forget_password(x);
+	forget_challenge(x);
+	explicit_bzero(x, sizeof *x);
+	free(x);
+}
+
+/* PLAIN would validate again at a further step: no session outlives its
+ * result. */
+static enum exchange_step
+finish(struct exchange *x, enum exchange_step result)
+{
+	gsasl_finish(x->session);
+	x->session = NULL;
+	explicit_bzero(&x->scram, sizeof x->scram);
+	forget_challenge(x);
+	if (result != EXCHANGE_PASSWORD)
+		forget_password(x);
+	if (result != EXCHANGE_PASSWORD && result != EXCHANGE_PROVED)
+		x->name[0] = '\0';
+	x->result = result;
+	return result;
+}
+
+/* What clients look for in the prompts of LOGIN differs; these are the ones
+ * that all of them know. */
+static bool
+prompt(struct exchange *x)
+{
+	const char *text = x->prompts++ == 0 ? "Username:" : "Password:";
+	size_t len = strlen(text);
+	char *copy = malloc(len);
+
+	if (copy == NULL)
+		return false;
+	memcpy(copy, text, len);
+	forget_challenge(x);
+	x->challenge = copy;
+	x->challenge_len = len;
+	return true;
+}
+
+static enum exchange_step
+finish_simple(struct exchange *x, struct reason *why)
+{
+	size_t len = strnlen(x->password, PASSWORD_MAX + 1);
+
+	if (x->name[0] == '\0')
+		fail(why, REASON_AUTH, "what was claimed is no login name");
+	else if (x->other)
+		fail(why, REASON_AUTH,
+		    "authorization identity of somebody else");
+	else if (len == 0 || len > PASSWORD_MAX)
+		fail(why, REASON_AUTH, "password is empty or too long");
+	else
+		return finish(x, EXCHANGE_PASSWORD);
+	return finish(x, EXCHANGE_DENIED);
+}
+
+static enum exchange_step
+finish_failed(struct exchange *x, int rc, struct reason *why)
+{
+	fail(why, REASON_AUTH, "%s: %s", x->way->name, gsasl_strerror(rc));
+	if (x->trouble || rc == GSASL_MALLOC_ERROR ||
+	    rc == GSASL_CRYPTO_ERROR)
+		return finish(x, EXCHANGE_TROUBLE);
+	switch (rc) {
+	case GSASL_MECHANISM_PARSE_ERROR:
+	case GSASL_MECHANISM_CALLED_TOO_MANY_TIMES:
+	case GSASL_BASE64_ERROR:
+		return finish(x, EXCHANGE_MALFORMED);
+	default:
+		return finish(x, EXCHANGE_DENIED);
+	}
+}
+
+static enum exchange_step
+judge(struct exchange *x, int rc, struct reason *why)
+{
+	/* A verifier that could not be read must not look like none. */
+	if (x->trouble)
+		return finish_failed(x, rc, why);
+	if (rc == GSASL_NEEDS_MORE) {
+		if (x->way->way == WAY_LOGIN && !prompt(x))
+			return finish_failed(x, GSASL_MALLOC_ERROR, why);
+		return EXCHANGE_CHALLENGE;
+	}
+	if (rc != GSASL_OK)
+		return finish_failed(x, rc, why);
+	if (x->way->way != WAY_SCRAM)
+		return x->validated
+		    ? finish_simple(x, why)
+		    : finish_failed(x, GSASL_NO_AUTHID, why);
+	if (!x->scram.has_keys) /* cannot be, and must never be a yes */
+		return finish_failed(x, GSASL_AUTHENTICATION_ERROR, why);
+	/* The server's signature goes out as a challenge, and an empty
+	 * response to it ends the exchange (RFC 4954, 4). */
+	x->proved = true;
+	return EXCHANGE_CHALLENGE;
+}
+
+/* A binding that was not offered, or another than tls-exporter (tls-unique is
+ * not safe), fails; the library would go on until the client's proof. */
+static bool
+is_other_binding(const struct exchange *x, const gnutls_datum_t *first)
+{
+	static const char good[] = "p=tls-exporter,";
+	size_t len = sizeof good - 1;
+
+	if (first->size == 0 || first->data[0] != 'p')
+		return false;
+	return x->binding[0] == '\0' || first->size < len ||
+	    memcmp(first->data, good, len) != 0;
+}
+
+static int
+feed(struct exchange *x, const gnutls_datum_t *response)
+{
+	static const char nothing[1] = "";
+	int rc;
+
+	forget_challenge(x);
+	if (response == NULL)
+		return gsasl_step(x->session, NULL, 0, &x->challenge,
+		    &x->challenge_len);
+	/* To the library that is no response at all, and it would ask again;
+	 * LOGIN's are texts, and an empty one is just wrong. */
+	if (response->size == 0 && x->way->way != WAY_LOGIN)
+		return GSASL_MECHANISM_PARSE_ERROR;
+	if (x->way->way == WAY_SCRAM && x->claimed[0] == '\0' &&
+	    is_other_binding(x, response))
+		return GSASL_AUTHENTICATION_ERROR;
+	if (x->way->way == WAY_LOGIN && x->steps == 1) {
+		/* The library would drop an initial response: let it ask for
+		 * the name first. */
+		rc = gsasl_step(x->session, NULL, 0, &x->challenge,
+		    &x->challenge_len);
+		if (rc != GSASL_NEEDS_MORE)
+			return rc;
+		x->prompts = 1;
+		forget_challenge(x);
+	}
+	return gsasl_step(x->session,
+	    response->size > 0 ? (const char *)response->data : nothing,
+	    response->size, &x->challenge, &x->challenge_len);
+}
+
+enum exchange_step
+exchange_step(struct exchange *x, const gnutls_datum_t *response,
+    struct reason *why)
+{
+	int rc;
+
+	if (x->session == NULL)
+		return x->result;
+	if (++x->steps > EXCHANGE_STEPS_MAX ||
+	    (response != NULL && response->size > EXCHANGE_RESPONSE_MAX)) {
+		fail(why, REASON_RANGE, "%s: too many or too long responses",
+		    x->way->name);
+		return finish(x, EXCHANGE_MALFORMED);
+	}
+	if (x->proved) {
+		if (response != NULL && response->size == 0)
+			return finish(x, EXCHANGE_PROVED);
+		fail(why, REASON_SYNTAX, "%s: response to the server's "
+		    "signature, expected an empty one", x->way->name);
+		return finish(x, EXCHANGE_MALFORMED);
+	}
+	rc = feed(x, response);
+	if (rc != GSASL_OK && rc != GSASL_NEEDS_MORE) {
+		x->challenge = NULL; /* not ours then */
+		x->challenge_len = 0;
+	}
+	return judge(x, rc, why);
+}
+
+gnutls_datum_t
+exchange_challenge(const struct exchange *x)
+{
+	gnutls_datum_t challenge = { (unsigned char *)x->challenge,
+		(unsigned)x->challenge_len };
+
+	return challenge;
+}
+
+const char *
+exchange_name(const struct exchange *x)
+{
+	return x->session == NULL ? x->name : "";
+}
+
+const char *
+exchange_password(const struct exchange *x)
+{
+	return x->password != NULL ? x->password : "";
+}
+
+const char *
+exchange_claimed(const struct exchange *x)
+{
+	return x->claimed;
+}
+
+const char *
+exchange_mechanism(const struct exchange *x)
+{
+	return x->way->name;
+}

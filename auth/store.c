@@ -1,0 +1,749 @@
+/* auth/store.c: the credential store, a Kyoto Cabinet hash database. */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <kclangc.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../policy/crc32c.h"
+
+/*
+ * Records: "u" and a canonical name for each entry, and two of the store's
+ * own.  Each value ends with the CRC-32C of key and value, so that a value in
+ * another's place is found out.
+ */
+enum { KEY_MAX = 1 + NAME_SIZE, CRC_OCTETS = 4, OWN_RECORDS = 2 };
+enum { SECRET_OCTETS = 32 };
+enum { STATE_VERSION = 1, STATE_OCTETS = 1 + 8 + 8 };
+enum { VALUE_MAX = ENTRY_OCTETS_MAX + CRC_OCTETS };
+
+static const char state_key[] = ".state"; /* version, entries, last change */
+static const char secret_key[] = ".secret";
+
+struct store {
+	KCDB *db;
+	char path[PATH_MAX];
+	uint64_t count; /* entries */
+	uint64_t change; /* the last one made */
+	unsigned char secret[SECRET_OCTETS];
+	bool broken; /* a transaction did not end as it should have */
+};
+
+struct record {
+	const char *key;
+	size_t key_len;
+	const unsigned char *value; /* NULL: remove it */
+	size_t value_len;
+};
+
+static void
+put_u64(unsigned char *at, uint64_t v)
+{
+	for (int i = 0; i < 8; i++)
+		at[i] = (unsigned char)(v >> (56 - 8 * i));
+}
+
+static uint64_t
+get_u64(const unsigned char *at)
+{
+	uint64_t v = 0;
+
+	for (int i = 0; i < 8; i++)
+		v = v << 8 | at[i];
+	return v;
+}
+
+static void
+seal(const char *key, size_t key_len, unsigned char *value, size_t len)
+{
+	uint32_t crc = crc32c(crc32c(0, key, key_len), value, len);
+
+	for (int i = 0; i < CRC_OCTETS; i++)
+		value[len + (size_t)i] = (unsigned char)(crc >> (24 - 8 * i));
+}
+
+static bool
+is_sealed(const char *key, size_t key_len, const unsigned char *value,
+    size_t len)
+{
+	uint32_t crc = crc32c(crc32c(0, key, key_len), value, len);
+
+	for (int i = 0; i < CRC_OCTETS; i++)
+		if (value[len + (size_t)i] !=
+		    (unsigned char)(crc >> (24 - 8 * i)))
+			return false;
+	return true;
+}
+
+static bool
+fail_kyoto(struct store *store, struct reason *why, const char *what)
+{
+	int32_t code = kcdbecode(store->db);
+
+	return fail(why, code == KCESYSTEM ? REASON_IO : REASON_DAMAGED,
+	    "%s: %s: %s", store->path, what, kcdbemsg(store->db));
+}
+
+/* *len_out octets of a value without its CRC. */
+static bool
+read_record(struct store *store, const char *key, size_t key_len,
+    unsigned char out[static VALUE_MAX], size_t *len_out, struct reason *why)
+{
+	int32_t len;
+
+	if (store->broken)
+		return fail(why, REASON_IO,
+		    "%s: a change could not be completed, the store must be "
+		    "opened again", store->path);
+	len = kcdbgetbuf(store->db, key, key_len, (char *)out, VALUE_MAX);
+	if (len < 0 && kcdbecode(store->db) == KCENOREC)
+		return fail(why, REASON_ABSENT, "no such entry");
+	if (len < 0)
+		return fail_kyoto(store, why, "cannot be read");
+	/* kcdbgetbuf gives the whole length even of what did not fit. */
+	if (len < CRC_OCTETS || len > VALUE_MAX ||
+	    !is_sealed(key, key_len, out, (size_t)len - CRC_OCTETS))
+		return fail(why, REASON_DAMAGED,
+		    "%s: a record is damaged (its checksum is wrong); put the "
+		    "store back from a copy", store->path);
+	*len_out = (size_t)len - CRC_OCTETS;
+	return true;
+}
+
+static bool
+apply(struct store *store, const struct record *record)
+{
+	if (record->value == NULL)
+		return kcdbremove(store->db, record->key, record->key_len);
+	return kcdbset(store->db, record->key, record->key_len,
+	    (const char *)record->value, record->value_len);
+}
+
+/*
+ * The one function that writes.  All of it is in one transaction on stable
+ * storage: what is written outside of one vanishes at the next open after a
+ * crash, since we never let the library repair.
+ */
+static bool
+commit(struct store *store, const struct record *records, size_t n,
+    uint64_t count, uint64_t change, struct reason *why)
+{
+	unsigned char state[STATE_OCTETS + CRC_OCTETS] = { STATE_VERSION };
+	struct record own = { state_key, sizeof state_key - 1, state,
+		sizeof state };
+	mode_t mask = umask(077);
+	bool ok = false, begun;
+
+	put_u64(state + 1, count);
+	put_u64(state + 9, change);
+	seal(own.key, own.key_len, state, STATE_OCTETS);
+	begun = kcdbbegintran(store->db, 1);
+	if (!begun) {
+		fail_kyoto(store, why, "transaction");
+		goto out;
+	}
+	ok = apply(store, &own);
+	for (size_t i = 0; ok && i < n; i++)
+		ok = apply(store, &records[i]);
+	if (ok && kcdbcount(store->db) != (int64_t)count + OWN_RECORDS) {
+		fail(why, REASON_DAMAGED, "%s: has not the number of records "
+		    "that it should have", store->path);
+		ok = false;
+	} else if (!ok) {
+		fail_kyoto(store, why, "cannot be written");
+	}
+	if (!kcdbendtran(store->db, ok)) {
+		/* Which state the file is in only the next open can tell. */
+		store->broken = true;
+		if (ok)
+			fail_kyoto(store, why, "cannot be written");
+		ok = false;
+	}
+	if (ok) {
+		store->count = count;
+		store->change = change;
+	}
+out:
+	umask(mask);
+	return ok;
+}
+
+static struct store *
+store_alloc(const char *path, struct reason *why)
+{
+	struct store *store;
+
+	/* What follows "#" would be options to the library. */
+	if (strchr(path, '#') != NULL || strlen(path) >= PATH_MAX - 32) {
+		fail(why, REASON_SYNTAX,
+		    "%s: not a path for a store, expected one without '#'",
+		    path);
+		return NULL;
+	}
+	store = calloc(1, sizeof *store);
+	if (store == NULL || (store->db = kcdbnew()) == NULL) {
+		free(store);
+		fail(why, REASON_NO_MEMORY, "credential store");
+		return NULL;
+	}
+	strcpy(store->path, path);
+	return store;
+}
+
+/* Memory-mapped files end in SIGBUS on a full disk: #msiz=0. */
+static bool
+open_database(struct store *store, uint32_t create, struct reason *why)
+{
+	char path[PATH_MAX + 32];
+	mode_t mask = umask(077);
+	bool ok;
+
+	snprintf(path, sizeof path, "%s#type=kch#msiz=0", store->path);
+	ok = kcdbopen(store->db, path,
+	    KCOWRITER | KCOTRYLOCK | KCONOREPAIR | create);
+	umask(mask);
+	if (!ok && kcdbecode(store->db) == KCESYSTEM &&
+	    strstr(kcdbemsg(store->db), "fcntl") != NULL)
+		return fail(why, REASON_AWAY,
+		    "%s: another process has it open", store->path);
+	return ok ? true : fail_kyoto(store, why, "cannot be opened; put the "
+			       "store back from a copy");
+}
+
+void
+store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	kcdbclose(store->db);
+	kcdbdel(store->db);
+	explicit_bzero(store, sizeof *store);
+	free(store);
+}
+
+static void
+folder_of(const char *path, char out[static PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash == NULL)
+		strcpy(out, ".");
+	else if (slash == path)
+		strcpy(out, "/");
+	else
+		snprintf(out, PATH_MAX, "%.*s", (int)(slash - path), path);
+}
+
+static bool
+sync_folder(const char *folder, struct reason *why)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = fd >= 0 && fsync(fd) == 0;
+
+	if (!ok)
+		fail_errno(why, "%s", folder);
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/*
+ * An empty file of the folder's owner, made by us and nobody else: the library
+ * would follow a symbolic link, and make it as root.
+ */
+static bool
+make_file(const char *path, const char *folder, struct reason *why)
+{
+	struct stat st;
+	bool ok;
+	int fd;
+
+	if (stat(folder, &st) < 0)
+		return fail_errno(why, "%s", folder);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return fail_errno(why, "%s", path);
+	fd = open(path, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
+	    0600);
+	if (fd < 0)
+		return fail_errno(why, "%s", path);
+	ok = fchmod(fd, 0600) == 0 &&
+	    (geteuid() != 0 || fchown(fd, st.st_uid, st.st_gid) == 0);
+	if (!ok)
+		fail_errno(why, "%s", path);
+	close(fd);
+	return ok;
+}
+
+static bool
+fill_new(const char *path, struct reason *why)
+{
+	unsigned char secret[SECRET_OCTETS + CRC_OCTETS];
+	struct record record = { secret_key, sizeof secret_key - 1, secret,
+		sizeof secret };
+	struct store *store = store_alloc(path, why);
+	bool ok = false;
+
+	if (store == NULL)
+		return false;
+	if (gnutls_rnd(GNUTLS_RND_KEY, secret, SECRET_OCTETS) < 0) {
+		fail(why, REASON_INTERNAL, "no random octets for a secret");
+		goto out;
+	}
+	seal(record.key, record.key_len, secret, SECRET_OCTETS);
+	ok = open_database(store, KCOCREATE, why) &&
+	    commit(store, &record, 1, 0, 0, why);
+	if (ok && !kcdbclose(store->db))
+		ok = fail_kyoto(store, why, "cannot be closed");
+out:
+	explicit_bzero(secret, sizeof secret);
+	store_close(store);
+	return ok;
+}
+
+bool
+store_create(const char *path, struct reason *why)
+{
+	char folder[PATH_MAX], made[PATH_MAX + 8];
+	struct stat st;
+
+	if (strlen(path) >= PATH_MAX - 32)
+		return fail(why, REASON_RANGE, "%s: path is too long", path);
+	if (lstat(path, &st) == 0)
+		return fail(why, REASON_EXISTS, "%s: there is one already",
+		    path);
+	folder_of(path, folder);
+	snprintf(made, sizeof made, "%s.new", path);
+	if (!make_file(made, folder, why))
+		return false;
+	if (!fill_new(made, why))
+		goto bad;
+	if (renameat2(AT_FDCWD, made, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
+		if (errno == EEXIST)
+			fail(why, REASON_EXISTS, "%s: there is one already",
+			    path);
+		else
+			fail_errno(why, "%s", path);
+		goto bad;
+	}
+	return sync_folder(folder, why);
+bad:
+	unlink(made);
+	return false;
+}
+
+/* Who may read path, or write where it is, is checked before it is used. */
+static bool
+check_folder(const char *path, struct reason *why)
+{
+	char folder[PATH_MAX];
+	struct stat st;
+
+	folder_of(path, folder);
+	if (stat(folder, &st) < 0)
+		return fail_errno(why, "%s", folder);
+	if ((st.st_mode & 022) != 0 &&
+	    !(st.st_uid == 0 && (st.st_mode & S_ISVTX) != 0))
+		return fail(why, REASON_PERMISSION,
+		    "%s: mode %03o lets others write where the credential "
+		    "store is, expected 700", folder,
+		    (unsigned)st.st_mode & 0777);
+	return true;
+}
+
+static bool
+check_stat(const char *path, const struct stat *st, struct reason *why)
+{
+	if (!S_ISREG(st->st_mode))
+		return fail(why, REASON_PERMISSION,
+		    "%s: not a regular file", path);
+	if ((st->st_mode & 077) != 0)
+		return fail(why, REASON_PERMISSION,
+		    "%s: mode %03o, expected 600", path,
+		    (unsigned)st->st_mode & 0777);
+	if (st->st_uid != geteuid())
+		return fail(why, REASON_PERMISSION,
+		    "%s: belongs to uid %ju, expected %ju", path,
+		    (uintmax_t)st->st_uid, (uintmax_t)geteuid());
+	return true;
+}
+
+/* Closing a descriptor drops the locks that this process has on the file:
+ * nothing may be open through the library yet. */
+static bool
+check_file(const char *path, struct reason *why)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+	bool ok;
+
+	if (fd < 0)
+		return errno == ENOENT
+		    ? fail(why, REASON_ABSENT,
+			  "%s: there is no credential store, expected one made "
+			  "by \"sallyport init\"", path)
+		    : fail_errno(why, "%s", path);
+	ok = fstat(fd, &st) == 0 ? check_stat(path, &st, why)
+				 : fail_errno(why, "%s", path);
+	if (ok && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+		ok = fail(why, REASON_AWAY, "%s: process %ld has it open",
+		    path, (long)lock.l_pid);
+	close(fd);
+	return ok;
+}
+
+static bool
+check_journal(const char *path, struct reason *why)
+{
+	char journal[PATH_MAX + 8];
+	struct stat st;
+
+	snprintf(journal, sizeof journal, "%s.wal", path);
+	if (lstat(journal, &st) < 0)
+		return errno == ENOENT ? true
+				       : fail_errno(why, "%s", journal);
+	return check_stat(journal, &st, why);
+}
+
+static bool
+load_own(struct store *store, struct reason *why)
+{
+	unsigned char value[VALUE_MAX];
+	size_t len;
+	bool ok = false;
+
+	if (!read_record(store, state_key, sizeof state_key - 1, value, &len,
+		why))
+		goto out;
+	if (len != STATE_OCTETS || value[0] != STATE_VERSION) {
+		fail(why, REASON_DAMAGED, "%s: made by another version",
+		    store->path);
+		goto out;
+	}
+	store->count = get_u64(value + 1);
+	store->change = get_u64(value + 9);
+	if (!read_record(store, secret_key, sizeof secret_key - 1, value, &len,
+		why))
+		goto out;
+	if (len != SECRET_OCTETS) {
+		fail(why, REASON_DAMAGED, "%s: its secret is damaged",
+		    store->path);
+		goto out;
+	}
+	memcpy(store->secret, value, SECRET_OCTETS);
+	ok = true;
+out:
+	explicit_bzero(value, sizeof value);
+	if (!ok && why != NULL && why->code == REASON_ABSENT)
+		fail(why, REASON_DAMAGED, "%s: not a credential store, or "
+		    "records are lost; put the store back from a copy",
+		    store->path);
+	return ok;
+}
+
+static bool
+check_count(struct store *store, struct reason *why)
+{
+	int64_t records = kcdbcount(store->db);
+
+	if (records >= 0 &&
+	    (uint64_t)records == store->count + OWN_RECORDS)
+		return true;
+	return fail(why, REASON_DAMAGED,
+	    "%s: holds %jd entries, expected %ju: entries are lost; put the "
+	    "store back from a copy", store->path,
+	    (intmax_t)(records - OWN_RECORDS), (uintmax_t)store->count);
+}
+
+bool
+store_open(struct store **store_out, const char *path, struct reason *why)
+{
+	struct store *store = store_alloc(path, why);
+
+	if (store == NULL)
+		return false;
+	if (check_folder(path, why) && check_file(path, why) &&
+	    check_journal(path, why) && open_database(store, 0, why) &&
+	    load_own(store, why) && check_count(store, why)) {
+		*store_out = store;
+		return true;
+	}
+	store_close(store);
+	return false;
+}
+
+static size_t
+entry_key(const char *name, char out[static KEY_MAX])
+{
+	size_t len = strnlen(name, NAME_SIZE - 1);
+
+	out[0] = 'u';
+	memcpy(out + 1, name, len);
+	return 1 + len;
+}
+
+/* The entry of a key, from its octets. */
+static bool
+decode(struct store *store, const char *key, size_t key_len,
+    const unsigned char *octets, size_t len, struct entry *out,
+    struct reason *why)
+{
+	if (!entry_decode(out, octets, len, why))
+		return false;
+	if (strlen(out->name) != key_len - 1 ||
+	    memcmp(out->name, key + 1, key_len - 1) != 0)
+		return fail(why, REASON_DAMAGED,
+		    "%s: an entry is in another's place", store->path);
+	return true;
+}
+
+bool
+store_get(struct store *store, const char *name, struct entry *out,
+    struct reason *why)
+{
+	unsigned char value[VALUE_MAX];
+	char key[KEY_MAX];
+	size_t key_len = entry_key(name, key), len;
+	bool ok;
+
+	if (!read_record(store, key, key_len, value, &len, why))
+		return why != NULL && why->code == REASON_ABSENT
+		    ? fail(why, REASON_ABSENT, "%s: no such user", name)
+		    : false;
+	ok = decode(store, key, key_len, value, len, out, why);
+	explicit_bzero(value, sizeof value);
+	return ok;
+}
+
+/* Is there a record?  *is_out is written if that could be told. */
+static bool
+is_there(struct store *store, const char *key, size_t key_len, bool *is_out,
+    struct reason *why)
+{
+	if (store->broken)
+		return fail(why, REASON_IO,
+		    "%s: a change could not be completed, the store must be "
+		    "opened again", store->path);
+	*is_out = kcdbcheck(store->db, key, key_len) >= 0;
+	if (!*is_out && kcdbecode(store->db) != KCENOREC)
+		return fail_kyoto(store, why, "cannot be read");
+	return true;
+}
+
+bool
+store_put(struct store *store, struct entry *entry, struct reason *why)
+{
+	unsigned char value[VALUE_MAX];
+	char key[KEY_MAX];
+	struct record record = { key, entry_key(entry->name, key), value, 0 };
+	uint64_t before = entry->change;
+	bool there = false, ok;
+	size_t len;
+
+	if (!is_there(store, key, record.key_len, &there, why))
+		return false;
+	entry->change = store->change + 1;
+	len = entry_encode(entry, true, value);
+	seal(key, record.key_len, value, len);
+	record.value_len = len + CRC_OCTETS;
+	ok = commit(store, &record, 1, store->count + !there, entry->change,
+	    why);
+	if (!ok)
+		entry->change = before;
+	explicit_bzero(value, sizeof value);
+	return ok;
+}
+
+bool
+store_remove(struct store *store, const char *name, struct reason *why)
+{
+	char key[KEY_MAX];
+	struct record record = { key, entry_key(name, key), NULL, 0 };
+	bool there = false;
+
+	if (!is_there(store, key, record.key_len, &there, why))
+		return false;
+	if (!there)
+		return fail(why, REASON_ABSENT, "%s: no such user", name);
+	return commit(store, &record, 1, store->count - 1, store->change + 1,
+	    why);
+}
+
+bool
+store_is_broken(const struct store *store)
+{
+	return store->broken;
+}
+
+uint64_t
+store_count(const struct store *store)
+{
+	return store->count;
+}
+
+struct store_walk {
+	struct store *store;
+	KCCUR *cursor;
+};
+
+bool
+store_walk_new(struct store_walk **walk_out, struct store *store,
+    struct reason *why)
+{
+	struct store_walk *walk = calloc(1, sizeof *walk);
+
+	if (walk == NULL)
+		return fail(why, REASON_NO_MEMORY, "walk of the store");
+	walk->store = store;
+	walk->cursor = kcdbcursor(store->db);
+	if (!kccurjump(walk->cursor) && kccurecode(walk->cursor) != KCENOREC) {
+		store_walk_free(walk);
+		return fail_kyoto(store, why, "cannot be read");
+	}
+	*walk_out = walk;
+	return true;
+}
+
+void
+store_walk_free(struct store_walk *walk)
+{
+	if (walk == NULL)
+		return;
+	kccurdel(walk->cursor);
+	free(walk);
+}
+
+bool
+store_walk_next(struct store_walk *walk, struct entry *out,
+    struct reason *why)
+{
+	struct store *store = walk->store;
+	const char *value;
+	size_t key_len, len;
+	char *key;
+	bool ok;
+
+	fail(why, REASON_NONE, "%s", "");
+	do {
+		key = kccurget(walk->cursor, &key_len, &value, &len, 1);
+		if (key == NULL)
+			return kccurecode(walk->cursor) == KCENOREC
+			    ? false
+			    : fail_kyoto(store, why, "cannot be read");
+		if (key_len > 1 && key_len <= KEY_MAX && key[0] == 'u')
+			break;
+		kcfree(key);
+	} while (true);
+	if (len < CRC_OCTETS || len > VALUE_MAX ||
+	    !is_sealed(key, key_len, (const unsigned char *)value,
+		len - CRC_OCTETS))
+		ok = fail(why, REASON_DAMAGED,
+		    "%s: a record is damaged (its checksum is wrong); put the "
+		    "store back from a copy", store->path);
+	else
+		ok = decode(store, key, key_len, (const unsigned char *)value,
+		    len - CRC_OCTETS, out, why);
+	/* Key and value are in one block. */
+	explicit_bzero(key, key_len);
+	kcfree(key);
+	return ok;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names of all entries, sorted; the caller frees each and the list. */
+static bool
+sorted_names(struct store *store, char ***names_out, size_t *n_out,
+    struct reason *why)
+{
+	struct store_walk *walk;
+	struct reason end = { 0 };
+	struct entry entry;
+	size_t n = 0, room = (size_t)store->count;
+	char **names = calloc(room + 1, sizeof *names);
+	bool ok = false;
+
+	if (names == NULL)
+		return fail(why, REASON_NO_MEMORY, "list of the store");
+	if (!store_walk_new(&walk, store, why)) {
+		free(names);
+		return false;
+	}
+	while (n < room && store_walk_next(walk, &entry, &end)) {
+		names[n] = strdup(entry.name);
+		if (names[n++] == NULL)
+			fail(&end, REASON_NO_MEMORY, "list of the store");
+		if (end.code != REASON_NONE)
+			break;
+	}
+	store_walk_free(walk);
+	explicit_bzero(&entry, sizeof entry);
+	ok = end.code == REASON_NONE;
+	if (ok) {
+		qsort(names, n, sizeof *names, compare_names);
+		*names_out = names;
+		*n_out = n;
+		return true;
+	}
+	while (n > 0)
+		free(names[--n]);
+	free(names);
+	if (why != NULL)
+		*why = end;
+	return false;
+}
+
+bool
+store_each(struct store *store,
+    bool (*each)(void *context, const struct entry *entry), void *context,
+    struct reason *why)
+{
+	char **names = NULL;
+	size_t n = 0;
+	struct entry entry;
+	bool ok = true, more = true;
+
+	if (!sorted_names(store, &names, &n, why))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (ok && more && (ok = store_get(store, names[i], &entry, why)))
+			more = each(context, &entry);
+		free(names[i]);
+	}
+	free(names);
+	explicit_bzero(&entry, sizeof entry);
+	return ok;
+}
+
+bool
+store_fake_salt(const struct store *store, enum verifier_hash hash,
+    const char *name, unsigned char out[static VERIFIER_SALT_OCTETS],
+    struct reason *why)
+{
+	const char *mechanism = verifier_mechanism(hash);
+	unsigned char full[32];
+	gnutls_hmac_hd_t h;
+
+	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, store->secret,
+		SECRET_OCTETS) < 0)
+		return fail(why, REASON_INTERNAL, "HMAC failed");
+	/* With its NUL, so that mechanism and name cannot run together. */
+	gnutls_hmac(h, mechanism, strlen(mechanism) + 1);
+	gnutls_hmac(h, name, strlen(name));
+	gnutls_hmac_deinit(h, full);
+	memcpy(out, full, VERIFIER_SALT_OCTETS);
+	return true;
+}

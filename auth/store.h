@@ -1,0 +1,85 @@
+/*
+ * auth/store.h: the credential store, a Kyoto Cabinet hash database.
+ *
+ * One process has it open at a time, through one handle: the auth role while
+ * the server runs, else a tool.  Every change is on stable storage when its
+ * call returns.  A file that is damaged, that others can read, or whose entry
+ * count is not the one last written is refused, never repaired.
+ *
+ * Threads: a store belongs to one thread.  Opening and writing set the
+ * process's umask for the time of the call.
+ */
+#ifndef AUTH_STORE_H
+#define AUTH_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../policy/reason.h"
+#include "entry.h"
+
+struct store;
+
+/*
+ * Make an empty store at path with a new random secret, mode 0600, owned by
+ * the owner of its folder when run as root.  Complete or not there at all.
+ * REASON_EXISTS if there is a file already.
+ */
+bool store_create(const char *path, struct reason *why);
+
+/*
+ * Open for reading and writing.  REASON_ABSENT: there is none;
+ * REASON_PERMISSION: others can read it, or it is another user's;
+ * REASON_AWAY: another process has it open; REASON_DAMAGED otherwise.
+ */
+bool store_open(struct store **store_out, const char *path,
+    struct reason *why);
+void store_close(struct store *store);
+
+/* name is canonical (auth/name.h).  REASON_ABSENT if there is no such entry;
+ * any other reason means that it could not be read. */
+bool store_get(struct store *store, const char *name, struct entry *out,
+    struct reason *why);
+
+/*
+ * Write entry, new or in place of the one of its name, and set its change
+ * counter.  On failure the store is as before.
+ */
+bool store_put(struct store *store, struct entry *entry, struct reason *why);
+
+/* REASON_ABSENT if there is no such entry. */
+bool store_remove(struct store *store, const char *name, struct reason *why);
+
+/* A write ended so that nobody can tell what is in the file: every further
+ * call fails until it is closed and opened again. */
+bool store_is_broken(const struct store *store);
+
+uint64_t store_count(const struct store *store);
+
+/* All entries in the order of their names.  The callback must not change the
+ * store; it returns false to stop, which is not a failure. */
+bool store_each(struct store *store,
+    bool (*each)(void *context, const struct entry *entry), void *context,
+    struct reason *why);
+
+/*
+ * All entries in no order, a few at a time, while others change the store:
+ * entries that come or go meanwhile may or may not be seen.
+ */
+struct store_walk;
+bool store_walk_new(struct store_walk **walk_out, struct store *store,
+    struct reason *why);
+/* False at the end, with why->code REASON_NONE, or if an entry could not be
+ * read. */
+bool store_walk_next(struct store_walk *walk, struct entry *out,
+    struct reason *why);
+void store_walk_free(struct store_walk *walk); /* before store_close */
+
+/* The salt a SCRAM client is shown for a name without verifier: always the
+ * same for one store, hash and name. */
+bool store_fake_salt(const struct store *store, enum verifier_hash hash,
+    const char *name, unsigned char out[static VERIFIER_SALT_OCTETS],
+    struct reason *why);
+
+#endif
