@@ -1,0 +1,1146 @@
+/*
+ * server/config.c: sallyport.conf, parsed and checked.
+ *
+ * libconfuse reads the syntax; every value reaches it as a string and is
+ * judged here, by the row of the table below that names it, while the line is
+ * still known.  server/config_scan.c has refused before what libconfuse lets
+ * pass in silence.
+ */
+#include "config.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config_scan.h"
+#include "config_value.h"
+
+enum {
+	CONFIG_OCTETS_MAX = 1024 * 1024,
+	SECTIONS_MAX = 64, /* listeners, certificates */
+	LIST_MAX = 64,
+};
+
+enum type {
+	T_HOST,
+	T_NAME,
+	T_PATH,
+	T_COUNT,
+	T_SIZE,
+	T_SECONDS,
+	T_MILLISECONDS,
+	T_SWITCH,
+	T_WORD,
+	T_HOST_PORT,
+	T_ADDRESSES, /* lists from here on */
+	T_NAMES,
+	T_HOSTS,
+	T_BITS,
+};
+
+struct word {
+	const char *word;
+	unsigned value;
+};
+
+struct option {
+	const char *name;
+	enum type type;
+	size_t offset, size; /* of the field in its struct */
+	const char *standard; /* default; NULL: none, "" in a list: none */
+	uint64_t least, most;
+	const struct word *words;
+};
+
+#define FIELD(s, f) offsetof(struct s, f), sizeof(((struct s *)0)->f)
+#define KIB ((uint64_t)1024)
+#define MIB (KIB * 1024)
+#define GIB (MIB * 1024)
+#define SECOND ((uint64_t)1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+static const struct word words_confine[] = { { "full", 0 }, { "best", 1 },
+	{ NULL, 0 } };
+static const struct word words_log[] = { { "syslog", LOG_TO_SYSLOG },
+	{ "stderr", LOG_TO_STDERR }, { NULL, 0 } };
+static const struct word words_tls[] = { { "implicit", 1 },
+	{ "starttls", 0 }, { NULL, 0 } };
+static const struct word words_kind[] = {
+	{ "submission", LISTENER_SUBMISSION },
+	{ "submissions", LISTENER_SUBMISSIONS }, { NULL, 0 }
+};
+static const struct word words_ask[] = { { "none", 0 }, { "ask", 1 },
+	{ NULL, 0 } };
+static const struct word words_min[] = { { "1.2", 12 }, { "1.3", 13 },
+	{ NULL, 0 } };
+static const struct word words_role[] = { { "server", CERTIFICATE_SERVER },
+	{ "client", CERTIFICATE_CLIENT },
+	{ "both", CERTIFICATE_SERVER | CERTIFICATE_CLIENT }, { NULL, 0 } };
+static const struct word words_mechanism[] = {
+	{ "SCRAM-SHA-256", MECHANISM_SCRAM_SHA_256 },
+	{ "SCRAM-SHA-1", MECHANISM_SCRAM_SHA_1 },
+	{ "PLAIN", MECHANISM_PLAIN },
+	{ "LOGIN", MECHANISM_LOGIN },
+	{ NULL, 0 }
+};
+static const struct word words_backend[] = { { "store", BACKEND_STORE },
+	{ "pam", BACKEND_PAM }, { NULL, 0 } };
+
+/* The last line of the file; it fills no field. */
+static const char end_option[] = "end";
+
+static const struct option top_options[] = {
+	{ "hostname", T_HOST, FIELD(config, hostname), NULL, 0, 0, NULL },
+	{ "realm", T_HOST, FIELD(config, realm), NULL, 0, 0, NULL },
+	{ "state", T_PATH, FIELD(config, state), "state", 0, 0, NULL },
+	{ "sites", T_PATH, FIELD(config, sites), "sites", 0, 0, NULL },
+	{ "upstream", T_PATH, FIELD(config, upstream), NULL, 0, 0, NULL },
+	{ "system-ca", T_PATH, FIELD(config, system_ca),
+	    "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },
+
+	{ "threads", T_COUNT, FIELD(config, threads), "0", 0, 1024, NULL },
+	{ "message-size", T_SIZE, FIELD(config, message_size), "50M", 64 * KIB,
+	    4 * GIB, NULL },
+	{ "recipients", T_COUNT, FIELD(config, recipients), "100", 1, 10000,
+	    NULL },
+	{ "sessions", T_COUNT, FIELD(config, sessions), "20000", 1, 1000000,
+	    NULL },
+	{ "sessions-per-client", T_COUNT, FIELD(config, sessions_per_client),
+	    "100", 1, 1000000, NULL },
+	{ "auth-tries", T_COUNT, FIELD(config, auth_tries), "3", 1, 20, NULL },
+	{ "command-timeout", T_SECONDS, FIELD(config, command_timeout_s), "5m",
+	    SECOND, HOUR, NULL },
+	{ "data-timeout", T_SECONDS, FIELD(config, data_timeout_s), "5m",
+	    SECOND, HOUR, NULL },
+	{ "handshake-timeout", T_SECONDS, FIELD(config, handshake_timeout_s),
+	    "30s", SECOND, 10 * MINUTE, NULL },
+	{ "spool-memory", T_SIZE, FIELD(config, spool_memory), "64M", MIB,
+	    64 * GIB, NULL },
+	{ "spool-reserve", T_SIZE, FIELD(config, spool_reserve), "64M", 0,
+	    1024 * GIB, NULL },
+	{ "trace-client", T_SWITCH, FIELD(config, trace_client), "no", 0, 0,
+	    NULL },
+
+	{ "auth-failure-delay", T_MILLISECONDS,
+	    FIELD(config, auth_failure_delay_ms), "2s", 0, MINUTE, NULL },
+	{ "scram-iterations", T_COUNT, FIELD(config, scram_iterations), "10000",
+	    4096, 10000000, NULL },
+	{ "cache-size", T_COUNT, FIELD(config, cache_size), "10000", 0, 10000000,
+	    NULL },
+	{ "cache-ttl", T_SECONDS, FIELD(config, cache_ttl_s), "1h", 0, 7 * DAY,
+	    NULL },
+	{ "pam-service", T_NAME, FIELD(config, pam_service), "sallyport", 0, 0,
+	    NULL },
+	{ "pam-realms", T_HOSTS, FIELD(config, pam_realms), "", 0, 0, NULL },
+	{ "helper-deadline", T_MILLISECONDS, FIELD(config, helper_deadline_ms),
+	    "30s", 100, 10 * MINUTE, NULL },
+	{ "helpers", T_COUNT, FIELD(config, helpers), "32", 1, 1024, NULL },
+
+	{ "relay-threads", T_COUNT, FIELD(config, relay_threads), "16", 1, 256,
+	    NULL },
+	{ "retry-first", T_SECONDS, FIELD(config, retry_first_s), "1m", SECOND,
+	    DAY, NULL },
+	{ "retry-most", T_SECONDS, FIELD(config, retry_most_s), "1h", SECOND,
+	    7 * DAY, NULL },
+	{ "expire", T_SECONDS, FIELD(config, expire_s), "5d", SECOND, 60 * DAY,
+	    NULL },
+	{ "connect-timeout", T_SECONDS, FIELD(config, connect_timeout_s), "30s",
+	    SECOND, 10 * MINUTE, NULL },
+
+	{ "confine", T_WORD, FIELD(config, confine_best), "full", 0, 0,
+	    words_confine },
+	{ "log", T_WORD, FIELD(config, log), "syslog", 0, 0, words_log },
+	{ "debug", T_SWITCH, FIELD(config, debug), "no", 0, 0, NULL },
+	{ "stop-timeout", T_SECONDS, FIELD(config, stop_timeout_s), "20s",
+	    SECOND, HOUR, NULL },
+	{ end_option, T_SWITCH, 0, 0, NULL, 0, 0, NULL },
+};
+
+static const struct option smarthost_options[] = {
+	{ "address", T_HOST_PORT, FIELD(config, smarthost.host), NULL, 0, 0,
+	    NULL },
+	{ "tls", T_WORD, FIELD(config, smarthost.implicit_tls), NULL, 0, 0,
+	    words_tls },
+	{ "ca", T_PATH, FIELD(config, smarthost.ca), NULL, 0, 0, NULL },
+};
+
+static const struct option listener_options[] = {
+	{ "kind", T_WORD, FIELD(config_listener, kind), NULL, 0, 0, words_kind },
+	{ "addresses", T_ADDRESSES, FIELD(config_listener, addresses), NULL, 0,
+	    0, NULL },
+	{ "certificates", T_NAMES, FIELD(config_listener, certificates), NULL,
+	    0, 0, NULL },
+	{ "client-cert", T_WORD, FIELD(config_listener, ask_client_cert), "none",
+	    0, 0, words_ask },
+	{ "client-ca", T_PATH, FIELD(config_listener, client_ca), NULL, 0, 0,
+	    NULL },
+	{ "tickets", T_SWITCH, FIELD(config_listener, tickets), "yes", 0, 0,
+	    NULL },
+	{ "min-tls", T_WORD, FIELD(config_listener, min_tls), "1.2", 0, 0,
+	    words_min },
+	{ "mechanisms", T_BITS, FIELD(config_listener, mechanisms),
+	    "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN", 0, 0, words_mechanism },
+	{ "backends", T_BITS, FIELD(config_listener, backends), "store", 0, 0,
+	    words_backend },
+};
+
+static const struct option certificate_options[] = {
+	{ "chain", T_PATH, FIELD(config_certificate, chain), NULL, 0, 0, NULL },
+	{ "key", T_PATH, FIELD(config_certificate, key), NULL, 0, 0, NULL },
+	{ "role", T_WORD, FIELD(config_certificate, roles), "server", 0, 0,
+	    words_role },
+};
+
+#define COUNT(a) (sizeof(a) / sizeof(*(a)))
+
+static const struct section {
+	const char *name;
+	const struct option *options;
+	size_t count;
+	cfg_flag_t flags;
+} sections[] = {
+	{ "", top_options, COUNT(top_options), CFGF_NONE },
+	{ "smarthost", smarthost_options, COUNT(smarthost_options),
+	    CFGF_NODEFAULT },
+	{ "listener", listener_options, COUNT(listener_options),
+	    CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES },
+	{ "certificate", certificate_options, COUNT(certificate_options),
+	    CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES },
+};
+
+enum { SECTION_TOP, SECTION_SMARTHOST, SECTION_LISTENER, SECTION_CERTIFICATE };
+
+/* A config and what it owns. */
+struct owner {
+	struct config config; /* first: config_free gets its address */
+	void **owned;
+	size_t owned_count, owned_capacity;
+};
+
+/* One run of config_parse; libconfuse's callbacks carry no context. */
+struct parse {
+	struct owner *owner;
+	const char *path;
+	struct reason *why;
+	bool failed;
+	bool has_smarthost;
+	int last_line;
+};
+
+static _Thread_local struct parse *parse_now;
+
+bool
+config_option(size_t i, const char **section_out, const char **name_out,
+    const char **default_out)
+{
+	for (size_t s = 0; s < COUNT(sections); s++) {
+		const struct option *o;
+
+		if (i >= sections[s].count) {
+			i -= sections[s].count;
+			continue;
+		}
+		o = &sections[s].options[i];
+		*section_out = sections[s].name;
+		*name_out = o->name;
+		*default_out = o->standard == NULL ? "" : o->standard;
+		return true;
+	}
+	return false;
+}
+
+/* The first failure counts; libconfuse may report more after it. */
+static bool
+parse_fail(struct parse *p, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static bool
+parse_fail(struct parse *p, int line, const char *format, ...)
+{
+	char text[REASON_TEXT_MAX];
+	va_list ap;
+
+	if (p->failed)
+		return false;
+	p->failed = true;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	return fail(p->why, REASON_SYNTAX, "%s:%d: %s", p->path, line, text);
+}
+
+static void on_error(cfg_t *cfg, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+
+static void
+on_error(cfg_t *cfg, const char *format, va_list ap)
+{
+	char text[REASON_TEXT_MAX];
+
+	vsnprintf(text, sizeof(text), format, ap);
+	parse_fail(parse_now, cfg->line, "%s", text);
+}
+
+static void *
+own(struct owner *owner, void *data)
+{
+	if (data == NULL)
+		return NULL;
+	if (owner->owned_count == owner->owned_capacity) {
+		size_t capacity = owner->owned_capacity * 2 + 32;
+		void **more = reallocarray(owner->owned, capacity,
+		    sizeof(*more));
+
+		if (more == NULL) {
+			free(data);
+			return NULL;
+		}
+		owner->owned = more;
+		owner->owned_capacity = capacity;
+	}
+	owner->owned[owner->owned_count++] = data;
+	return data;
+}
+
+static const char *
+own_string(struct owner *owner, const char *text)
+{
+	return own(owner, strdup(text));
+}
+
+/* path counted from folder; "." and ".." are left to the kernel. */
+static const char *
+own_path(struct owner *owner, const char *folder, const char *path)
+{
+	char *s;
+
+	if (path[0] == '/')
+		return own_string(owner, path);
+	if (asprintf(&s, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder,
+	        path) < 0)
+		return NULL;
+	return own(owner, s);
+}
+
+static void
+store_number(void *base, const struct option *o, uint64_t v)
+{
+	unsigned char *at = (unsigned char *)base + o->offset;
+
+	if (o->size == sizeof(bool)) {
+		bool b = v != 0;
+
+		memcpy(at, &b, sizeof(b));
+	} else if (o->size == sizeof(unsigned)) {
+		unsigned u = (unsigned)v;
+
+		memcpy(at, &u, sizeof(u));
+	} else if (o->size == sizeof(uint64_t)) {
+		memcpy(at, &v, sizeof(v));
+	}
+}
+
+/* "none or ask", for messages. */
+static const char *
+words_print(const struct word *words, char *out, size_t capacity)
+{
+	size_t at = 0;
+
+	out[0] = '\0';
+	for (; words->word != NULL; words++) {
+		int n = snprintf(out + at, capacity - at, "%s%s",
+		    at == 0                      ? ""
+		        : words[1].word == NULL ? " or "
+		                                : ", ",
+		    words->word);
+
+		if (n < 0 || (size_t)n >= capacity - at)
+			break;
+		at += (size_t)n;
+	}
+	return out;
+}
+
+static const struct word *
+word_find(const struct word *words, const char *text)
+{
+	for (; words->word != NULL; words++)
+		if (strcmp(words->word, text) == 0)
+			return words;
+	return NULL;
+}
+
+/* What a value of o has to look like, for messages. */
+static void
+expected(const struct option *o, char *out, size_t capacity)
+{
+	char words[128];
+
+	switch (o->type) {
+	case T_HOST:
+	case T_HOSTS:
+		snprintf(out, capacity, "a host name");
+		break;
+	case T_NAME:
+	case T_NAMES:
+		snprintf(out, capacity, "letters, digits, - and _, at most 63");
+		break;
+	case T_PATH:
+		snprintf(out, capacity, "a path of printable characters");
+		break;
+	case T_COUNT:
+		snprintf(out, capacity, "%ju to %ju", (uintmax_t)o->least,
+		    (uintmax_t)o->most);
+		break;
+	case T_SIZE:
+		snprintf(out, capacity,
+		    "a size such as 512K, 50M or 1G, %ju to %ju octets",
+		    (uintmax_t)o->least, (uintmax_t)o->most);
+		break;
+	case T_SECONDS:
+	case T_MILLISECONDS:
+		snprintf(out, capacity,
+		    "a time such as 200ms, 30s, 5m, 2h or 5d, %ju to %ju %s",
+		    (uintmax_t)(o->type == T_SECONDS ? o->least / 1000
+		                                     : o->least),
+		    (uintmax_t)(o->type == T_SECONDS ? o->most / 1000
+		                                     : o->most),
+		    o->type == T_SECONDS ? "s" : "ms");
+		break;
+	case T_SWITCH:
+		snprintf(out, capacity, "yes or no");
+		break;
+	case T_WORD:
+	case T_BITS:
+		snprintf(out, capacity, "%s",
+		    words_print(o->words, words, sizeof(words)));
+		break;
+	case T_HOST_PORT:
+		snprintf(out, capacity,
+		    "HOST:PORT, ADDRESS:PORT or [IPV6]:PORT, port 1 to 65535");
+		break;
+	case T_ADDRESSES:
+		snprintf(out, capacity,
+		    "ADDRESS:PORT or [IPV6]:PORT, port 0 to 65535");
+		break;
+	}
+}
+
+static bool
+is_path(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len == 0 || len >= PATH_MAX)
+		return false;
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return false;
+	return true;
+}
+
+static bool
+in_range(const struct option *o, uint64_t v)
+{
+	return v >= o->least && v <= o->most;
+}
+
+/* A number, duration, switch or word as what is stored for it. */
+static bool
+number_of(const struct option *o, const char *text, uint64_t *out)
+{
+	const struct word *w;
+	bool on;
+
+	switch (o->type) {
+	case T_COUNT:
+		return value_count(text, out) && in_range(o, *out);
+	case T_SIZE:
+		return value_size(text, out) && in_range(o, *out);
+	case T_MILLISECONDS:
+		return value_duration(text, out) && in_range(o, *out);
+	case T_SECONDS:
+		if (!value_duration(text, out) || !in_range(o, *out) ||
+		    *out % 1000 != 0)
+			return false;
+		*out /= 1000;
+		return true;
+	case T_SWITCH:
+		if (!value_switch(text, &on))
+			return false;
+		*out = on;
+		return true;
+	case T_WORD:
+	case T_BITS:
+		w = word_find(o->words, text);
+		if (w == NULL)
+			return false;
+		*out = w->value;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool
+is_valid(const struct option *o, const char *text)
+{
+	struct sockaddr_storage address;
+	socklen_t address_len;
+	char host[254];
+	uint16_t port;
+	uint64_t number;
+
+	switch (o->type) {
+	case T_HOST:
+	case T_HOSTS:
+		return value_is_host(text);
+	case T_NAME:
+	case T_NAMES:
+		return value_is_name(text);
+	case T_PATH:
+		return is_path(text);
+	case T_HOST_PORT:
+		return value_host_port(text, host, &port);
+	case T_ADDRESSES:
+		return value_address(text, &address, &address_len);
+	default:
+		return number_of(o, text, &number);
+	}
+}
+
+static const struct section *
+section_of(const cfg_t *cfg)
+{
+	for (size_t i = 1; i < COUNT(sections); i++)
+		if (strcmp(cfg->name, sections[i].name) == 0)
+			return &sections[i];
+	return &sections[SECTION_TOP];
+}
+
+static const struct option *
+option_of(const cfg_t *cfg, const char *name)
+{
+	const struct section *s = section_of(cfg);
+
+	for (size_t i = 0; i < s->count; i++)
+		if (strcmp(s->options[i].name, name) == 0)
+			return &s->options[i];
+	return NULL;
+}
+
+/* Called after each value of an option, and once more at a list's end. */
+static int
+on_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct parse *p = parse_now;
+	const struct option *o = option_of(cfg, opt->name);
+	unsigned count = cfg_opt_size(opt);
+	char text[160];
+	const char *value;
+
+	if (o == NULL)
+		return -1;
+	if (count == 0)
+		return 0;
+	if (count > LIST_MAX) {
+		parse_fail(p, cfg->line, "%s: expected at most %d values",
+		    opt->name, LIST_MAX);
+		return -1;
+	}
+	value = cfg_opt_getnstr(opt, count - 1);
+	if (is_valid(o, value))
+		return 0;
+	expected(o, text, sizeof(text));
+	parse_fail(p, cfg->line, "%s: \"%.64s\", expected %s", opt->name, value,
+	    text);
+	return -1;
+}
+
+/* Called at a section's closing brace. */
+static int
+on_section(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct parse *p = parse_now;
+	cfg_t *sec = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
+
+	if (cfg_opt_size(opt) > SECTIONS_MAX) {
+		parse_fail(p, cfg->line, "%s: expected at most %d of them",
+		    opt->name, SECTIONS_MAX);
+		return -1;
+	}
+	if ((opt->flags & CFGF_TITLE) == 0) {
+		p->has_smarthost = true;
+		return 0;
+	}
+	if (!value_is_name(cfg_title(sec))) {
+		parse_fail(p, cfg->line,
+		    "%s \"%.64s\": expected a name of letters, digits, - and "
+		    "_, at most 63",
+		    opt->name, cfg_title(sec));
+		return -1;
+	}
+	return 0;
+}
+
+/* Fill opts (zeroed, one more than count) for libconfuse. */
+static void
+fill_options(cfg_opt_t *opts, const struct section *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct option *o = &s->options[i];
+		cfg_opt_t one = CFG_STR(NULL, NULL, CFGF_NODEFAULT);
+		cfg_opt_t list = CFG_STR_LIST(NULL, NULL, CFGF_NODEFAULT);
+
+		opts[i] = o->type >= T_ADDRESSES ? list : one;
+		opts[i].name = o->name;
+		opts[i].validcb = on_value;
+	}
+}
+
+/* One more than the most options any section has, and its subsections. */
+enum { OPTIONS_MAX = COUNT(top_options) + COUNT(sections) };
+
+static cfg_t *
+read_syntax(struct parse *p, const char *text)
+{
+	cfg_opt_t opts[COUNT(sections)][OPTIONS_MAX];
+	cfg_t *cfg;
+
+	memset(opts, 0, sizeof(opts));
+	for (size_t i = 0; i < COUNT(sections); i++)
+		fill_options(opts[i], &sections[i]);
+	for (size_t i = 1; i < COUNT(sections); i++) {
+		cfg_opt_t sec = CFG_SEC(NULL, NULL, CFGF_NONE);
+
+		sec.name = sections[i].name;
+		sec.subopts = opts[i];
+		sec.flags = sections[i].flags;
+		sec.validcb = on_section;
+		opts[SECTION_TOP][COUNT(top_options) + i - 1] = sec;
+	}
+	cfg = cfg_init(opts[SECTION_TOP], CFGF_NONE);
+	if (cfg == NULL) {
+		fail(p->why, REASON_NO_MEMORY, "%s", p->path);
+		return NULL;
+	}
+	cfg_set_error_function(cfg, on_error);
+	if (cfg_parse_buf(cfg, text) == CFG_SUCCESS && !p->failed)
+		return cfg;
+	parse_fail(p, cfg->line,
+	    "syntax error, expected NAME = VALUE or a section");
+	cfg_free(cfg);
+	return NULL;
+}
+
+static bool
+no_memory(struct parse *p)
+{
+	return fail(p->why, REASON_NO_MEMORY, "%s", p->path);
+}
+
+static bool
+store_list(struct parse *p, const struct option *o, cfg_opt_t *opt, void *base)
+{
+	size_t count = cfg_opt_size(opt);
+	unsigned char *at = (unsigned char *)base + o->offset;
+	const char **list = own(p->owner, calloc(count + 1, sizeof(*list)));
+
+	if (list == NULL)
+		return no_memory(p);
+	for (size_t i = 0; i < count; i++) {
+		list[i] = own_string(p->owner,
+		    cfg_opt_getnstr(opt, (unsigned)i));
+		if (list[i] == NULL)
+			return no_memory(p);
+	}
+	memcpy(at, &list, sizeof(list));
+	/* By convention the count follows the list. */
+	memcpy(at + sizeof(list), &count, sizeof(count));
+	return true;
+}
+
+static void
+store_bits(const struct option *o, cfg_opt_t *opt, void *base)
+{
+	uint64_t bits = 0, bit;
+
+	if (cfg_opt_size(opt) == 0) {
+		for (const struct word *w = o->words; w->word != NULL; w++)
+			if (strstr(o->standard, w->word) != NULL)
+				bits |= w->value;
+	}
+	for (unsigned i = 0; i < cfg_opt_size(opt); i++)
+		if (number_of(o, cfg_opt_getnstr(opt, i), &bit))
+			bits |= bit;
+	store_number(base, o, bits);
+}
+
+static bool
+store_one(struct parse *p, const struct option *o, const char *text,
+    void *base)
+{
+	const char *s;
+	uint64_t number;
+
+	switch (o->type) {
+	case T_HOST:
+	case T_NAME:
+	case T_PATH:
+		s = o->type == T_PATH
+		    ? own_path(p->owner, p->owner->config.folder, text)
+		    : own_string(p->owner, text);
+		if (s == NULL)
+			return no_memory(p);
+		memcpy((unsigned char *)base + o->offset, &s, sizeof(s));
+		return true;
+	case T_HOST_PORT:
+		return true; /* store_smarthost's */
+	default:
+		if (o->name != end_option && number_of(o, text, &number))
+			store_number(base, o, number);
+		return true;
+	}
+}
+
+/* All options of one section into base. */
+static bool
+store(struct parse *p, cfg_t *cfg, const struct section *s, void *base)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct option *o = &s->options[i];
+		cfg_opt_t *opt = cfg_getopt(cfg, o->name);
+		const char *text = o->standard;
+
+		if (o->type == T_BITS) {
+			store_bits(o, opt, base);
+			continue;
+		}
+		if (o->type >= T_ADDRESSES) {
+			if (!store_list(p, o, opt, base))
+				return false;
+			continue;
+		}
+		if (cfg_opt_size(opt) > 0)
+			text = cfg_opt_getnstr(opt, 0);
+		if (text != NULL && !store_one(p, o, text, base))
+			return false;
+	}
+	return true;
+}
+
+static bool
+store_smarthost(struct parse *p, cfg_t *cfg)
+{
+	struct config *c = &p->owner->config;
+	cfg_opt_t *opt = cfg_getopt(cfg, "smarthost");
+	char host[254];
+	uint16_t port;
+	cfg_t *sec;
+
+	if (!p->has_smarthost)
+		return parse_fail(p, p->last_line,
+		    "no smarthost, expected a section smarthost { address = "
+		    "\"HOST:PORT\" }");
+	sec = cfg_opt_getnsec(opt, 0);
+	if (cfg_size(sec, "address") == 0)
+		return parse_fail(p, sec->line,
+		    "smarthost: no address, expected address = \"HOST:PORT\"");
+	value_host_port(cfg_getstr(sec, "address"), host, &port);
+	if (!store(p, sec, &sections[SECTION_SMARTHOST], c))
+		return false;
+	if (cfg_size(sec, "tls") == 0)
+		c->smarthost.implicit_tls = port == 465;
+	if (port == 0)
+		port = c->smarthost.implicit_tls ? 465 : 587;
+	c->smarthost.port = port;
+	c->smarthost.host = own_string(p->owner, host);
+	return c->smarthost.host != NULL || no_memory(p);
+}
+
+static bool
+store_certificates(struct parse *p, cfg_t *cfg)
+{
+	struct config *c = &p->owner->config;
+	size_t count = cfg_size(cfg, "certificate");
+	struct config_certificate *list =
+	    own(p->owner, calloc(count + 1, sizeof(*list)));
+
+	if (list == NULL)
+		return no_memory(p);
+	for (size_t i = 0; i < count; i++) {
+		cfg_t *sec = cfg_getnsec(cfg, "certificate", (unsigned)i);
+		struct config_certificate *one = &list[i];
+
+		one->line = (unsigned)sec->line;
+		one->name = own_string(p->owner, cfg_title(sec));
+		if (one->name == NULL)
+			return no_memory(p);
+		if (!store(p, sec, &sections[SECTION_CERTIFICATE], one))
+			return false;
+		if (one->chain == NULL || one->key == NULL)
+			return parse_fail(p, sec->line,
+			    "certificate %s: no %s, expected %s = \"FILE\"",
+			    one->name, one->chain == NULL ? "chain" : "key",
+			    one->chain == NULL ? "chain" : "key");
+	}
+	c->certificates = list;
+	c->certificate_count = count;
+	return true;
+}
+
+/* Without certificates = { ... }: the first that is for servers. */
+static bool
+standard_certificate(struct parse *p, struct config_listener *l)
+{
+	const struct config *c = &p->owner->config;
+	const char **list;
+
+	for (size_t i = 0; i < c->certificate_count; i++) {
+		if ((c->certificates[i].roles & CERTIFICATE_SERVER) == 0)
+			continue;
+		list = own(p->owner, calloc(1, sizeof(*list)));
+		if (list == NULL)
+			return no_memory(p);
+		list[0] = c->certificates[i].name;
+		l->certificates = list;
+		l->certificate_count = 1;
+		return true;
+	}
+	return parse_fail(p, (int)l->line,
+	    "listener %s: no certificate, expected a section certificate NAME "
+	    "{ ... role = server }",
+	    l->name);
+}
+
+static bool
+check_certificates(struct parse *p, const struct config_listener *l)
+{
+	for (size_t i = 0; i < l->certificate_count; i++) {
+		const struct config_certificate *one =
+		    config_certificate(&p->owner->config, l->certificates[i]);
+
+		if (one == NULL)
+			return parse_fail(p, (int)l->line,
+			    "listener %s: certificate %s, expected the name "
+			    "of a certificate section",
+			    l->name, l->certificates[i]);
+		if ((one->roles & CERTIFICATE_SERVER) == 0)
+			return parse_fail(p, (int)l->line,
+			    "listener %s: certificate %s has role client, "
+			    "expected server or both",
+			    l->name, one->name);
+	}
+	return true;
+}
+
+static bool
+standard_addresses(struct parse *p, struct config_listener *l)
+{
+	static const char *const plain[] = { "0.0.0.0:587", "[::]:587" };
+	static const char *const implicit[] = { "0.0.0.0:465", "[::]:465" };
+
+	(void)p;
+	l->addresses = l->kind == LISTENER_SUBMISSIONS ? implicit : plain;
+	l->address_count = 2;
+	return true;
+}
+
+static void
+remove_unserved(struct config_listener *l)
+{
+	unsigned served = MECHANISM_PLAIN | MECHANISM_LOGIN;
+
+	/* PAM is given a password; it has no verifier to give SCRAM. */
+	if ((l->backends & BACKEND_STORE) != 0)
+		served |= MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1;
+	l->unserved = l->mechanisms & ~served;
+	l->mechanisms &= served;
+}
+
+static bool
+store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
+{
+	l->line = (unsigned)sec->line;
+	l->name = own_string(p->owner, cfg_title(sec));
+	if (l->name == NULL)
+		return no_memory(p);
+	if (cfg_size(sec, "kind") == 0)
+		return parse_fail(p, sec->line,
+		    "listener %s: no kind, expected kind = submission or "
+		    "submissions",
+		    l->name);
+	if (!store(p, sec, &sections[SECTION_LISTENER], l))
+		return false;
+	if (l->address_count == 0 && !standard_addresses(p, l))
+		return false;
+	if (l->certificate_count == 0 && !standard_certificate(p, l))
+		return false;
+	if (!check_certificates(p, l))
+		return false;
+	remove_unserved(l);
+	if (l->mechanisms == 0)
+		return parse_fail(p, sec->line,
+		    "listener %s: no mechanism that its backends can serve, "
+		    "expected PLAIN or LOGIN, or backend store",
+		    l->name);
+	return true;
+}
+
+static bool
+has_port_0(const char *address)
+{
+	return strcmp(strrchr(address, ':'), ":0") == 0;
+}
+
+/* How often address stands in l's list. */
+static size_t
+count_address(const struct config_listener *l, const char *address)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < l->address_count; i++)
+		if (strcmp(l->addresses[i], address) == 0)
+			count++;
+	return count;
+}
+
+/* The same address twice can only be a mistake. */
+static bool
+check_addresses(struct parse *p, const struct config_listener *l)
+{
+	const struct config *c = &p->owner->config;
+
+	for (size_t k = 0; k < l->address_count; k++) {
+		size_t count = 0;
+
+		for (size_t i = 0; i < c->listener_count; i++)
+			count += count_address(&c->listeners[i],
+			    l->addresses[k]);
+		if (count > 1 && !has_port_0(l->addresses[k]))
+			return parse_fail(p, (int)l->line,
+			    "listener %s: address %s, expected each address "
+			    "once among all listeners",
+			    l->name, l->addresses[k]);
+	}
+	return true;
+}
+
+static bool
+store_listeners(struct parse *p, cfg_t *cfg)
+{
+	struct config *c = &p->owner->config;
+	size_t count = cfg_size(cfg, "listener");
+	struct config_listener *list =
+	    own(p->owner, calloc(count + 1, sizeof(*list)));
+
+	if (list == NULL)
+		return no_memory(p);
+	if (count == 0)
+		return parse_fail(p, p->last_line,
+		    "no listener, expected a section listener NAME { kind = "
+		    "submission }");
+	for (size_t i = 0; i < count; i++)
+		if (!store_listener(p,
+		        cfg_getnsec(cfg, "listener", (unsigned)i), &list[i]))
+			return false;
+	c->listeners = list;
+	c->listener_count = count;
+	for (size_t i = 0; i < count; i++)
+		if (!check_addresses(p, &list[i]))
+			return false;
+	return true;
+}
+
+/* The host name without its first label where two labels remain. */
+static const char *
+standard_realm(const char *hostname)
+{
+	const char *dot = strchr(hostname, '.');
+
+	return dot != NULL && strchr(dot + 1, '.') != NULL ? dot + 1 : hostname;
+}
+
+static bool
+store_realms(struct parse *p)
+{
+	struct config *c = &p->owner->config;
+	const char **list;
+
+	if (c->realm == NULL)
+		c->realm = standard_realm(c->hostname);
+	if (c->pam_realm_count > 0)
+		return true;
+	list = own(p->owner, calloc(1, sizeof(*list)));
+	if (list == NULL)
+		return no_memory(p);
+	list[0] = c->realm;
+	c->pam_realms = list;
+	c->pam_realm_count = 1;
+	return true;
+}
+
+static bool
+store_all(struct parse *p, cfg_t *cfg)
+{
+	struct config *c = &p->owner->config;
+
+	if (!store(p, cfg, &sections[SECTION_TOP], c))
+		return false;
+	if (c->hostname == NULL)
+		return parse_fail(p, p->last_line,
+		    "no hostname, expected hostname = \"mail.example.org\"");
+	if (c->retry_most_s < c->retry_first_s)
+		return parse_fail(p, p->last_line,
+		    "retry-most is %u s, expected at least retry-first, %u s",
+		    c->retry_most_s, c->retry_first_s);
+	return store_realms(p) && store_smarthost(p, cfg) &&
+	    store_certificates(p, cfg) && store_listeners(p, cfg);
+}
+
+/* path and its folder. */
+static bool
+store_path(struct parse *p, const char *path)
+{
+	struct config *c = &p->owner->config;
+	const char *slash = strrchr(path, '/');
+
+	c->path = own_string(p->owner, path);
+	if (slash == NULL)
+		c->folder = own_string(p->owner, ".");
+	else if (slash == path)
+		c->folder = own_string(p->owner, "/");
+	else
+		c->folder = own(p->owner, strndup(path, (size_t)(slash - path)));
+	return (c->path != NULL && c->folder != NULL) || no_memory(p);
+}
+
+bool
+config_parse(struct config **config_out, const char *path, const char *text,
+    size_t len, struct reason *why)
+{
+	struct reason unused;
+	struct parse p = { .path = path, .why = why == NULL ? &unused : why };
+	cfg_t *cfg = NULL;
+	bool ok = false;
+	char *clean = NULL;
+
+	p.owner = calloc(1, sizeof(*p.owner));
+	if (p.owner == NULL)
+		return no_memory(&p);
+	parse_now = &p;
+	if (store_path(&p, path))
+		clean = config_scan(path, text, len, &p.last_line, p.why);
+	if (clean != NULL)
+		cfg = read_syntax(&p, clean);
+	free(clean);
+	if (cfg != NULL)
+		ok = store_all(&p, cfg);
+	cfg_free(cfg);
+	parse_now = NULL;
+	if (ok)
+		*config_out = &p.owner->config;
+	else
+		config_free(&p.owner->config);
+	return ok;
+}
+
+static bool
+read_all(int fd, const char *path, char **text_out, size_t *len_out,
+    struct reason *why)
+{
+	char *text = malloc(CONFIG_OCTETS_MAX + 1);
+	size_t len = 0;
+	ssize_t got;
+
+	if (text == NULL)
+		return fail(why, REASON_NO_MEMORY, "%s", path);
+	for (;;) {
+		got = read(fd, text + len, CONFIG_OCTETS_MAX + 1 - len);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		len += (size_t)got;
+	}
+	if (got < 0) {
+		free(text);
+		return fail_errno(why, "%s", path);
+	}
+	*text_out = text;
+	*len_out = len;
+	return true;
+}
+
+bool
+config_load(struct config **config_out, const char *path, struct reason *why)
+{
+	char absolute[PATH_MAX], *text = NULL;
+	size_t len = 0;
+	bool ok;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return fail_errno(why, "%s", path);
+	if (realpath(path, absolute) == NULL) {
+		close(fd);
+		return fail_errno(why, "%s", path);
+	}
+	ok = read_all(fd, path, &text, &len, why);
+	close(fd);
+	if (!ok)
+		return false;
+	ok = config_parse(config_out, absolute, text, len, why);
+	free(text);
+	return ok;
+}
+
+void
+config_free(struct config *config)
+{
+	struct owner *owner = (struct owner *)config;
+
+	if (config == NULL)
+		return;
+	for (size_t i = 0; i < owner->owned_count; i++)
+		free(owner->owned[i]);
+	free(owner->owned);
+	free(owner);
+}
+
+const struct config_certificate *
+config_certificate(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->certificate_count; i++)
+		if (strcmp(config->certificates[i].name, name) == 0)
+			return &config->certificates[i];
+	return NULL;
+}
+
+const struct config_listener *
+config_listener(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->listener_count; i++)
+		if (strcmp(config->listeners[i].name, name) == 0)
+			return &config->listeners[i];
+	return NULL;
+}
+
+const char *
+mechanism_name(unsigned bit)
+{
+	for (const struct word *w = words_mechanism; w->word != NULL; w++)
+		if (w->value == bit)
+			return w->word;
+	return NULL;
+}

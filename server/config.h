@@ -1,0 +1,153 @@
+/*
+ * server/config.h: sallyport.conf, parsed and checked.
+ *
+ * An immutable struct made from text; every default is in config.c's table.
+ * The master parses it with file access, roles parse the same text again from
+ * the bundle (server/bundle.h).  All paths are absolute after parsing
+ * (relative ones count from the folder of the file).  All strings are owned
+ * by the config.
+ */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../pki/cert.h"
+#include "../policy/reason.h"
+
+enum listener_kind {
+	LISTENER_SUBMISSION,  /* STARTTLS, RFC 6409 */
+	LISTENER_SUBMISSIONS, /* implicit TLS, RFC 8314 */
+};
+
+/* Bits for struct config_listener.mechanisms, strongest first. */
+enum mechanism {
+	MECHANISM_SCRAM_SHA_256 = 1,
+	MECHANISM_SCRAM_SHA_1 = 2,
+	MECHANISM_PLAIN = 4,
+	MECHANISM_LOGIN = 8,
+};
+enum backend { BACKEND_STORE = 1, BACKEND_PAM = 2 };
+
+struct config_listener {
+	const char *name;
+	enum listener_kind kind;
+	const char *const *addresses; /* "0.0.0.0:587", "[::]:587" */
+	size_t address_count;
+	const char *const *certificates; /* section names; first is default */
+	size_t certificate_count;
+	bool ask_client_cert; /* client-cert = ask */
+	const char *client_ca; /* path of the anchors for them, or NULL */
+	bool tickets;
+	unsigned min_tls; /* 12 or 13 */
+	unsigned mechanisms; /* after removing what no backend can serve */
+	unsigned backends;
+	unsigned unserved; /* mechanisms asked for that no backend can serve */
+	unsigned line;     /* where the section ends */
+};
+
+enum certificate_role { CERTIFICATE_SERVER = 1, CERTIFICATE_CLIENT = 2 };
+
+struct config_certificate {
+	const char *name;
+	const char *chain; /* path */
+	const char *key;   /* path */
+	unsigned roles;    /* role = server | client | both */
+	unsigned line;     /* where the section ends */
+};
+
+enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG };
+
+struct config {
+	const char *path;   /* of sallyport.conf */
+	const char *folder; /* that it lies in */
+
+	const char *hostname;
+	const char *realm;    /* default realm */
+	const char *state;    /* DIR/state */
+	const char *sites;    /* DIR/sites */
+	const char *upstream; /* DIR/upstream, or NULL */
+	const char *system_ca; /* anchors of the default set when relaying */
+
+	struct {
+		const char *host; /* A-label, or address literal unbracketed */
+		uint16_t port;
+		bool implicit_tls;
+		const char *ca; /* path: anchors for it instead, or NULL */
+	} smarthost;
+
+	const struct config_listener *listeners;
+	size_t listener_count;
+	const struct config_certificate *certificates;
+	size_t certificate_count;
+
+	/* Session. */
+	unsigned threads; /* 0: 4 per core, at least 16 */
+	uint64_t message_size; /* octets; 552 5.3.4 beyond */
+	unsigned recipients;   /* per transaction; 452 4.5.3 beyond */
+	unsigned sessions;     /* at once; 421 4.3.2 beyond */
+	unsigned sessions_per_client; /* by address */
+	unsigned auth_tries;   /* per session, then 421 */
+	unsigned command_timeout_s;
+	unsigned data_timeout_s;
+	unsigned handshake_timeout_s;
+	uint64_t spool_memory; /* octets for messages being received */
+	uint64_t spool_reserve; /* free octets below which MAIL gets 452 */
+	bool trace_client;
+
+	/* Auth. */
+	unsigned auth_failure_delay_ms;
+	unsigned scram_iterations;
+	unsigned cache_size; /* verified passwords kept; 0: none */
+	unsigned cache_ttl_s;
+	const char *pam_service;
+	const char *const *pam_realms; /* realms whose local part PAM is asked */
+	size_t pam_realm_count;
+	unsigned helper_deadline_ms;
+	unsigned helpers; /* at once */
+
+	/* Relay. */
+	unsigned relay_threads;
+	unsigned retry_first_s, retry_most_s;
+	unsigned expire_s;
+	unsigned connect_timeout_s;
+
+	/* Process. */
+	bool confine_best; /* confine = best */
+	enum log_target log;
+	bool debug;
+	unsigned stop_timeout_s;
+};
+
+/*
+ * Parse text (named path in messages).  False with why "file:line: what is
+ * wrong, what was expected".  No file is looked at: it works in a chroot.
+ * Threads: one at a time.
+ */
+bool config_parse(struct config **config_out, const char *path,
+    const char *text, size_t len, struct reason *why);
+
+/* Read the file at path and parse it. */
+bool config_load(struct config **config_out, const char *path,
+    struct reason *why);
+
+void config_free(struct config *config);
+
+const struct config_certificate *config_certificate(
+    const struct config *config, const char *name);
+const struct config_listener *config_listener(const struct config *config,
+    const char *name);
+
+/*
+ * The table of options, for manual and tests: the i-th one's section ("" at
+ * the top), name and default ("" for none).  False past the last.
+ */
+bool config_option(size_t i, const char **section_out, const char **name_out,
+    const char **default_out);
+
+/* "SCRAM-SHA-256" and so on for one bit of enum mechanism; NULL otherwise. */
+const char *mechanism_name(unsigned bit);
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * server/messages.h: every packet that crosses between two processes.
+ *
+ * A packet is its type (u8) and the fields named in the comment, written with
+ * server/wire.h: u8 u16 u32 u64 numbers, s string, b bytes (u32 length each),
+ * r[N] N raw octets, fd a passed descriptor.  Every receiver checks every
+ * field and the end of the packet: the sender may be compromised.
+ */
+#ifndef SERVER_MESSAGES_H
+#define SERVER_MESSAGES_H
+
+enum role {
+	ROLE_MASTER,
+	ROLE_SESSION,
+	ROLE_SIGNER,
+	ROLE_AUTH,
+	ROLE_HELPERS,
+	ROLE_RELAY,
+	ROLE_LOOKUP,
+	ROLES
+};
+
+enum message {
+	/* master to role; server/role.h reads them. */
+	MASTER_HELLO = 1,  /* role u8, flags u8, threads u16, start-id u64,
+	                      state folder s, user s, hostname s */
+	MASTER_PREPARE,    /* number u32, fd: sealed memfd, a bundle */
+	MASTER_COMMIT,     /* number u32: new work uses this one */
+	MASTER_RETIRE,     /* number u32: end what is still on it */
+	MASTER_PEER,       /* peer role u8, index u16, fd: channel */
+	MASTER_LISTENER,   /* number u32, listener s, fd: listening socket */
+	MASTER_CONTROL,    /* fd: listening control socket */
+	MASTER_TICKET_KEY, /* listener s, r[64] */
+	MASTER_START_ID,   /* u64: the session role that lives now */
+	MASTER_STOP,       /* finish within u32 milliseconds */
+	MASTER_STATUS,     /* u64: ask for ROLE_STATUS */
+
+	/* role to master */
+	ROLE_READY = 32, /* confined, waiting for work */
+	ROLE_PREPARED,   /* number u32 */
+	ROLE_REFUSED,    /* number u32, text s */
+	ROLE_UNUSED,     /* number u32: nothing uses it any more */
+	ROLE_STATUS,     /* u64 as asked, JSON object s */
+	ROLE_STOPPED,    /* nothing left to do */
+
+	/* session or relay to signer, one channel a thread; at most 256
+	 * octets.  number u64, algorithm u32, is-data u8, r[32] SPKI,
+	 * input b */
+	SIGNER_SIGN = 64,
+	/* signer back: number u64, ok u8, signature b */
+	SIGNER_SIGNED,
+
+	/* session to auth: number u64 is the exchange */
+	AUTH_START = 80, /* number, configuration u32, listener s,
+	                    mechanism s, client address s (literal),
+	                    has-initial u8, initial b (decoded octets),
+	                    binding b (32 octets or none),
+	                    spki b (32 octets of a verified client
+	                    certificate, or none), TLS version u8 */
+	AUTH_STEP,       /* number, response b (decoded octets) */
+	AUTH_ABORT,      /* number: client cancelled or left */
+	/* auth to session */
+	AUTH_CHALLENGE, /* number, challenge b (decoded octets) */
+	AUTH_RESULT,    /* number, enum auth_result u8, login s (local@realm;
+	                   on failure what was claimed, may be ""), text s
+	                   for the log, configuration-independent */
+
+	/* relay to auth, one channel a thread, blocking calls */
+	LOGIN_START = 96, /* number u64, configuration u32, login name s
+	                     (auth=NAME), mechanisms offered s (blank
+	                     between), host s, binding b, TLS active u8 */
+	LOGIN_STEP,       /* number, challenge b (decoded) */
+	LOGIN_ABORT,      /* number */
+	/* auth back */
+	LOGIN_SEND,   /* number, mechanism s (first time only, else ""),
+	                 has-octets u8, octets b (decoded) */
+	LOGIN_FAILED, /* number, text s */
+
+	/* auth to helpers */
+	HELPER_CHECK = 112, /* number u64, service s, user s, password b,
+	                       client address s, deadline ms u32 */
+	HELPER_ANSWER,      /* number, enum helper_answer u8, text s */
+
+	/* relay to lookup, one channel a thread, blocking calls */
+	LOOKUP_ADDRESSES = 128, /* number u64, host s */
+	LOOKUP_ANSWER,          /* number, enum lookup_answer u8, secure u8,
+	                           count u8, each: family u8 (4 or 6),
+	                           r[4] or r[16]; text s */
+
+	/* session to relay */
+	SPOOL_COMMITTED = 144, /* start-id u64, segment u32, end offset u64:
+	                          all before end is on stable storage */
+	SPOOL_CLOSED,          /* start-id u64, segment u32, end u64: nothing
+	                          will be added to it */
+
+	/* tools to a role's control socket, and back.  A request is one
+	 * packet; the answer is any number of CONTROL_DATA and then one
+	 * CONTROL_END. */
+	CONTROL_USER = 160, /* see auth/control.h */
+	CONTROL_QUEUE,      /* see server/queue_control.h */
+	CONTROL_STATUS,     /* nothing */
+	CONTROL_RELOAD,     /* nothing */
+	CONTROL_DATA = 190, /* b */
+	CONTROL_END,        /* ok u8, text s */
+};
+
+enum auth_result {
+	AUTH_GRANTED,
+	AUTH_DENIED,      /* 535 5.7.8 */
+	AUTH_UNAVAILABLE, /* 454 4.7.0 */
+	AUTH_MALFORMED,   /* 501 5.5.2 */
+	AUTH_NO_MECHANISM, /* 504 5.5.4 */
+};
+
+enum helper_answer { HELPER_YES, HELPER_NO, HELPER_TROUBLE, HELPER_DEADLINE };
+
+enum lookup_answer {
+	LOOKUP_FOUND,
+	LOOKUP_NONE, /* the name does not exist or has no address */
+	LOOKUP_TROUBLE, /* temporary, bogus included */
+};
+
+#endif
