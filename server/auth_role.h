@@ -1,0 +1,120 @@
+/*
+ * server/auth_role.h: what the files of the auth role share.
+ *
+ * The role is one thread over one epoll set.  It holds the credential store,
+ * the cache and the upstream logins, and answers from tables of permitted
+ * requests; whoever asks may be compromised.  Nothing here waits.
+ */
+#ifndef SERVER_AUTH_ROLE_H
+#define SERVER_AUTH_ROLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../auth/cache.h"
+#include "../auth/exchange.h"
+#include "../auth/login.h"
+#include "../auth/store.h"
+#include "auth_timer.h"
+#include "config.h"
+#include "role.h"
+#include "wire.h"
+
+enum {
+	AUTH_CONFIGS_MAX = 16,
+	AUTH_DIALOGUES_MAX = 8192, /* exchanges alive at once */
+	AUTH_BUCKETS = 4096,
+	AUTH_LIFETIME_MS = 10 * 60 * 1000, /* of an exchange */
+	AUTH_RETRY_MS = 10, /* when a channel has no room */
+	AUTH_HELPERS_MAX = 1024, /* questions to the helpers at once */
+	AUTH_RELAYS_MAX = 1024, /* relay threads */
+	AUTH_TOOLS_MAX = 8,     /* control connections at once */
+	AUTH_TOOL_IDLE_MS = 30000,
+};
+
+struct auth_role;
+
+/* A descriptor in the epoll set and what to do when it is ready. */
+struct auth_watch {
+	int fd; /* -1: none */
+	void (*ready)(struct auth_role *role, struct auth_watch *watch,
+	    uint32_t events);
+};
+
+/* A numbered configuration. */
+struct auth_config {
+	uint32_t number;
+	struct config *config;
+	struct login_book *book; /* NULL: no upstream logins */
+	unsigned users; /* dialogues on it */
+	bool retired;
+};
+
+struct dialogue;
+
+struct auth_helper_call {
+	uint64_t serial; /* 0: free */
+	struct dialogue *dialogue;
+};
+
+struct auth_relay {
+	struct auth_watch watch;
+	uint64_t number; /* of the exchange; one at a time */
+	struct login *login;
+};
+
+struct auth_tool;
+
+struct auth_role {
+	struct role_info info;
+	int epoll;
+	struct timers timers;
+	struct auth_watch master, clock, session, helpers, control;
+	struct sasl_library *sasl;
+	struct store *store; /* NULL: not open */
+	int64_t store_again_ms; /* when to try once more */
+	struct cache *cache;
+	unsigned cache_size, cache_ttl_s;
+	struct auth_config *configs[AUTH_CONFIGS_MAX];
+	struct dialogue *dialogues[AUTH_BUCKETS];
+	size_t dialogue_count;
+	uint64_t helper_serial;
+	struct auth_helper_call calls[AUTH_HELPERS_MAX];
+	struct auth_relay *relays[AUTH_RELAYS_MAX];
+	struct auth_tool *tools[AUTH_TOOLS_MAX];
+	uint64_t granted, denied; /* since the start */
+	bool stopping;
+	struct timer stop_timer;
+};
+
+int64_t auth_now_ms(void);
+
+/* Watch fd for reading; closes what was watched before. */
+void auth_watch_set(struct auth_role *role, struct auth_watch *watch, int fd,
+    void (*ready)(struct auth_role *, struct auth_watch *, uint32_t));
+void auth_watch_close(struct auth_role *role, struct auth_watch *watch);
+
+struct auth_config *auth_config_find(struct auth_role *role, uint32_t number);
+/* A dialogue has left it. */
+void auth_config_release(struct auth_role *role, struct auth_config *config);
+
+/* The store, opened again if need be; NULL if that fails, which is logged. */
+struct store *auth_store(struct auth_role *role);
+
+/* auth_dialogue.c: session's exchanges, and the helpers' answers to them. */
+void auth_dialogue_session(struct auth_role *role, int fd);
+void auth_dialogue_helpers(struct auth_role *role, int fd);
+
+/* auth_upstream.c: relay's logins. */
+void auth_upstream_relay(struct auth_role *role, unsigned index, int fd);
+
+/* auth_users.c: tools. */
+void auth_users_control(struct auth_role *role, int fd);
+/* The store is about to be closed. */
+void auth_users_end_lists(struct auth_role *role);
+
+/* The last dialogue may have ended: stop if that was asked. */
+void auth_role_idle(struct auth_role *role);
+
+#endif

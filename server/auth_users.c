@@ -1,0 +1,257 @@
+/*
+ * server/auth_users.c: "sallyport user" at the auth role's control socket.
+ *
+ * A tool sends one request and reads the answer.  A list goes out a packet at
+ * a time, whenever the tool has made room: it holds up nobody.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../auth/control.h"
+#include "auth_role.h"
+#include "channel.h"
+#include "control.h"
+#include "log.h"
+
+struct auth_tool {
+	struct auth_watch watch;
+	struct auth_role *role;
+	struct timer timer;
+	struct store_walk *walk; /* a list under way */
+	bool walked;             /* nothing is left in walk */
+	struct reason why;       /* how it ended */
+	unsigned char data[CONTROL_USER_DATA_MAX];
+	size_t len; /* of data not sent yet */
+};
+
+_Static_assert(offsetof(struct auth_tool, watch) == 0,
+    "a watch is the first field of its tool");
+
+static void
+tool_end(struct auth_tool *tool)
+{
+	struct auth_role *role = tool->role;
+
+	for (size_t i = 0; i < AUTH_TOOLS_MAX; i++)
+		if (role->tools[i] == tool)
+			role->tools[i] = NULL;
+	timer_clear(&role->timers, &tool->timer);
+	store_walk_free(tool->walk);
+	auth_watch_close(role, &tool->watch);
+	free(tool);
+}
+
+static void
+tool_fire(void *owner)
+{
+	tool_end(owner);
+}
+
+static enum channel_io
+say_data(struct auth_tool *tool)
+{
+	unsigned char packet[CONTROL_USER_DATA_MAX + 16];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, CONTROL_DATA);
+	wire_put_bytes(&w, tool->data, tool->len);
+	return channel_send(tool->watch.fd, packet, w.len, -1);
+}
+
+static enum channel_io
+say_end(struct auth_tool *tool, bool ok, const char *text)
+{
+	unsigned char packet[512];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, CONTROL_END);
+	wire_put_u8(&w, ok);
+	wire_put_string(&w, text);
+	return channel_send(tool->watch.fd, packet, w.len, -1);
+}
+
+/* Put entries into data until it is full or there are no more. */
+static void
+gather(struct auth_tool *tool)
+{
+	struct entry entry;
+
+	/* An entry that did not fit would be lost: leave room for any. */
+	while (!tool->walked &&
+	    sizeof tool->data - tool->len >= 2 + ENTRY_OCTETS_MAX) {
+		if (store_walk_next(tool->walk, &entry, &tool->why))
+			control_user_data_add(tool->data, &tool->len,
+			    sizeof tool->data, &entry);
+		else
+			tool->walked = true;
+	}
+	explicit_bzero(&entry, sizeof entry);
+}
+
+/* One packet of the list. */
+static void
+list_on(struct auth_tool *tool)
+{
+	enum channel_io io;
+
+	gather(tool);
+	if (tool->len > 0) {
+		io = say_data(tool);
+		if (io == CHANNEL_DONE)
+			tool->len = 0;
+	} else {
+		io = say_end(tool, tool->why.code == REASON_NONE,
+		    tool->why.text);
+		if (io == CHANNEL_DONE)
+			io = CHANNEL_CLOSED;
+	}
+	if (io == CHANNEL_WAIT)
+		return;
+	if (io == CHANNEL_DONE)
+		timer_set(&tool->role->timers, &tool->timer,
+		    auth_now_ms() + AUTH_TOOL_IDLE_MS);
+	else
+		tool_end(tool);
+}
+
+static void
+list_begin(struct auth_tool *tool, struct store *store)
+{
+	struct epoll_event event = { .events = EPOLLOUT,
+		.data.ptr = &tool->watch };
+
+	if (!store_walk_new(&tool->walk, store, &tool->why) ||
+	    epoll_ctl(tool->role->epoll, EPOLL_CTL_MOD, tool->watch.fd,
+		&event) < 0) {
+		say_end(tool, false, tool->why.text);
+		tool_end(tool);
+	}
+}
+
+static void
+change_done(struct auth_role *role, enum control_user_verb verb,
+    const struct entry *entry, bool ok, const struct reason *why)
+{
+	char name[NAME_SIZE * 4];
+
+	if (verb == CONTROL_USER_SHOW)
+		return;
+	if (role->cache != NULL)
+		cache_forget(role->cache, entry->name);
+	log_value(name, sizeof name, entry->name, strlen(entry->name));
+	if (ok)
+		log_line(SAY_NOTE, "user", "action=%s user=%s result=ok",
+		    control_user_word(verb), name);
+	else
+		log_line(SAY_WARNING, "user",
+		    "action=%s user=%s result=failed reason=%s",
+		    control_user_word(verb), name, reason_word(why->code));
+}
+
+static void
+answer_request(struct auth_tool *tool, const unsigned char *octets, size_t len)
+{
+	struct store *store = auth_store(tool->role);
+	enum control_user_verb verb;
+	struct entry entry = { 0 };
+	struct reason why = { 0 };
+	bool ok;
+
+	if (store == NULL) {
+		say_end(tool, false, "the credential store is not open, see "
+				     "the log");
+		tool_end(tool);
+		return;
+	}
+	ok = control_user_decode(octets, len, &verb, &entry, &why);
+	if (ok && verb == CONTROL_USER_LIST) {
+		list_begin(tool, store);
+		return;
+	}
+	if (ok) {
+		ok = control_user_apply(store, verb, &entry, time(NULL), &why);
+		change_done(tool->role, verb, &entry, ok, &why);
+	}
+	if (ok && verb == CONTROL_USER_SHOW &&
+	    control_user_data_add(tool->data, &tool->len, sizeof tool->data,
+		&entry))
+		say_data(tool);
+	explicit_bzero(&entry, sizeof entry);
+	say_end(tool, ok, why.text);
+	tool_end(tool);
+}
+
+static void
+tool_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
+{
+	struct auth_tool *tool = (struct auth_tool *)watch;
+	unsigned char packet[CONTROL_USER_PACKET_MAX];
+	enum channel_io io;
+	size_t len;
+
+	(void)role;
+	if (tool->walk != NULL) {
+		if ((events & EPOLLOUT) != 0 && (events & EPOLLERR) == 0)
+			list_on(tool);
+		else
+			tool_end(tool);
+		return;
+	}
+	io = channel_recv(watch->fd, packet, sizeof packet, &len, NULL);
+	if (io == CHANNEL_WAIT)
+		return;
+	if (io == CHANNEL_DONE && packet[0] == CONTROL_USER)
+		answer_request(tool, packet + 1, len - 1);
+	else
+		tool_end(tool);
+	explicit_bzero(packet, sizeof packet);
+}
+
+static void
+control_ready(struct auth_role *role, struct auth_watch *watch,
+    uint32_t events)
+{
+	int fd = control_accept(watch->fd);
+	struct auth_tool *tool;
+	size_t place = 0;
+
+	(void)events;
+	if (fd < 0)
+		return;
+	while (place < AUTH_TOOLS_MAX && role->tools[place] != NULL)
+		place++;
+	tool = place < AUTH_TOOLS_MAX ? calloc(1, sizeof *tool) : NULL;
+	if (tool == NULL) {
+		close(fd);
+		return;
+	}
+	role->tools[place] = tool;
+	tool->role = role;
+	tool->watch.fd = -1;
+	tool->timer.fire = tool_fire;
+	tool->timer.owner = tool;
+	timer_set(&role->timers, &tool->timer,
+	    auth_now_ms() + AUTH_TOOL_IDLE_MS);
+	auth_watch_set(role, &tool->watch, fd, tool_ready);
+	if (tool->watch.fd < 0)
+		tool_end(tool);
+}
+
+void
+auth_users_end_lists(struct auth_role *role)
+{
+	for (size_t i = 0; i < AUTH_TOOLS_MAX; i++)
+		if (role->tools[i] != NULL && role->tools[i]->walk != NULL)
+			tool_end(role->tools[i]);
+}
+
+void
+auth_users_control(struct auth_role *role, int fd)
+{
+	auth_watch_set(role, &role->control, fd, control_ready);
+}
