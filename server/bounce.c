@@ -1,0 +1,310 @@
+/*
+ * server/bounce.c: the text of a delivery status notification.
+ *
+ * Everything that comes from a client or a remote server stands on lines of
+ * its own making here: control characters become "?", long lines are folded,
+ * and the returned header is cut at a line end.
+ */
+#include "bounce.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LINE_FOLD = 76, LINE_MOST = 998, DATE_SIZE = 40 };
+
+bool
+bounce_is_possible(const struct envelope *original)
+{
+	return original->reverse_path[0] != '\0';
+}
+
+bool
+bounce_is_wanted(const struct envelope_recipient *recipient)
+{
+	return recipient->notify == 0 ||
+	    (recipient->notify & NOTIFY_FAILURE) != 0;
+}
+
+/* As the ASCII that the fields of a message/delivery-status are (RFC 3464,
+ * section 2.1.1), without an octet that could end its line. */
+static void
+put_ascii(FILE *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		fputc(c < 0x20 || c >= 0x7f ? '?' : c, out);
+	}
+}
+
+/* Words on lines of at most LINE_FOLD octets, where words allow; every line
+ * but the first begins with indent. */
+static void
+put_folded(FILE *out, size_t column, const char *indent, const char *text)
+{
+	while (*text != '\0') {
+		size_t word = strcspn(text, " ");
+
+		if (word > LINE_MOST / 2)
+			word = LINE_MOST / 2;
+		if (column + word + 1 > LINE_FOLD && column > strlen(indent)) {
+			fprintf(out, "\r\n%s", indent);
+			column = strlen(indent);
+		} else if (column > 0 && text[0] != ' ') {
+			fputc(' ', out);
+			column++;
+		}
+		for (size_t i = 0; i < word; i++, text++) {
+			unsigned char c = (unsigned char)*text;
+
+			fputc(c < 0x20 || c >= 0x7f ? '?' : c, out);
+		}
+		column += word;
+		while (*text == ' ')
+			text++;
+	}
+	fputs("\r\n", out);
+}
+
+static void
+put_field(FILE *out, const char *name, const char *text)
+{
+	fprintf(out, "%s:", name);
+	put_folded(out, strlen(name) + 1, " ", text);
+}
+
+/* RFC 5322, section 3.3, in UTC.  The programs never leave the C locale. */
+static void
+date_text(int64_t ms, char out[static DATE_SIZE])
+{
+	time_t seconds = (time_t)(ms / 1000);
+	struct tm tm;
+
+	if (gmtime_r(&seconds, &tm) == NULL ||
+	    strftime(out, DATE_SIZE, "%a, %d %b %Y %H:%M:%S +0000", &tm) == 0)
+		snprintf(out, DATE_SIZE, "Thu, 01 Jan 1970 00:00:00 +0000");
+}
+
+static const char *
+recipient_path(const struct bounce *bounce, size_t i)
+{
+	return bounce->original->recipients[bounce->recipients[i].index]
+	    .forward_path;
+}
+
+static void
+put_header(FILE *out, const struct bounce *bounce, const char *id,
+    const char *boundary)
+{
+	char date[DATE_SIZE];
+
+	date_text(bounce->now_ms, date);
+	fprintf(out, "Received: by %s (Sallyport) id %s; %s\r\n",
+	    bounce->hostname, id, date);
+	fprintf(out, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n",
+	    bounce->hostname);
+	fputs("To: <", out);
+	put_ascii(out, bounce->original->reverse_path);
+	fputs(">\r\n", out);
+	fprintf(out,
+	    "Subject: Your message could not be delivered\r\n"
+	    "Date: %s\r\n"
+	    "Message-ID: <%s@%s>\r\n"
+	    "Auto-Submitted: auto-replied\r\n"
+	    "MIME-Version: 1.0\r\n"
+	    "Content-Type: multipart/report; report-type=delivery-status;\r\n"
+	    " boundary=\"%s\"\r\n"
+	    "\r\n",
+	    date, id, bounce->hostname, boundary);
+}
+
+static void
+put_words(FILE *out, const struct bounce *bounce, const char *boundary)
+{
+	fprintf(out,
+	    "--%s\r\n"
+	    "Content-Type: text/plain; charset=us-ascii\r\n"
+	    "\r\n"
+	    "This is the mail server at %s.\r\n"
+	    "\r\n"
+	    "Your message could not be delivered to the recipients below.\r\n"
+	    "It will not be tried again.\r\n",
+	    boundary, bounce->hostname);
+	for (size_t i = 0; i < bounce->recipient_count; i++) {
+		fputs("\r\n<", out);
+		put_ascii(out, recipient_path(bounce, i));
+		fputs(">:\r\n   ", out);
+		put_folded(out, 3, "    ", bounce->recipients[i].text);
+	}
+	if (bounce->decision[0] != '\0') {
+		fputs("\r\n"
+		      "The connection did not meet what is demanded of it:\r\n"
+		      "   ",
+		    out);
+		put_folded(out, 3, "    ", bounce->decision);
+	}
+	fprintf(out,
+	    "\r\n"
+	    "For whoever looks into it: queue id %s.\r\n"
+	    "\r\n",
+	    bounce->original->queue_id);
+}
+
+static void
+put_recipient(FILE *out, const struct bounce *bounce, size_t i)
+{
+	const struct bounce_recipient *one = &bounce->recipients[i];
+	const struct envelope_recipient *recipient =
+	    &bounce->original->recipients[one->index];
+	char date[DATE_SIZE];
+
+	date_text(bounce->now_ms, date);
+	fputs("\r\n", out);
+	if (recipient->orcpt != NULL) {
+		fputs("Original-Recipient: ", out);
+		put_ascii(out, recipient->orcpt);
+		fputs("\r\n", out);
+	}
+	fputs("Final-Recipient: rfc822; ", out);
+	put_ascii(out, recipient->forward_path);
+	fputs("\r\nAction: failed\r\nStatus: ", out);
+	put_ascii(out, one->status[0] != '\0' ? one->status : "5.0.0");
+	fputs("\r\n", out);
+	if (one->remote && bounce->remote_host[0] != '\0') {
+		fputs("Remote-MTA: dns; ", out);
+		put_ascii(out, bounce->remote_host);
+		fputs("\r\n", out);
+	}
+	fprintf(out, "Diagnostic-Code: %s;",
+	    one->remote ? "smtp" : "X-Sallyport");
+	put_folded(out, 30, "    ", one->text);
+	fprintf(out, "Last-Attempt-Date: %s\r\n", date);
+	if (bounce->decision[0] != '\0')
+		put_field(out, "X-Sallyport-Decision", bounce->decision);
+}
+
+static void
+put_status(FILE *out, const struct bounce *bounce, const char *boundary)
+{
+	char date[DATE_SIZE];
+
+	date_text(bounce->original->arrival_ms, date);
+	fprintf(out,
+	    "--%s\r\n"
+	    "Content-Type: message/delivery-status\r\n"
+	    "\r\n"
+	    "Reporting-MTA: dns; %s\r\n",
+	    boundary, bounce->hostname);
+	if (bounce->original->envid != NULL) {
+		fputs("Original-Envelope-Id: ", out);
+		put_ascii(out, bounce->original->envid);
+		fputs("\r\n", out);
+	}
+	fprintf(out,
+	    "Arrival-Date: %s\r\n"
+	    "X-Sallyport-Queue-Id: %s\r\n",
+	    date, bounce->original->queue_id);
+	for (size_t i = 0; i < bounce->recipient_count; i++)
+		put_recipient(out, bounce, i);
+	fputs("\r\n", out);
+}
+
+/* Octets of whole header lines, without the empty line that ends it. */
+static size_t
+header_len(const struct bounce *bounce)
+{
+	const char *octets = bounce->octets;
+	size_t most = bounce->octets_len < BOUNCE_HEADER_MAX
+	    ? bounce->octets_len
+	    : (size_t)BOUNCE_HEADER_MAX;
+	size_t at = 0;
+
+	while (at < most) {
+		const char *end = memmem(octets + at, most - at, "\r\n", 2);
+
+		if (end == NULL || end == octets + at)
+			break;
+		at = (size_t)(end - octets) + 2;
+	}
+	return at;
+}
+
+static void
+put_original(FILE *out, const struct bounce *bounce, const char *boundary,
+    bool eight_bit)
+{
+	fprintf(out,
+	    "--%s\r\n"
+	    "Content-Type: text/rfc822-headers\r\n"
+	    "%s"
+	    "\r\n",
+	    boundary,
+	    eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+	fwrite(bounce->octets, 1, header_len(bounce), out);
+	fprintf(out, "\r\n--%s--\r\n", boundary);
+}
+
+static bool
+has_eight_bit(const char *octets, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)octets[i] >= 0x80)
+			return true;
+	}
+	return false;
+}
+
+static bool
+envelope_make(const struct bounce *bounce, struct envelope *envelope)
+{
+	envelope_init(envelope);
+	envelope_queue_id(envelope->queue_id);
+	envelope->arrival_ms = bounce->now_ms;
+	envelope->reverse_path = strdup("");
+	envelope->client = strdup("");
+	envelope->eight_bit = has_eight_bit(
+	    bounce->octets, header_len(bounce));
+	return envelope->reverse_path != NULL && envelope->client != NULL &&
+	    envelope_add_recipient(
+		envelope, bounce->original->reverse_path);
+}
+
+bool
+bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
+    char **octets_out, size_t *len_out, struct reason *why)
+{
+	struct envelope envelope;
+	char boundary[2 * QUEUE_ID_SIZE + 8];
+	char chance[QUEUE_ID_SIZE];
+	char *octets = NULL;
+	size_t len = 0;
+	FILE *out = NULL;
+
+	if (envelope_make(bounce, &envelope))
+		out = open_memstream(&octets, &len);
+	if (out == NULL) {
+		envelope_fini(&envelope);
+		return fail(why, REASON_NO_MEMORY, "bounce");
+	}
+	/* Nobody who wrote the original can know it. */
+	envelope_queue_id(chance);
+	snprintf(boundary, sizeof(boundary), "=_%s_%s", envelope.queue_id,
+	    chance);
+	put_header(out, bounce, envelope.queue_id, boundary);
+	put_words(out, bounce, boundary);
+	put_status(out, bounce, boundary);
+	put_original(out, bounce, boundary, envelope.eight_bit);
+	if (ferror(out) | fclose(out)) {
+		free(octets);
+		envelope_fini(&envelope);
+		return fail(why, REASON_NO_MEMORY, "bounce");
+	}
+	envelope.size = len;
+	*envelope_out = envelope;
+	*octets_out = octets;
+	*len_out = len;
+	return true;
+}

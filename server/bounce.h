@@ -1,0 +1,53 @@
+/*
+ * server/bounce.h: a delivery status notification for mail that failed
+ * (RFC 3464, in the multipart/report of RFC 6522), from the null reverse-path.
+ */
+#ifndef SERVER_BOUNCE_H
+#define SERVER_BOUNCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "envelope.h"
+
+enum {
+	BOUNCE_RECIPIENTS_MAX = 200,      /* told in one notification */
+	BOUNCE_HEADER_MAX = 64 * 1024,    /* octets of the original's header */
+};
+
+struct bounce_recipient {
+	unsigned index;     /* in original->recipients */
+	const char *status; /* enhanced status code, or "" */
+	const char *text;   /* remote reply or decision, escaped */
+	bool remote;        /* text is a reply of remote_host */
+};
+
+struct bounce {
+	const char *hostname; /* ours: Reporting-MTA, From */
+	int64_t now_ms;       /* Unix */
+	const struct envelope *original;
+	/* Head and as much of the body as holds the header; what follows the
+	 * first empty line is not used. */
+	const void *octets;
+	size_t octets_len;
+	const char *remote_host; /* next hop tried last, or "" */
+	const char *decision;    /* the decision's line, or "" */
+	const struct bounce_recipient *recipients;
+	size_t recipient_count; /* at most BOUNCE_RECIPIENTS_MAX */
+};
+
+/* May a notification be sent?  Never about one that has the null reverse-path
+ * (RFC 5321, section 6.1). */
+bool bounce_is_possible(const struct envelope *original);
+/* Does the recipient want to be told about failure (RFC 3461, 4.1)? */
+bool bounce_is_wanted(const struct envelope_recipient *recipient);
+
+/*
+ * Make the notification: its envelope (to be ended with envelope_fini) and its
+ * octets (malloc'd; canonical CRLF; not dot-stuffed).  False without memory.
+ */
+bool bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
+    char **octets_out, size_t *len_out, struct reason *why);
+
+#endif

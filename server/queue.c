@@ -1,0 +1,576 @@
+/*
+ * server/queue.c: the relay's queue: opening, notices, and work for workers.
+ */
+#include "queue_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "route.h"
+
+enum {
+	ENTRIES_MOST = 4096, /* beyond, workers wait for the log */
+	UNREADABLE_RETRY_MS = 60 * 1000,
+};
+
+/* Opening. */
+
+/* Callers hold lock, or are alone. */
+static void
+settings_take(struct queue *queue, const struct config *config)
+{
+	struct queue_settings *settings = &queue->settings;
+
+	queue->config = config;
+	queue->generation++;
+	snprintf(settings->hostname, sizeof(settings->hostname), "%s",
+	    config->hostname != NULL ? config->hostname : "localhost");
+	settings->retry_first_ms = (int64_t)config->retry_first_s * 1000;
+	settings->retry_most_ms = (int64_t)config->retry_most_s * 1000;
+	settings->expire_ms = (int64_t)config->expire_s * 1000;
+	settings->workers = config->relay_threads;
+}
+
+static bool
+open_folder(const char *path, int *fd_out, struct reason *why)
+{
+	*fd_out = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *fd_out >= 0 || fail_errno(why, "%s", path);
+}
+
+static bool
+open_folders(struct queue *queue, const struct queue_options *options,
+    struct reason *why)
+{
+	if (!open_folder(options->in_folder, &queue->in_folder, why) ||
+	    !open_folder(options->relay_folder, &queue->relay_folder, why))
+		return false;
+	if (queue->read_only)
+		return true;
+	if (mkdirat(queue->relay_folder, "damaged", 0700) < 0 &&
+	    errno != EEXIST)
+		return fail_errno(why, "%s/damaged", options->relay_folder);
+	queue->damaged_folder = openat(queue->relay_folder, "damaged",
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (queue->damaged_folder < 0)
+		return fail_errno(why, "%s/damaged", options->relay_folder);
+	return true;
+}
+
+static struct queue *
+queue_alloc(const struct queue_options *options)
+{
+	struct queue *queue = calloc(1, sizeof(*queue));
+	pthread_condattr_t attributes;
+
+	if (queue == NULL)
+		return NULL;
+	pthread_mutex_init(&queue->lock, NULL);
+	pthread_mutex_init(&queue->ingest, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&queue->work, &attributes);
+	pthread_cond_init(&queue->keep, &attributes);
+	pthread_cond_init(&queue->settled, &attributes);
+	pthread_condattr_destroy(&attributes);
+	queue->in_folder = queue->relay_folder = queue->damaged_folder = -1;
+	queue->entries_end = &queue->entries;
+	queue->ages.by_age = true;
+	queue->start_id = options->start_id;
+	queue->read_only = options->read_only;
+	queue->log.fd = -1;
+	settings_take(queue, options->config);
+	return queue;
+}
+
+/* Index the messages we made ourselves, now that the whole log is known. */
+static bool
+index_own(struct queue *queue, struct queued *message, struct reason *why)
+{
+	const struct journal_record record = message->record;
+	unsigned char *octets =
+	    malloc((size_t)record.envelope_len + record.head_len + 1);
+	bool ok;
+
+	if (octets == NULL)
+		return fail(why, REASON_NO_MEMORY, "queue");
+	ok = journal_read_parts(message->segment->fd, &record, octets, why) &&
+	    store_message_found(
+		queue, message->segment, &record, octets, why);
+	free(octets);
+	return ok;
+}
+
+/* Ghosts whose segment is there still, or whose own record was found, stay;
+ * the segment of the others is gone, and so their completions may go. */
+static bool
+has_segment(const struct queue *queue, const struct queued *message)
+{
+	const struct segment *segment;
+
+	for (segment = queue->segments; segment != NULL;
+	     segment = segment->next) {
+		if (!segment->own &&
+		    segment->header.mark == message->key.mark)
+			return true;
+	}
+	return false;
+}
+
+/* The next message of the table at which something is to be done; alone. */
+static void
+tidy_slot(struct queue *queue, size_t slot)
+{
+	struct queued *message, *next;
+	struct reason why;
+
+	for (message = queue->table[slot]; message != NULL; message = next) {
+		bool own = message->key.mark == 0;
+
+		next = message->chain;
+		if (own && message->state == MESSAGE_GHOST &&
+		    message->segment != NULL &&
+		    !index_own(queue, message, &why)) {
+			log_line(SAY_ALARM, "queue",
+			    "serial=%" PRIu64 " trouble=\"%s\"",
+			    message->key.number, why.text);
+			continue;
+		}
+		if ((own && message->state == MESSAGE_COMPLETE) ||
+		    (message->state == MESSAGE_GHOST &&
+			message->segment == NULL && !queue->trouble &&
+			(own || !has_segment(queue, message)))) {
+			index_remove(queue, message);
+			message_free(message);
+		}
+	}
+}
+
+bool
+queue_open(struct queue **queue_out, const struct queue_options *options,
+    struct reason *why)
+{
+	struct queue *queue = queue_alloc(options);
+
+	if (queue == NULL)
+		return fail(why, REASON_NO_MEMORY, "queue");
+	if (!open_folders(queue, options, why) || !log_recover(queue, why) ||
+	    !store_scan(queue, why))
+		goto fail;
+	for (size_t i = 0; i < queue->table_size; i++)
+		tidy_slot(queue, i);
+	if (!queue->read_only && !log_start(queue, why))
+		goto fail;
+	*queue_out = queue;
+	return true;
+fail:
+	queue_close(queue);
+	return false;
+}
+
+static void
+free_index(struct queue *queue)
+{
+	struct queued *message, *next;
+	struct hop *hop, *next_hop;
+	struct segment *segment, *next_segment;
+
+	for (size_t i = 0; i < queue->table_size; i++) {
+		for (message = queue->table[i]; message != NULL;
+		     message = next) {
+			next = message->chain;
+			message_free(message);
+		}
+	}
+	free(queue->table);
+	free(queue->ages.slots);
+	for (hop = queue->hops; hop != NULL; hop = next_hop) {
+		next_hop = hop->next;
+		free(hop->due.slots);
+		free(hop);
+	}
+	for (segment = queue->segments; segment != NULL;
+	     segment = next_segment) {
+		next_segment = segment->next;
+		if (segment->fd >= 0)
+			close(segment->fd);
+		free(segment);
+	}
+}
+
+void
+queue_close(struct queue *queue)
+{
+	if (queue == NULL)
+		return;
+	log_stop(queue);
+	free_index(queue);
+	if (queue->in_folder >= 0)
+		close(queue->in_folder);
+	if (queue->relay_folder >= 0)
+		close(queue->relay_folder);
+	if (queue->damaged_folder >= 0)
+		close(queue->damaged_folder);
+	pthread_mutex_destroy(&queue->lock);
+	pthread_mutex_destroy(&queue->ingest);
+	pthread_cond_destroy(&queue->work);
+	pthread_cond_destroy(&queue->keep);
+	pthread_cond_destroy(&queue->settled);
+	free(queue);
+}
+
+void
+queue_configure(struct queue *queue, const struct config *config)
+{
+	pthread_mutex_lock(&queue->lock);
+	settings_take(queue, config);
+	/* Messages are routed again when they are taken: what was wrong with
+	 * a hop of before says nothing now. */
+	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next)
+		hop->until_ms = 0;
+	pthread_cond_broadcast(&queue->work);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* Notices. */
+
+void
+queue_live(struct queue *queue, uint64_t start_id)
+{
+	struct reason why;
+
+	pthread_mutex_lock(&queue->ingest);
+	if (start_id != 0 && queue->live != start_id) {
+		queue->live = start_id;
+		if (!store_scan(queue, &why))
+			log_line(SAY_ALARM, "queue", "trouble=\"%s\"",
+			    why.text);
+	}
+	pthread_mutex_unlock(&queue->ingest);
+}
+
+void
+queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
+    uint64_t end, bool closed)
+{
+	pthread_mutex_lock(&queue->ingest);
+	store_committed(queue, start_id, segment, end, closed);
+	pthread_mutex_unlock(&queue->ingest);
+}
+
+/* Deliveries. */
+
+struct loan {
+	struct queued *message;
+	struct segment *segment;
+	unsigned char *octets; /* envelope and head */
+	bool own_body;         /* body_fd is ours to close */
+};
+
+struct queued *
+delivery_message(const struct delivery *delivery)
+{
+	const struct loan *loan = delivery->queue_private;
+
+	return loan->message;
+}
+
+void
+delivery_close(struct queue *queue, struct delivery *delivery)
+{
+	struct loan *loan = delivery->queue_private;
+
+	if (loan != NULL) {
+		if (loan->own_body)
+			close(delivery->body_fd);
+		if (loan->segment != NULL)
+			store_segment_release(queue, loan->segment);
+		free(loan->octets);
+		free(loan);
+	}
+	envelope_fini(&delivery->envelope);
+	free(delivery->recipients);
+	free(delivery);
+}
+
+static bool
+read_front(struct delivery *delivery, struct loan *loan, int fd,
+    const struct journal_record *record, struct reason *why)
+{
+	loan->octets =
+	    malloc((size_t)record->envelope_len + record->head_len + 1);
+	if (loan->octets == NULL)
+		return fail(why, REASON_NO_MEMORY, "queue: envelope");
+	if (!journal_read_parts(fd, record, loan->octets, why) ||
+	    !envelope_decode(&delivery->envelope, loan->octets,
+		record->envelope_len, why))
+		return false;
+	delivery->head = loan->octets + record->envelope_len;
+	delivery->head_len = record->head_len;
+	return true;
+}
+
+static bool
+find_body(struct queue *queue, struct delivery *delivery, struct loan *loan,
+    int fd, const struct journal_record *record, struct reason *why)
+{
+	struct queued *message = loan->message;
+
+	delivery->body_fd = fd;
+	delivery->body_offset = (off_t)journal_body_offset(record);
+	delivery->body_len = record->body_len;
+	if ((record->flags & JOURNAL_LARGE) != 0) {
+		if (!store_body_open(
+			queue, message, &delivery->body_fd, why))
+			return false;
+		loan->own_body = true;
+		delivery->body_offset = 0;
+	}
+	if (message->verified)
+		return true;
+	if (!journal_check_octets(delivery->body_fd,
+		(uint64_t)delivery->body_offset, delivery->body_len,
+		record->body_crc, why))
+		return false;
+	message->verified = true;
+	return true;
+}
+
+static bool
+list_recipients(struct delivery *delivery, const struct queued *message,
+    struct reason *why)
+{
+	size_t count = delivery->envelope.recipient_count;
+
+	delivery->recipients =
+	    calloc(count, sizeof(struct delivery_recipient));
+	if (delivery->recipients == NULL)
+		return fail(why, REASON_NO_MEMORY, "queue: recipients");
+	for (size_t i = 0; i < count; i++) {
+		if (!message_is_done(message, (uint32_t)i))
+			delivery->recipients[delivery->recipient_count++]
+			    .index = (unsigned)i;
+	}
+	return true;
+}
+
+/* Our own log may move its messages to a new file at any time: the place and
+ * the hold on the file are taken at one moment. */
+static struct journal_record
+borrow_place(struct queue *queue, struct loan *loan)
+{
+	struct journal_record record;
+
+	pthread_mutex_lock(&queue->lock);
+	record = loan->message->record;
+	loan->segment = loan->message->segment;
+	loan->segment->users++;
+	pthread_mutex_unlock(&queue->lock);
+	return record;
+}
+
+bool
+delivery_open(struct queue *queue, struct queued *message,
+    struct delivery **delivery_out, struct reason *why)
+{
+	struct delivery *delivery = calloc(1, sizeof(*delivery));
+	struct loan *loan = calloc(1, sizeof(*loan));
+	struct journal_record record;
+	bool ok;
+	int fd;
+
+	if (delivery == NULL || loan == NULL) {
+		free(delivery);
+		free(loan);
+		return fail(why, REASON_NO_MEMORY, "queue: delivery");
+	}
+	delivery->queue_private = loan;
+	delivery->body_fd = -1;
+	loan->message = message;
+	record = borrow_place(queue, loan);
+	ok = store_segment_use(queue, loan->segment, &fd, why);
+	if (ok)
+		store_segment_release(queue, loan->segment);
+	ok = ok && read_front(delivery, loan, fd, &record, why) &&
+	    find_body(queue, delivery, loan, fd, &record, why) &&
+	    list_recipients(delivery, message, why);
+	if (!ok) {
+		delivery_close(queue, delivery);
+		return false;
+	}
+	delivery->attempt = message->attempts + 1;
+	*delivery_out = delivery;
+	return true;
+}
+
+void
+queue_lend(struct queue *queue, struct queued *message)
+{
+	index_unwait(message);
+	message->hop->active++;
+	index_set_state(queue, message, MESSAGE_ACTIVE);
+}
+
+void
+queue_give_back(struct queue *queue, struct queued *message)
+{
+	message->hop->active--;
+	/* The hop has room for another worker now. */
+	if (message->hop->due.count > 0)
+		pthread_cond_signal(&queue->work);
+}
+
+void
+queue_unreadable(struct queue *queue, struct queued *message,
+    const struct reason *why)
+{
+	bool damaged = why->code == REASON_DAMAGED;
+	struct log_entry *entry =
+	    damaged ? log_key_entry(JOURNAL_HELD, message->key, why->text)
+		    : NULL;
+
+	log_line(SAY_ALARM, damaged ? "held" : "queue",
+	    "queue=%s trouble=\"%s\"", message->queue_id, why->text);
+	pthread_mutex_lock(&queue->lock);
+	queue_give_back(queue, message);
+	if (entry != NULL) {
+		message->held = true;
+		index_set_state(queue, message, MESSAGE_HELD);
+		log_add(queue, entry);
+	} else {
+		index_wait(queue, message,
+		    queue_monotonic_ms() + UNREADABLE_RETRY_MS);
+	}
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* Routes may be others than when the message was indexed.  It is delivered
+ * over the one that holds now. */
+static void
+route_again(struct queue *queue, struct queued *message,
+    struct delivery *delivery)
+{
+	struct next_hop name;
+	struct hop *hop;
+
+	pthread_mutex_lock(&queue->lock);
+	if (message->generation != queue->generation) {
+		route_find(queue->config, &delivery->envelope,
+		    delivery->recipients[0].index, &name);
+		hop = index_hop(queue, &name);
+		if (hop != NULL) {
+			message->hop->active--;
+			message->hop = hop;
+			hop->active++;
+			message->generation = queue->generation;
+		}
+	}
+	delivery->hop = message->hop->name;
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* Wait for a message that is due; NULL at the deadline. */
+static struct queued *
+wait_for_work(struct queue *queue, const struct next_hop *prefer,
+    int64_t deadline)
+{
+	struct queued *message = NULL;
+
+	pthread_mutex_lock(&queue->lock);
+	while (!queue->stop) {
+		int64_t now = queue_monotonic_ms(), next = deadline;
+		struct timespec until;
+
+		if (!queue->log_trouble && queue->entry_count < ENTRIES_MOST)
+			message = index_pick(queue, prefer, now, &next);
+		if (message != NULL) {
+			queue_lend(queue, message);
+			break;
+		}
+		if (now >= deadline)
+			break;
+		if (next > deadline)
+			next = deadline;
+		until.tv_sec = next / 1000;
+		until.tv_nsec = next % 1000 * 1000000;
+		pthread_cond_timedwait(&queue->work, &queue->lock, &until);
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return message;
+}
+
+struct delivery *
+queue_take(struct queue *queue, const struct next_hop *prefer, int timeout_ms)
+{
+	int64_t deadline = queue_monotonic_ms() + timeout_ms;
+	struct delivery *delivery;
+	struct queued *message;
+	struct reason why;
+
+	while ((message = wait_for_work(queue, prefer, deadline)) != NULL) {
+		if (delivery_open(queue, message, &delivery, &why)) {
+			route_again(queue, message, delivery);
+			return delivery;
+		}
+		queue_unreadable(queue, message, &why);
+	}
+	return NULL;
+}
+
+void
+queue_hop_failed(struct queue *queue, const struct next_hop *name)
+{
+	int64_t now = queue_monotonic_ms();
+	struct hop *hop;
+
+	pthread_mutex_lock(&queue->lock);
+	hop = index_hop(queue, name);
+	/* Workers that were under way when it failed tell the same failure. */
+	if (hop != NULL && hop->until_ms <= now) {
+		hop->failures++;
+		hop->until_ms =
+		    now + backoff_ms(&queue->settings, hop->failures);
+	}
+	pthread_mutex_unlock(&queue->lock);
+}
+
+void
+queue_hop_worked(struct queue *queue, const struct next_hop *name)
+{
+	struct hop *hop;
+
+	pthread_mutex_lock(&queue->lock);
+	hop = index_hop(queue, name);
+	if (hop != NULL && (hop->failures > 0 || hop->until_ms > 0)) {
+		hop->failures = 0;
+		hop->until_ms = 0;
+		hop->last_text[0] = '\0';
+		pthread_cond_broadcast(&queue->work);
+	}
+	pthread_mutex_unlock(&queue->lock);
+}
+
+void
+queue_stop(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->stop = true;
+	pthread_cond_broadcast(&queue->work);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+void
+queue_count(struct queue *queue, struct queue_counts *out)
+{
+	pthread_mutex_lock(&queue->lock);
+	*out = queue->counts;
+	pthread_mutex_unlock(&queue->lock);
+}

@@ -1,0 +1,122 @@
+/*
+ * server/queue.h: the relay's queue: what is to be delivered, when, and what
+ * became of it.
+ *
+ * Owned by the relay role.  The index is in memory, envelopes and bodies stay
+ * in the segments on disk; every outcome is appended to the relay's own log
+ * and synced in groups by one thread.  All functions are safe for any thread.
+ */
+#ifndef SERVER_QUEUE_H
+#define SERVER_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config.h"
+#include "envelope.h"
+
+struct queue;
+
+/* Where a message goes next; names the site in table and log. */
+struct next_hop {
+	char host[256]; /* A-label or address literal, as the route names it */
+	uint16_t port;
+	bool implicit_tls;
+};
+
+enum outcome {
+	OUTCOME_NONE,      /* not tried in this attempt: stays due */
+	OUTCOME_DELIVERED, /* 2xx to the final dot */
+	OUTCOME_TEMPORARY, /* try again later */
+	OUTCOME_PERMANENT, /* bounce */
+};
+
+struct delivery_recipient {
+	unsigned index;           /* in envelope.recipients */
+	enum outcome outcome;     /* the worker fills these three */
+	char status[12];          /* enhanced status code "5.1.1" */
+	char text[512];           /* remote reply or decision, escaped */
+};
+
+/* One attempt at one message over one next hop, for one worker. */
+struct delivery {
+	struct envelope envelope;
+	struct next_hop hop;
+	/* The message: head then body, canonical CRLF, not dot-stuffed. */
+	void *head;
+	size_t head_len;
+	int body_fd;      /* read with pread from body_offset */
+	off_t body_offset;
+	uint64_t body_len;
+	unsigned attempt; /* 1 the first time */
+	size_t recipient_count;
+	struct delivery_recipient *recipients;
+	/* Fill before queue_done when policy refused or was observed: the
+	 * decision's line, for log, bounce and "queue show". */
+	char decision[1024];
+	char remote[64];    /* address connected to, or "" */
+	void *queue_private;
+};
+
+struct queue_options {
+	const char *in_folder;    /* root "/in" */
+	const char *relay_folder; /* root "/relay" */
+	const struct config *config; /* hostname, retry, expiry; see
+	                                queue_configure */
+	uint64_t start_id;  /* of the relay itself, for its log's headers; which
+	                       session lives comes by queue_live */
+	bool read_only;     /* look at the files of a stopped server: nothing
+	                       is changed, no thread is started; only
+	                       queue_count and server/queue_control.h work */
+};
+
+/* Recovers the relay's log, which may take seconds; segments are read once
+ * queue_live or queue_committed tell what is certain. */
+bool queue_open(struct queue **queue_out, const struct queue_options *options,
+    struct reason *why);
+void queue_close(struct queue *queue); /* workers must be gone */
+/* A new configuration is in force (borrowed until the next one). */
+void queue_configure(struct queue *queue, const struct config *config);
+
+/*
+ * Which start-id still writes: segments of all others are complete, and are
+ * read to their ends, which may take seconds.  Call it after the earlier
+ * process is known to be dead.  0 means not known and changes nothing.
+ */
+void queue_live(struct queue *queue, uint64_t start_id);
+/*
+ * From the session role: all before end in that segment is settled (and, if
+ * closed, nothing will be added).  Notices may be lost, repeated or out of
+ * order.  Blocks while it reads.
+ */
+void queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
+    uint64_t end, bool closed);
+
+/*
+ * Wait up to timeout_ms for something to do; NULL if there was nothing.
+ * prefer (may be NULL) is the hop the worker's open connection serves.  Not
+ * more than half of the workers get the same next hop, unless there is only
+ * one hop known.
+ */
+struct delivery *queue_take(struct queue *queue, const struct next_hop *prefer,
+    int timeout_ms);
+/* Record outcomes, log one line a recipient, schedule, bounce, hold.  Frees
+ * the delivery. */
+void queue_done(struct queue *queue, struct delivery *delivery);
+/* The hop itself could not be reached or refused us before any transaction:
+ * back off the site, not only the message. */
+void queue_hop_failed(struct queue *queue, const struct next_hop *hop);
+void queue_hop_worked(struct queue *queue, const struct next_hop *hop);
+
+/* Workers get NULL at once from now on. */
+void queue_stop(struct queue *queue);
+
+struct queue_counts {
+	uint64_t messages, deferred, held, delivered, bounced;
+	uint64_t octets;
+};
+void queue_count(struct queue *queue, struct queue_counts *out);
+
+#endif

@@ -1,0 +1,615 @@
+/*
+ * server/queue_done.c: what becomes of a message after an attempt: done,
+ * tried again, bounced, or held.
+ */
+#include "queue_internal.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bounce.h"
+#include "log.h"
+
+enum {
+	NOT_TRIED_MS = 1000,      /* before it is offered again */
+	EXPIRE_LOOK_MS = 60 * 1000,
+	VALUE_PATH = 400,
+	VALUE_TEXT = 700,
+};
+
+/* All that is decided about one attempt before the queue is changed. */
+struct verdict {
+	struct queued *message;
+	int64_t now_ms; /* Unix */
+	bool tried;     /* some recipient has an outcome */
+	bool hold;      /* failed for good, and nobody can be told */
+	size_t failed;  /* recipients that failed for good */
+	struct log_entry *bounces, **bounces_end;
+	struct log_entry *attempt;
+	uint64_t bounce_serial; /* of the last */
+};
+
+/* What a remote server said begins with its reply code. */
+static bool
+is_reply(const char *text)
+{
+	return isdigit((unsigned char)text[0]) &&
+	    isdigit((unsigned char)text[1]) &&
+	    isdigit((unsigned char)text[2]) &&
+	    (text[3] == ' ' || text[3] == '-' || text[3] == '\0');
+}
+
+static const char *
+path_of(const struct delivery *delivery,
+    const struct delivery_recipient *recipient)
+{
+	return delivery->envelope.recipients[recipient->index].forward_path;
+}
+
+static bool
+is_expired(const struct queue_settings *settings,
+    const struct queued *message, int64_t now_ms)
+{
+	return settings->expire_ms > 0 &&
+	    now_ms - message->arrival_ms >= settings->expire_ms;
+}
+
+/* One more try would come too late. */
+static void
+recipient_expire(struct delivery_recipient *recipient, int64_t expire_ms)
+{
+	char last[sizeof(recipient->text)];
+
+	memcpy(last, recipient->text, sizeof(last));
+	last[sizeof(last) - 1] = '\0';
+	recipient->outcome = OUTCOME_PERMANENT;
+	snprintf(recipient->status, sizeof(recipient->status), "4.4.7");
+	snprintf(recipient->text, sizeof(recipient->text),
+	    "not delivered within %" PRId64 " seconds%s%.400s",
+	    expire_ms / 1000, last[0] != '\0' ? "; the last try: " : "", last);
+}
+
+/* Terminated, in bounds, and expired where it is time. */
+static void
+check_outcomes(const struct queue_settings *settings,
+    struct delivery *delivery, struct verdict *verdict)
+{
+	bool expired =
+	    is_expired(settings, verdict->message, verdict->now_ms);
+
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		struct delivery_recipient *one = &delivery->recipients[i];
+
+		one->status[sizeof(one->status) - 1] = '\0';
+		one->text[sizeof(one->text) - 1] = '\0';
+		if (one->outcome == OUTCOME_TEMPORARY && expired)
+			recipient_expire(one, settings->expire_ms);
+		if (one->outcome != OUTCOME_NONE)
+			verdict->tried = true;
+		if (one->outcome == OUTCOME_PERMANENT)
+			verdict->failed++;
+	}
+	verdict->hold = verdict->failed > 0 &&
+	    !bounce_is_possible(&delivery->envelope);
+}
+
+/* Bounces. */
+
+/* Head and the beginning of the body: where the header is. */
+static bool
+read_header(const struct delivery *delivery, char **octets_out,
+    size_t *len_out, struct reason *why)
+{
+	size_t body = delivery->body_len < BOUNCE_HEADER_MAX
+	    ? (size_t)delivery->body_len
+	    : (size_t)BOUNCE_HEADER_MAX;
+	char *octets = malloc(delivery->head_len + body + 1);
+
+	if (octets == NULL)
+		return fail(why, REASON_NO_MEMORY, "bounce");
+	if (delivery->head_len > 0)
+		memcpy(octets, delivery->head, delivery->head_len);
+	if (!journal_pread(delivery->body_fd, octets + delivery->head_len,
+		body, (uint64_t)delivery->body_offset, why)) {
+		free(octets);
+		return false;
+	}
+	*octets_out = octets;
+	*len_out = delivery->head_len + body;
+	return true;
+}
+
+static struct log_entry *
+bounce_entry(const struct bounce *bounce, struct reason *why)
+{
+	struct envelope envelope;
+	struct log_entry *entry = NULL;
+	struct wire_writer w;
+	unsigned char *front;
+	char *octets;
+	size_t len, size;
+
+	if (!bounce_make(bounce, &envelope, &octets, &len, why))
+		return NULL;
+	size = envelope_encoded_size(&envelope);
+	front = malloc(size);
+	if (front != NULL && len <= JOURNAL_INLINE_MAX) {
+		wire_writer_init(&w, front, size);
+		envelope_encode(&envelope, &w);
+		entry = log_entry_new(
+		    JOURNAL_MESSAGE, front, w.len, NULL, 0, octets, len);
+	}
+	if (entry == NULL)
+		fail(why, REASON_NO_MEMORY, "bounce of %zu octets", len);
+	else
+		log_line(SAY_NOTE, "bounce", "queue=%s for=%s octets=%zu",
+		    envelope.queue_id, bounce->original->queue_id, len);
+	free(front);
+	free(octets);
+	envelope_fini(&envelope);
+	return entry;
+}
+
+static void
+verdict_add_bounce(
+    struct queue *queue, struct verdict *verdict, struct log_entry *entry)
+{
+	pthread_mutex_lock(&queue->lock);
+	entry->record.number = ++queue->serial;
+	pthread_mutex_unlock(&queue->lock);
+	verdict->bounce_serial = entry->record.number;
+	*verdict->bounces_end = entry;
+	verdict->bounces_end = &entry->next;
+}
+
+/* Tell the sender about all that failed, BOUNCE_RECIPIENTS_MAX at a time. */
+static bool
+make_bounces(struct queue *queue, const struct queue_settings *settings,
+    const struct delivery *delivery, struct verdict *verdict,
+    struct reason *why)
+{
+	struct bounce_recipient told[BOUNCE_RECIPIENTS_MAX];
+	struct bounce bounce = {
+		.hostname = settings->hostname,
+		.now_ms = verdict->now_ms,
+		.original = &delivery->envelope,
+		.remote_host = delivery->hop.host,
+		.decision = delivery->decision,
+		.recipients = told,
+	};
+	struct log_entry *entry;
+	char *octets = NULL;
+	bool ok = true;
+
+	if (!read_header(delivery, &octets, &bounce.octets_len, why))
+		return false;
+	bounce.octets = octets;
+	for (size_t i = 0; ok && i < delivery->recipient_count; i++) {
+		const struct delivery_recipient *one =
+		    &delivery->recipients[i];
+
+		if (one->outcome == OUTCOME_PERMANENT &&
+		    bounce_is_wanted(
+			&delivery->envelope.recipients[one->index]))
+			told[bounce.recipient_count++] =
+			    (struct bounce_recipient){
+				    .index = one->index,
+				    .status = one->status,
+				    .text = one->text,
+				    .remote = is_reply(one->text),
+			    };
+		if (bounce.recipient_count == 0 ||
+		    (bounce.recipient_count < BOUNCE_RECIPIENTS_MAX &&
+			i + 1 < delivery->recipient_count))
+			continue;
+		entry = bounce_entry(&bounce, why);
+		ok = entry != NULL;
+		if (ok)
+			verdict_add_bounce(queue, verdict, entry);
+		bounce.recipient_count = 0;
+	}
+	free(octets);
+	return ok;
+}
+
+static void
+free_entries(struct log_entry *entry)
+{
+	struct log_entry *next;
+
+	for (; entry != NULL; entry = next) {
+		next = entry->next;
+		log_entry_free(entry);
+	}
+}
+
+/* Nobody could be told now: the recipients stay, and are tried again. */
+static void
+undo_failures(struct delivery *delivery, struct verdict *verdict)
+{
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		if (delivery->recipients[i].outcome == OUTCOME_PERMANENT)
+			delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
+	}
+	verdict->failed = 0;
+	*verdict->bounces_end = NULL;
+	free_entries(verdict->bounces);
+	verdict->bounces = NULL;
+	verdict->bounces_end = &verdict->bounces;
+	verdict->bounce_serial = 0;
+}
+
+/* The log. */
+
+static const char *
+outcome_word(enum outcome outcome, bool hold)
+{
+	switch (outcome) {
+	case OUTCOME_DELIVERED:
+		return "delivered";
+	case OUTCOME_TEMPORARY:
+		return "deferred";
+	case OUTCOME_PERMANENT:
+		return hold ? "held" : "bounced";
+	case OUTCOME_NONE:
+		break;
+	}
+	return NULL;
+}
+
+static void
+say_recipient(const struct delivery *delivery, const struct verdict *verdict,
+    const struct delivery_recipient *one)
+{
+	const char *word = outcome_word(one->outcome, verdict->hold);
+	const char *path;
+	char rcpt[VALUE_PATH], reply[VALUE_TEXT], decision[VALUE_TEXT];
+	char remote[128], host[320], status[32];
+
+	if (word == NULL)
+		return;
+	path = path_of(delivery, one);
+	log_line(verdict->hold && one->outcome == OUTCOME_PERMANENT
+		? SAY_ALARM
+		: SAY_NOTE,
+	    word,
+	    "queue=%s rcpt=%s host=%s remote=%s status=%s attempt=%u "
+	    "reply=%s%s%s",
+	    delivery->envelope.queue_id,
+	    log_value(rcpt, sizeof(rcpt), path, strlen(path)),
+	    log_value(host, sizeof(host), delivery->hop.host,
+		strlen(delivery->hop.host)),
+	    log_value(remote, sizeof(remote), delivery->remote,
+		strlen(delivery->remote)),
+	    log_value(status, sizeof(status), one->status,
+		strlen(one->status)),
+	    delivery->attempt,
+	    log_value(reply, sizeof(reply), one->text, strlen(one->text)),
+	    delivery->decision[0] != '\0' ? " decision=" : "",
+	    delivery->decision[0] != '\0'
+		? log_value(decision, sizeof(decision), delivery->decision,
+		      strlen(delivery->decision))
+		: "");
+}
+
+static void
+say_outcomes(const struct delivery *delivery, const struct verdict *verdict)
+{
+	for (size_t i = 0; i < delivery->recipient_count; i++)
+		say_recipient(delivery, verdict, &delivery->recipients[i]);
+}
+
+/* Recipients that are done with after this attempt. */
+static size_t
+count_done(const struct delivery *delivery, const struct verdict *verdict)
+{
+	size_t done = 0;
+
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		enum outcome outcome = delivery->recipients[i].outcome;
+
+		if (outcome == OUTCOME_DELIVERED ||
+		    (outcome == OUTCOME_PERMANENT && !verdict->hold))
+			done++;
+	}
+	return done;
+}
+
+static struct log_entry *
+attempt_entry(const struct delivery *delivery, const struct verdict *verdict,
+    bool complete, int64_t next_ms)
+{
+	struct queued *message = verdict->message;
+	struct attempt attempt = {
+		.key = message->key,
+		.when_ms = verdict->now_ms,
+		.next_ms = next_ms,
+		.number = delivery->attempt,
+		.flags = (verdict->hold ? ATTEMPT_HELD : 0u) |
+		    (complete ? ATTEMPT_COMPLETE : 0u),
+		.bounce = verdict->bounce_serial,
+		.prev_file = message->last_file,
+		.prev_offset = message->last_offset,
+		.host = (char *)(uintptr_t)delivery->hop.host,
+		.port = delivery->hop.port,
+		.remote = (char *)(uintptr_t)delivery->remote,
+		.decision = (char *)(uintptr_t)delivery->decision,
+	};
+	struct log_entry *entry = NULL;
+
+	attempt.recipients = calloc(delivery->recipient_count + 1,
+	    sizeof(struct attempt_recipient));
+	if (attempt.recipients == NULL)
+		return NULL;
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		struct delivery_recipient *one = &delivery->recipients[i];
+
+		if (one->outcome == OUTCOME_NONE)
+			continue;
+		attempt.recipients[attempt.count++] =
+		    (struct attempt_recipient){ .index = one->index,
+			    .outcome = one->outcome,
+			    .status = one->status,
+			    .text = one->text };
+	}
+	entry = log_attempt_entry(&attempt);
+	free(attempt.recipients);
+	if (entry != NULL) {
+		entry->message = message;
+		entry->completes = complete;
+	}
+	return entry;
+}
+
+/* The queue. */
+
+static void
+mark_done(struct queue *queue, const struct delivery *delivery,
+    const struct verdict *verdict)
+{
+	struct queued *message = verdict->message;
+
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		const struct delivery_recipient *one =
+		    &delivery->recipients[i];
+
+		if (one->outcome == OUTCOME_DELIVERED)
+			queue->counts.delivered++;
+		else if (one->outcome == OUTCOME_PERMANENT && !verdict->hold)
+			queue->counts.bounced++;
+		else
+			continue;
+		message_set_done(message, one->index);
+	}
+	message_count_pending(message);
+}
+
+/* Callers hold lock; bounces go before the attempt that rests on them. */
+static void
+add_entries(struct queue *queue, struct verdict *verdict)
+{
+	struct log_entry *entry, *next;
+
+	for (entry = verdict->bounces; entry != NULL; entry = next) {
+		next = entry->next;
+		log_add(queue, entry);
+	}
+	log_add(queue, verdict->attempt);
+}
+
+static void
+apply_verdict(struct queue *queue, struct delivery *delivery,
+    struct verdict *verdict, bool complete, int64_t delay_ms)
+{
+	struct queued *message = verdict->message;
+	int64_t now = queue_monotonic_ms();
+
+	pthread_mutex_lock(&queue->lock);
+	queue_give_back(queue, message);
+	if (verdict->attempt != NULL) {
+		mark_done(queue, delivery, verdict);
+		message->attempts = delivery->attempt;
+		message->next_ms = verdict->now_ms + delay_ms;
+		add_entries(queue, verdict);
+	}
+	if (complete) {
+		index_set_state(queue, message, MESSAGE_COMPLETE);
+	} else if (verdict->hold) {
+		message->held = true;
+		index_set_state(queue, message, MESSAGE_HELD);
+	} else {
+		index_wait(queue, message, now + delay_ms);
+	}
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* Why a hop is not even tried, for "queue list". */
+static void
+note_hop_text(struct queue *queue, const struct delivery *delivery)
+{
+	struct hop *hop;
+
+	if (delivery->recipient_count == 0 ||
+	    delivery->recipients[0].text[0] == '\0')
+		return;
+	pthread_mutex_lock(&queue->lock);
+	hop = delivery_message(delivery)->hop;
+	snprintf(hop->last_text, sizeof(hop->last_text), "%.255s",
+	    delivery->recipients[0].text);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+static void
+decide_bounces(struct queue *queue, const struct queue_settings *settings,
+    struct delivery *delivery, struct verdict *verdict)
+{
+	struct reason why;
+
+	if (verdict->failed == 0 || verdict->hold ||
+	    make_bounces(queue, settings, delivery, verdict, &why))
+		return;
+	log_line(SAY_ALARM, "queue", "queue=%s bounce=failed trouble=\"%s\"",
+	    delivery->envelope.queue_id, why.text);
+	undo_failures(delivery, verdict);
+}
+
+/* Without memory for its record an attempt is as if it had not been made. */
+static bool
+record_attempt(struct delivery *delivery, struct verdict *verdict,
+    bool complete, int64_t delay_ms)
+{
+	verdict->attempt = attempt_entry(delivery, verdict, complete,
+	    complete ? 0 : verdict->now_ms + delay_ms);
+	if (verdict->attempt != NULL)
+		return true;
+	log_line(SAY_ALARM, "queue",
+	    "queue=%s trouble=\"no memory to record an attempt\"",
+	    delivery->envelope.queue_id);
+	undo_failures(delivery, verdict);
+	verdict->hold = false;
+	return false;
+}
+
+void
+queue_done(struct queue *queue, struct delivery *delivery)
+{
+	struct verdict verdict = {
+		.message = delivery_message(delivery),
+		.now_ms = queue_now_ms(),
+	};
+	struct queue_settings settings;
+	int64_t delay_ms = NOT_TRIED_MS;
+	bool complete = false, removed;
+
+	verdict.bounces_end = &verdict.bounces;
+	pthread_mutex_lock(&queue->lock);
+	settings = queue->settings;
+	removed = verdict.message->remove;
+	pthread_mutex_unlock(&queue->lock);
+	delivery->remote[sizeof(delivery->remote) - 1] = '\0';
+	delivery->decision[sizeof(delivery->decision) - 1] = '\0';
+	check_outcomes(&settings, delivery, &verdict);
+	if (removed)
+		verdict.hold = false;
+	else
+		decide_bounces(queue, &settings, delivery, &verdict);
+	if (verdict.tried || removed) {
+		complete = removed ||
+		    count_done(delivery, &verdict) ==
+			delivery->recipient_count;
+		delay_ms = backoff_ms(&settings, delivery->attempt);
+		if (!record_attempt(delivery, &verdict, complete, delay_ms))
+			complete = false;
+		say_outcomes(delivery, &verdict);
+	} else {
+		note_hop_text(queue, delivery);
+	}
+	apply_verdict(queue, delivery, &verdict, complete, delay_ms);
+	delivery_close(queue, delivery);
+}
+
+/* Expiry. */
+
+/* What was said at the last attempt, for the bounce. */
+static void
+recall_last(struct queue *queue, struct delivery *delivery)
+{
+	const struct queued *message = delivery_message(delivery);
+	struct attempt attempt;
+	struct reason why;
+
+	if (!log_read_attempt(queue, message->last_file,
+		message->last_offset, &attempt, &why))
+		return;
+	snprintf(delivery->decision, sizeof(delivery->decision), "%s",
+	    attempt.decision);
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		struct delivery_recipient *one = &delivery->recipients[i];
+
+		for (size_t j = 0; j < attempt.count; j++) {
+			if (attempt.recipients[j].index == one->index)
+				snprintf(one->text, sizeof(one->text), "%s",
+				    attempt.recipients[j].text);
+		}
+	}
+	attempt_fini(&attempt);
+}
+
+/* False if it could not be done now. */
+static bool
+expire_one(struct queue *queue, struct queued *message)
+{
+	struct delivery *delivery;
+	struct reason why;
+	bool remains;
+
+	if (!delivery_open(queue, message, &delivery, &why)) {
+		queue_unreadable(queue, message, &why);
+		return false;
+	}
+	pthread_mutex_lock(&queue->lock);
+	delivery->hop = message->hop->name;
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
+		snprintf(delivery->recipients[i].text,
+		    sizeof(delivery->recipients[i].text), "%s",
+		    message->hop->last_text);
+	}
+	pthread_mutex_unlock(&queue->lock);
+	recall_last(queue, delivery);
+	/* It is too old, so queue_done makes a permanent failure of this. */
+	queue_done(queue, delivery);
+	/* Still there: messages are freed by this thread only. */
+	pthread_mutex_lock(&queue->lock);
+	remains = message->state == MESSAGE_WAITING;
+	pthread_mutex_unlock(&queue->lock);
+	return !remains;
+}
+
+/* The oldest message if it is expired and nobody has it. */
+static struct queued *
+take_expired(struct queue *queue)
+{
+	struct queued *message = NULL;
+	int64_t now_ms = queue_now_ms();
+
+	pthread_mutex_lock(&queue->lock);
+	while (queue->ages.count > 0) {
+		message = queue->ages.slots[0];
+		if (!is_expired(&queue->settings, message, now_ms)) {
+			message = NULL;
+			break;
+		}
+		/* One that a worker has comes back when the worker is done,
+		 * and expires then. */
+		heap_remove(&queue->ages, message);
+		if (message->state == MESSAGE_WAITING) {
+			queue_lend(queue, message);
+			break;
+		}
+		message = NULL;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return message;
+}
+
+int64_t
+queue_expire(struct queue *queue)
+{
+	struct queued *message;
+	int64_t look = EXPIRE_LOOK_MS;
+
+	while ((message = take_expired(queue)) != NULL) {
+		if (!expire_one(queue, message))
+			return queue_monotonic_ms() + EXPIRE_LOOK_MS;
+	}
+	pthread_mutex_lock(&queue->lock);
+	if (queue->settings.expire_ms > 0 &&
+	    queue->settings.expire_ms < look)
+		look = queue->settings.expire_ms;
+	pthread_mutex_unlock(&queue->lock);
+	return queue_monotonic_ms() + look;
+}

@@ -1,0 +1,460 @@
+/*
+ * server/queue_index.c: the queue in memory: a table of messages by key, a
+ * heap of due messages a next hop, and a heap of all by age.
+ */
+#include "queue_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "route.h"
+
+enum { TABLE_FIRST = 1024, NEVER_MS = 3600 * 1000 };
+
+static int64_t
+clock_ms(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t
+queue_now_ms(void)
+{
+	return clock_ms(CLOCK_REALTIME);
+}
+
+int64_t
+queue_monotonic_ms(void)
+{
+	return clock_ms(CLOCK_MONOTONIC);
+}
+
+/* The table. */
+
+/* Marks are random, numbers are not: mix both. */
+static size_t
+table_slot(size_t size, struct message_key key)
+{
+	uint64_t h = key.mark ^ (key.number * UINT64_C(0x9e3779b97f4a7c15));
+
+	h ^= h >> 29;
+	return (size_t)(h & (size - 1));
+}
+
+struct queued *
+index_find(const struct queue *queue, struct message_key key)
+{
+	struct queued *message;
+
+	if (queue->table_size == 0)
+		return NULL;
+	for (message = queue->table[table_slot(queue->table_size, key)];
+	     message != NULL; message = message->chain) {
+		if (message->key.mark == key.mark &&
+		    message->key.number == key.number)
+			return message;
+	}
+	return NULL;
+}
+
+static bool
+table_grow(struct queue *queue)
+{
+	size_t size =
+	    queue->table_size == 0 ? TABLE_FIRST : queue->table_size * 2;
+	struct queued **table, *message, *next;
+
+	if (queue->table_count < queue->table_size)
+		return true;
+	table = calloc(size, sizeof(struct queued *));
+	if (table == NULL)
+		return queue->table_size > 0; /* chains grow instead */
+	for (size_t i = 0; i < queue->table_size; i++) {
+		for (message = queue->table[i]; message != NULL;
+		     message = next) {
+			size_t slot = table_slot(size, message->key);
+
+			next = message->chain;
+			message->chain = table[slot];
+			table[slot] = message;
+		}
+	}
+	free(queue->table);
+	queue->table = table;
+	queue->table_size = size;
+	return true;
+}
+
+struct queued *
+index_get(struct queue *queue, struct message_key key)
+{
+	struct queued *message = index_find(queue, key);
+	size_t slot;
+
+	if (message != NULL)
+		return message;
+	if (!table_grow(queue))
+		return NULL;
+	message = calloc(1, sizeof(*message));
+	if (message == NULL)
+		return NULL;
+	message->key = key;
+	message->state = MESSAGE_GHOST;
+	slot = table_slot(queue->table_size, key);
+	message->chain = queue->table[slot];
+	queue->table[slot] = message;
+	queue->table_count++;
+	return message;
+}
+
+void
+index_remove(struct queue *queue, struct queued *message)
+{
+	struct queued **at =
+	    &queue->table[table_slot(queue->table_size, message->key)];
+
+	while (*at != message)
+		at = &(*at)->chain;
+	*at = message->chain;
+	queue->table_count--;
+}
+
+void
+message_free(struct queued *message)
+{
+	if (message == NULL)
+		return;
+	free(message->done_more);
+	free(message);
+}
+
+/* Recipients. */
+
+bool
+message_is_done(const struct queued *message, uint32_t recipient)
+{
+	uint32_t word = recipient / 64;
+	uint64_t bit = UINT64_C(1) << (recipient % 64);
+
+	if (word == 0)
+		return (message->done & bit) != 0;
+	return word - 1 < message->done_more_words &&
+	    (message->done_more[word - 1] & bit) != 0;
+}
+
+bool
+message_set_done(struct queued *message, uint32_t recipient)
+{
+	uint32_t word = recipient / 64;
+	uint64_t bit = UINT64_C(1) << (recipient % 64);
+	uint64_t *grown;
+
+	if (recipient >= ENVELOPE_RECIPIENTS_MAX)
+		return false;
+	if (word == 0) {
+		message->done |= bit;
+		return true;
+	}
+	if (word > message->done_more_words) {
+		grown = reallocarray(
+		    message->done_more, word, sizeof(uint64_t));
+		if (grown == NULL)
+			return false;
+		memset(grown + message->done_more_words, 0,
+		    (word - message->done_more_words) * sizeof(uint64_t));
+		message->done_more = grown;
+		message->done_more_words = word;
+	}
+	message->done_more[word - 1] |= bit;
+	return true;
+}
+
+void
+message_count_pending(struct queued *message)
+{
+	message->pending = 0;
+	for (uint32_t i = 0; i < message->recipients; i++) {
+		if (!message_is_done(message, i))
+			message->pending++;
+	}
+}
+
+/* Heaps. */
+
+static bool
+heap_before(const struct heap *heap, const struct queued *a,
+    const struct queued *b)
+{
+	return heap->by_age ? a->arrival_ms < b->arrival_ms
+			    : a->due_ms < b->due_ms;
+}
+
+static size_t *
+heap_place(const struct heap *heap, struct queued *message)
+{
+	return heap->by_age ? &message->age_at : &message->due_at;
+}
+
+static void
+heap_put(struct heap *heap, size_t at, struct queued *message)
+{
+	heap->slots[at] = message;
+	*heap_place(heap, message) = at + 1;
+}
+
+static void
+heap_up(struct heap *heap, size_t at, struct queued *message)
+{
+	while (at > 0) {
+		size_t parent = (at - 1) / 2;
+
+		if (!heap_before(heap, message, heap->slots[parent]))
+			break;
+		heap_put(heap, at, heap->slots[parent]);
+		at = parent;
+	}
+	heap_put(heap, at, message);
+}
+
+static void
+heap_down(struct heap *heap, size_t at, struct queued *message)
+{
+	for (;;) {
+		size_t child = 2 * at + 1;
+
+		if (child >= heap->count)
+			break;
+		if (child + 1 < heap->count &&
+		    heap_before(heap, heap->slots[child + 1],
+			heap->slots[child]))
+			child++;
+		if (!heap_before(heap, heap->slots[child], message))
+			break;
+		heap_put(heap, at, heap->slots[child]);
+		at = child;
+	}
+	heap_put(heap, at, message);
+}
+
+bool
+heap_reserve(struct heap *heap, size_t count)
+{
+	size_t capacity = heap->capacity == 0 ? 64 : heap->capacity;
+	struct queued **grown;
+
+	if (count <= heap->capacity)
+		return true;
+	while (capacity < count)
+		capacity *= 2;
+	grown = reallocarray(heap->slots, capacity, sizeof(struct queued *));
+	if (grown == NULL)
+		return false;
+	heap->slots = grown;
+	heap->capacity = capacity;
+	return true;
+}
+
+bool
+heap_add(struct heap *heap, struct queued *message)
+{
+	if (*heap_place(heap, message) != 0)
+		heap_remove(heap, message);
+	if (!heap_reserve(heap, heap->count + 1))
+		return false;
+	heap->count++;
+	heap_up(heap, heap->count - 1, message);
+	return true;
+}
+
+void
+heap_remove(struct heap *heap, struct queued *message)
+{
+	size_t *place = heap_place(heap, message);
+	size_t at = *place - 1;
+	struct queued *last;
+
+	if (*place == 0)
+		return;
+	*place = 0;
+	last = heap->slots[--heap->count];
+	if (last == message)
+		return;
+	if (at > 0 && heap_before(heap, last, heap->slots[(at - 1) / 2]))
+		heap_up(heap, at, last);
+	else
+		heap_down(heap, at, last);
+}
+
+/* Next hops and states. */
+
+struct hop *
+index_hop(struct queue *queue, const struct next_hop *name)
+{
+	struct hop *hop;
+
+	for (hop = queue->hops; hop != NULL; hop = hop->next) {
+		if (next_hop_same(&hop->name, name))
+			return hop;
+	}
+	hop = calloc(1, sizeof(*hop));
+	if (hop == NULL)
+		return NULL;
+	hop->name = *name;
+	hop->next = queue->hops;
+	queue->hops = hop;
+	return hop;
+}
+
+static bool
+is_in_queue(enum message_state state)
+{
+	return state == MESSAGE_WAITING || state == MESSAGE_ACTIVE ||
+	    state == MESSAGE_HELD;
+}
+
+static void
+count_message(struct queue *queue, const struct queued *message,
+    enum message_state state, bool add)
+{
+	uint64_t one = add ? 1 : UINT64_MAX; /* minus one, by wrapping */
+	uint64_t octets = message->record.head_len + message->record.body_len;
+
+	if (!is_in_queue(state))
+		return;
+	queue->counts.messages += one;
+	queue->counts.octets += add ? octets : 0 - octets;
+	if (state == MESSAGE_HELD)
+		queue->counts.held += one;
+	if (state == MESSAGE_WAITING && message->attempts > 0)
+		queue->counts.deferred += one;
+}
+
+void
+index_set_state(
+    struct queue *queue, struct queued *message, enum message_state state)
+{
+	count_message(queue, message, message->state, false);
+	count_message(queue, message, state, true);
+	message->state = state;
+	if (state == MESSAGE_HELD || state == MESSAGE_COMPLETE)
+		heap_remove(&queue->ages, message);
+}
+
+void
+index_wait(struct queue *queue, struct queued *message, int64_t due_ms)
+{
+	message->due_ms = due_ms;
+	/* Without memory for a heap's slot the message stays out of it, on
+	 * disk and listed; the next start takes it up again. */
+	if (message->hop == NULL || !heap_add(&message->hop->due, message))
+		message->due_at = 0;
+	if (message->age_at == 0)
+		heap_add(&queue->ages, message);
+	index_set_state(queue, message, MESSAGE_WAITING);
+	pthread_cond_signal(&queue->work);
+}
+
+void
+index_unwait(struct queued *message)
+{
+	if (message->due_at != 0)
+		heap_remove(&message->hop->due, message);
+}
+
+int64_t
+backoff_ms(const struct queue_settings *settings, uint32_t attempts)
+{
+	int64_t delay = settings->retry_first_ms;
+	uint32_t chance = 0;
+
+	for (uint32_t i = 1;
+	     i < attempts && delay < settings->retry_most_ms; i++)
+		delay *= 2;
+	if (delay > settings->retry_most_ms)
+		delay = settings->retry_most_ms;
+	/* Up to a quarter less, so that what failed together does not come
+	 * back together. */
+	if (getrandom(&chance, sizeof(chance), 0) < 0)
+		chance = 0;
+	return delay - (int64_t)((double)delay / 4 * chance / UINT32_MAX);
+}
+
+/* How many workers one hop may have: half, unless it is alone. */
+static unsigned
+hop_most(const struct queue *queue)
+{
+	unsigned busy = 0;
+	unsigned half = queue->settings.workers / 2;
+
+	for (const struct hop *hop = queue->hops; hop != NULL;
+	     hop = hop->next) {
+		if (hop->due.count > 0 || hop->active > 0)
+			busy++;
+	}
+	if (busy <= 1)
+		return queue->settings.workers;
+	return half > 0 ? half : 1;
+}
+
+/* When hop has something for a worker; a time far off if not now known. */
+static int64_t
+hop_ready_at(const struct hop *hop, unsigned most, int64_t now)
+{
+	int64_t due;
+
+	if (hop->due.count == 0)
+		return now + NEVER_MS;
+	/* Whoever comes back wakes us.  After a failure one worker tries
+	 * alone. */
+	if (hop->active >= most || (hop->failures > 0 && hop->active > 0))
+		return now + NEVER_MS;
+	due = hop->due.slots[0]->due_ms;
+	return due > hop->until_ms ? due : hop->until_ms;
+}
+
+/* The hop that has waited longest comes next time round. */
+static void
+hop_to_end(struct queue *queue, struct hop *hop)
+{
+	struct hop **at = &queue->hops;
+
+	if (hop->next == NULL)
+		return;
+	while (*at != hop)
+		at = &(*at)->next;
+	*at = hop->next;
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = hop;
+	hop->next = NULL;
+}
+
+struct queued *
+index_pick(struct queue *queue, const struct next_hop *prefer, int64_t now,
+    int64_t *next_out)
+{
+	unsigned most = hop_most(queue);
+	struct hop *found = NULL;
+	int64_t next = now + NEVER_MS;
+
+	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next) {
+		int64_t at = hop_ready_at(hop, most, now);
+		bool preferred =
+		    prefer != NULL && next_hop_same(&hop->name, prefer);
+
+		if (at <= now && (found == NULL || preferred))
+			found = hop;
+		if (at < next)
+			next = at;
+	}
+	*next_out = next;
+	if (found == NULL)
+		return NULL;
+	hop_to_end(queue, found);
+	return found->due.slots[0];
+}

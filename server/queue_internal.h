@@ -1,0 +1,293 @@
+/*
+ * server/queue_internal.h: what the files of the relay's queue share.
+ *
+ *     queue.c        opening, closing, taking and finishing deliveries
+ *     queue_index.c  messages in memory: table, heaps, next hops
+ *     queue_store.c  the segments in the in folder: reading, unlinking
+ *     queue_log.c    the relay's own log: records, writer thread, rotation
+ *
+ * Locks, in this order: ingest (one reader of notices and folders at a time;
+ * held across reads, taken by nobody who delivers), then lock (all of the
+ * index; never held across I/O).  The keeper is the one thread that writes the
+ * log, unlinks, and frees messages and segments.
+ */
+#ifndef SERVER_QUEUE_INTERNAL_H
+#define SERVER_QUEUE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "journal.h"
+#include "queue.h"
+
+/* What names a message for good: where it stands in a segment of that salt, or
+ * mark 0 and a serial number for those the relay made. */
+struct message_key {
+	uint64_t mark, number;
+};
+
+enum message_state {
+	MESSAGE_GHOST,    /* the log speaks of it; its segment was not read */
+	MESSAGE_WAITING,  /* in its hop's heap */
+	MESSAGE_ACTIVE,   /* a worker has it */
+	MESSAGE_HELD,     /* until an operator removes it */
+	MESSAGE_COMPLETE, /* nothing left to do */
+};
+
+struct queued {
+	struct queued *chain; /* in the table */
+	struct message_key key;
+	struct segment *segment;
+	struct queued *sibling; /* in the segment */
+	struct journal_record record;
+	char queue_id[QUEUE_ID_SIZE];
+	enum message_state state;
+	bool verified; /* its body's CRC was right once */
+	bool remove;   /* by the operator, while a worker has it */
+	bool held;     /* the log says so */
+	bool settled;  /* complete, and that is on stable storage */
+	uint32_t attempts;
+	uint32_t recipients, pending;
+	uint64_t done;       /* bits of recipients 0 to 63 */
+	uint64_t *done_more; /* of the others */
+	uint32_t done_more_words;
+	uint32_t generation; /* of the routes when hop was set */
+	int64_t arrival_ms;  /* Unix */
+	int64_t due_ms;      /* monotonic */
+	int64_t next_ms;     /* the same as Unix time, for log and list */
+	struct hop *hop;
+	size_t due_at, age_at; /* places in heaps, + 1; 0: in none */
+	uint32_t last_file;    /* of the last ATTEMPT; 0: none */
+	uint64_t last_offset;
+};
+
+/* A file messages stand in: a segment, or a file of our log. */
+struct segment {
+	struct segment *next;
+	uint64_t start_id;
+	uint32_t file;
+	bool own; /* a file of our log */
+	struct journal_header header;
+	int fd;         /* -1: not open now */
+	unsigned users; /* of fd */
+	uint64_t cursor; /* read up to here */
+	bool closed;     /* nothing will be added after end */
+	uint64_t end;
+	bool whole; /* closed, or its writer is dead, and read to the end */
+	bool unlinked, stuck; /* finished: it is gone; it could not go */
+	uint64_t incomplete; /* messages whose completion is not settled */
+	struct queued *messages;
+};
+
+struct heap {
+	struct queued **slots;
+	size_t count, capacity;
+	bool by_age; /* arrival, else due */
+};
+
+struct hop {
+	struct hop *next;
+	struct next_hop name;
+	struct heap due;
+	unsigned active;
+	unsigned failures;
+	int64_t until_ms; /* monotonic: nothing before */
+	char last_text[256]; /* why it failed */
+};
+
+/* What is copied from the configuration in force. */
+struct queue_settings {
+	char hostname[256];
+	int64_t retry_first_ms, retry_most_ms, expire_ms;
+	unsigned workers;
+};
+
+/* A record for the log, and what follows once it is synced. */
+struct log_entry {
+	struct log_entry *next;
+	struct journal_record record;
+	unsigned char *octets; /* envelope, head, body */
+	struct queued *message; /* whose attempt or completion; or NULL */
+	bool completes;
+};
+
+struct queue {
+	pthread_mutex_t lock;
+	pthread_cond_t work; /* for workers */
+	pthread_cond_t keep; /* for the keeper */
+	pthread_mutex_t ingest;
+	bool stop, keeper_stop;
+	bool sweep; /* a segment may have become finished */
+	unsigned open_files; /* descriptors of segments */
+
+	const struct config *config; /* borrowed; under lock */
+	uint32_t generation;
+	struct queue_settings settings;
+
+	struct queued **table; /* by key */
+	size_t table_size, table_count;
+	struct heap ages;
+	struct hop *hops;
+	struct segment *segments;
+	struct queue_counts counts;
+
+	/* Under ingest. */
+	uint64_t start_id; /* our own */
+	uint64_t live; /* start-id that may still write; 0: not known */
+	bool read_only;
+	bool trouble; /* something could not be read: clean up nothing */
+
+	int in_folder, relay_folder, damaged_folder;
+
+	/* The log; entries, size and trouble under lock, the rest is the
+	 * keeper's. */
+	struct log_entry *entries, **entries_end;
+	size_t entry_count;
+	uint64_t entries_added, entries_settled; /* since the start */
+	pthread_cond_t settled;
+	bool log_trouble;
+	uint64_t serial; /* of the last message we made */
+	struct segment *log_segment;
+	struct journal log;
+	uint64_t log_rotate_at;
+	uint32_t log_number; /* of the last file made or tried */
+	bool log_started, log_broken; /* keeper runs; the file is not trusted */
+	pthread_t keeper;
+	struct journal_batch *batch;
+};
+
+/* An attempt as the log tells it. */
+enum attempt_flag { ATTEMPT_HELD = 1, ATTEMPT_COMPLETE = 2 };
+
+struct attempt_recipient {
+	uint32_t index;
+	enum outcome outcome;
+	char *status, *text;
+};
+
+struct attempt {
+	struct message_key key;
+	int64_t when_ms, next_ms; /* Unix */
+	uint32_t number;
+	unsigned flags;
+	uint64_t bounce; /* serial of the bounce made for it, or 0 */
+	uint32_t prev_file;
+	uint64_t prev_offset;
+	char *host;
+	uint16_t port;
+	char *remote, *decision;
+	size_t count;
+	struct attempt_recipient *recipients;
+};
+
+/* queue_index.c; callers hold lock unless said otherwise. */
+
+int64_t queue_now_ms(void);       /* Unix; no lock */
+int64_t queue_monotonic_ms(void); /* no lock */
+
+struct queued *index_find(const struct queue *queue, struct message_key key);
+/* Found or made as a ghost; NULL without memory. */
+struct queued *index_get(struct queue *queue, struct message_key key);
+void index_remove(struct queue *queue, struct queued *message);
+bool message_is_done(const struct queued *message, uint32_t recipient);
+bool message_set_done(struct queued *message, uint32_t recipient);
+/* Fix pending after bits or recipients changed. */
+void message_count_pending(struct queued *message);
+void message_free(struct queued *message);
+
+/* True after growing; heaps never fail when room was made before. */
+bool heap_reserve(struct heap *heap, size_t count);
+bool heap_add(struct heap *heap, struct queued *message);
+void heap_remove(struct heap *heap, struct queued *message);
+
+struct hop *index_hop(struct queue *queue, const struct next_hop *name);
+/* To the heaps, due at due_ms; wakes a worker. */
+void index_wait(struct queue *queue, struct queued *message, int64_t due_ms);
+/* Out of the due heap. */
+void index_unwait(struct queued *message);
+void index_set_state(
+    struct queue *queue, struct queued *message, enum message_state state);
+/* After how long the attempt after the given number is due, jitter included. */
+int64_t backoff_ms(const struct queue_settings *settings, uint32_t attempts);
+/* The message that prefer, or any hop, has due now; *next_out (monotonic) is
+ * when to look again if there is none. */
+struct queued *index_pick(struct queue *queue, const struct next_hop *prefer,
+    int64_t now, int64_t *next_out);
+
+/* queue_store.c; callers hold ingest (but not lock) where it says so. */
+
+/* Register what is in the folder, read all that is certain, clean up after
+ * dead writers.  Under ingest. */
+bool store_scan(struct queue *queue, struct reason *why);
+void store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
+    uint64_t end, bool closed);
+/* Index one message found at record; takes lock.  Octets are its envelope. */
+bool store_message_found(struct queue *queue, struct segment *segment,
+    const struct journal_record *record, const void *octets,
+    struct reason *why);
+/* Borrow the segment's descriptor, open it if need be. */
+bool store_segment_use(
+    struct queue *queue, struct segment *segment, int *fd_out,
+    struct reason *why);
+void store_segment_release(struct queue *queue, struct segment *segment);
+/* Keeper: after the completions of a batch are settled. */
+void store_completed(struct queue *queue, struct queued *message);
+void store_unlink_finished(struct queue *queue);
+/* Copy octets of a damaged file aside and say so. */
+void store_set_aside(struct queue *queue, int fd, const char *name,
+    uint64_t from, uint64_t to, const char *text);
+/* Name of a segment's file. */
+void store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE]);
+bool store_body_open(struct queue *queue, const struct queued *message,
+    int *fd_out, struct reason *why);
+
+/* queue_log.c */
+
+/* Read all files of the log into the index (before any thread). */
+bool log_recover(struct queue *queue, struct reason *why);
+/* Begin a new file with a snapshot, drop the old ones, start the keeper. */
+bool log_start(struct queue *queue, struct reason *why);
+void log_stop(struct queue *queue);
+/* NULL without memory; octets are copied. */
+struct log_entry *log_entry_new(enum journal_type type, const void *envelope,
+    size_t envelope_len, const void *head, size_t head_len, const void *body,
+    size_t body_len);
+void log_entry_free(struct log_entry *entry);
+/* Hand over; callers hold lock.  Entries stay in order. */
+void log_add(struct queue *queue, struct log_entry *entry);
+/* Wait until all that was handed over is on stable storage; false after
+ * timeout_ms.  No lock. */
+bool log_wait(struct queue *queue, int timeout_ms);
+
+struct log_entry *log_attempt_entry(const struct attempt *attempt);
+struct log_entry *log_key_entry(
+    enum journal_type type, struct message_key key, const char *text);
+bool attempt_decode(struct attempt *attempt_out, const void *octets,
+    size_t len, struct reason *why);
+void attempt_fini(struct attempt *attempt);
+/* The attempt recorded there; false if it is gone. */
+bool log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
+    struct attempt *attempt_out, struct reason *why);
+
+/* queue.c */
+
+/* Read a message for a worker: envelope, head, body's place.  The message is
+ * the caller's (MESSAGE_ACTIVE); no lock. */
+bool delivery_open(struct queue *queue, struct queued *message,
+    struct delivery **delivery_out, struct reason *why);
+void delivery_close(struct queue *queue, struct delivery *delivery);
+/* What it stands for. */
+struct queued *delivery_message(const struct delivery *delivery);
+/* A message that could not be read: held if it is damaged, else later. */
+void queue_unreadable(struct queue *queue, struct queued *message,
+    const struct reason *why);
+/* Out of the heaps and into the caller's hands, or back.  Callers hold lock. */
+void queue_lend(struct queue *queue, struct queued *message);
+void queue_give_back(struct queue *queue, struct queued *message);
+
+/* queue_done.c */
+
+/* Bounce what is too old (the keeper; no lock); returns the monotonic time of
+ * the next look. */
+int64_t queue_expire(struct queue *queue);
+
+#endif
