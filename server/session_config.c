@@ -1,0 +1,575 @@
+/*
+ * server/session_config.c: numbered configurations.
+ *
+ * A generation is built whole when the master prepares it, serves new
+ * connections from its commit on, and lives as long as a connection that
+ * began with it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bundle.h"
+#include "log.h"
+#include "session.h"
+#include "signer_client.h"
+
+/* A copy of what the master shipped. */
+struct pem_file {
+	struct pem_file *next;
+	enum bundle_kind kind; /* BUNDLE_ANCHORS or BUNDLE_CRL */
+	char *name;
+	gnutls_datum_t octets;
+};
+
+struct ticket_key {
+	struct ticket_key *next;
+	char *listener;
+	unsigned char key[TLS_TICKET_KEY_OCTETS];
+};
+
+static const struct ticket_key *
+find_ticket_key(const char *listener)
+{
+	const struct ticket_key *key;
+
+	for (key = server.ticket_keys; key != NULL; key = key->next)
+		if (strcmp(key->listener, listener) == 0)
+			return key;
+	return NULL;
+}
+
+static void
+service_fini(struct service *service)
+{
+	size_t i;
+
+	tls_server_unref(service->tls);
+	if (service->identities != NULL)
+		for (i = 0; i < service->config->certificate_count; i++)
+			tls_identity_unref(service->identities[i]);
+	free(service->identities);
+}
+
+static void
+files_free(struct pem_file *file)
+{
+	struct pem_file *next;
+
+	for (; file != NULL; file = next) {
+		next = file->next;
+		free(file->name);
+		free(file->octets.data);
+		free(file);
+	}
+}
+
+static void
+sets_free(struct anchor_set *set)
+{
+	struct anchor_set *next;
+
+	for (; set != NULL; set = next) {
+		next = set->next;
+		tls_anchors_unref(set->anchors);
+		free(set->path);
+		free(set->crl);
+		free(set);
+	}
+}
+
+static void
+generation_free(struct generation *generation)
+{
+	size_t i;
+
+	if (generation->services != NULL)
+		for (i = 0; i < generation->config->listener_count; i++)
+			service_fini(&generation->services[i]);
+	free(generation->services);
+	sets_free(generation->sets);
+	files_free(generation->files);
+	if (generation->table != NULL)
+		table_close(generation->table);
+	config_free(generation->config);
+	pthread_mutex_destroy(&generation->lock);
+	free(generation);
+}
+
+static bool
+load_config(struct generation *generation, const struct bundle *bundle,
+    struct reason *why)
+{
+	enum bundle_kind kind;
+	gnutls_datum_t octets;
+	const char *name;
+	size_t i;
+
+	for (i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++)
+		if (kind == BUNDLE_CONF)
+			return config_parse(&generation->config, name,
+			    (const char *)octets.data, octets.size, why);
+	return fail(why, REASON_ABSENT, "no configuration in the bundle");
+}
+
+static bool
+load_table(struct generation *generation, const struct bundle *bundle,
+    struct reason *why)
+{
+	enum bundle_kind kind;
+	gnutls_datum_t octets;
+	const char *name;
+	char path[sizeof server.info.root + 128];
+	size_t i;
+
+	for (i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++) {
+		if (kind != BUNDLE_TABLE)
+			continue;
+		snprintf(path, sizeof path, "%s/tables/%s", server.info.root,
+		    name);
+		return table_open(&generation->table, path, true, why);
+	}
+	return fail(why, REASON_ABSENT, "no site table in the bundle");
+}
+
+static struct pem_file *
+file_copy(enum bundle_kind kind, const char *name, const gnutls_datum_t *octets)
+{
+	struct pem_file *file = calloc(1, sizeof *file);
+
+	if (file == NULL)
+		return NULL;
+	file->kind = kind;
+	file->name = strdup(name);
+	file->octets.size = octets->size;
+	file->octets.data = malloc(octets->size + 1);
+	if (file->name == NULL || file->octets.data == NULL) {
+		files_free(file);
+		return NULL;
+	}
+	memcpy(file->octets.data, octets->data, octets->size);
+	file->octets.data[octets->size] = '\0';
+	return file;
+}
+
+static bool
+copy_files(struct generation *generation, const struct bundle *bundle,
+    struct reason *why)
+{
+	enum bundle_kind kind;
+	gnutls_datum_t octets;
+	struct pem_file *file;
+	const char *name;
+	size_t i;
+
+	for (i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++) {
+		if (kind != BUNDLE_ANCHORS && kind != BUNDLE_CRL)
+			continue;
+		file = file_copy(kind, name, &octets);
+		if (file == NULL)
+			return fail(why, REASON_NO_MEMORY, "%s", name);
+		file->next = generation->files;
+		generation->files = file;
+	}
+	return true;
+}
+
+static bool
+make_identities(struct service *service, const struct bundle *bundle,
+    struct reason *why)
+{
+	const struct config_listener *config = service->config;
+	gnutls_datum_t chain;
+	size_t i;
+
+	service->identities =
+	    calloc(config->certificate_count + 1, sizeof *service->identities);
+	if (service->identities == NULL)
+		return fail(why, REASON_NO_MEMORY, "listener %s", config->name);
+	for (i = 0; i < config->certificate_count; i++) {
+		if (!bundle_find(bundle, BUNDLE_CHAIN, config->certificates[i],
+			&chain))
+			return fail(why, REASON_ABSENT,
+			    "listener %s: certificate %s is not in the bundle",
+			    config->name, config->certificates[i]);
+		if (!tls_identity_new(&service->identities[i], &chain,
+			CERT_FOR_SERVER, signer_sign, NULL, why))
+			return false;
+	}
+	return true;
+}
+
+static bool
+make_tls(const struct service *service, struct tls_server **tls_out,
+    struct reason *why)
+{
+	const struct ticket_key *key = find_ticket_key(service->config->name);
+	struct tls_server_options options = {
+		.identities = service->identities,
+		.identity_count = service->config->certificate_count,
+		.min = service->config->min_tls,
+	};
+
+	if (service->config->tickets && key != NULL)
+		options.ticket_key = key->key;
+	return tls_server_new(tls_out, &options, why);
+}
+
+static bool
+make_services(struct generation *generation, const struct bundle *bundle,
+    struct reason *why)
+{
+	const struct config *config = generation->config;
+	size_t i;
+
+	generation->services =
+	    calloc(config->listener_count + 1, sizeof *generation->services);
+	if (generation->services == NULL)
+		return fail(why, REASON_NO_MEMORY, "listeners");
+	for (i = 0; i < config->listener_count; i++)
+		generation->services[i].config = &config->listeners[i];
+	for (i = 0; i < config->listener_count; i++) {
+		struct service *service = &generation->services[i];
+
+		if (!make_identities(service, bundle, why) ||
+		    !make_tls(service, &service->tls, why))
+			return false;
+	}
+	return true;
+}
+
+/* The spool outlives every configuration, but what it may use is in one. */
+static bool
+open_spool(const struct config *config, struct reason *why)
+{
+	char folder[sizeof server.info.root + 8];
+	struct spool_options options = {
+		.folder = folder,
+		.start_id = server.info.start_id,
+		.memory = config->spool_memory,
+		.reserve = config->spool_reserve,
+		.segment = 64 * 1024 * 1024,
+		.committed = relay_link_committed,
+		.context = server.relay,
+	};
+
+	if (server.spool != NULL)
+		return true;
+	snprintf(folder, sizeof folder, "%s/in", server.info.root);
+	return spool_open(&server.spool, &options, why);
+}
+
+static bool
+is_known(uint32_t number)
+{
+	const struct generation *generation;
+
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		if (generation->number == number)
+			return true;
+	return false;
+}
+
+bool
+generation_prepare(uint32_t number, const struct bundle *bundle,
+    struct reason *why)
+{
+	struct generation *generation;
+
+	/* Only this thread changes the list. */
+	if (is_known(number))
+		return fail(why, REASON_EXISTS, "configuration %u is known",
+		    number);
+	generation = calloc(1, sizeof *generation);
+	if (generation == NULL)
+		return fail(why, REASON_NO_MEMORY, "configuration");
+	pthread_mutex_init(&generation->lock, NULL);
+	generation->number = number;
+	generation->held = true;
+	atomic_init(&generation->references, 1);
+	if (!load_config(generation, bundle, why) ||
+	    !load_table(generation, bundle, why) ||
+	    !copy_files(generation, bundle, why) ||
+	    !make_services(generation, bundle, why) ||
+	    !open_spool(generation->config, why)) {
+		generation_free(generation);
+		return false;
+	}
+	pthread_rwlock_wrlock(&server.configurations);
+	generation->next = server.generations;
+	server.generations = generation;
+	pthread_rwlock_unlock(&server.configurations);
+	return true;
+}
+
+struct generation *
+generation_current(void)
+{
+	struct generation *generation;
+
+	pthread_rwlock_rdlock(&server.configurations);
+	generation = server.current;
+	if (generation != NULL)
+		atomic_fetch_add(&generation->references, 1);
+	pthread_rwlock_unlock(&server.configurations);
+	return generation;
+}
+
+static void
+unlink_generation(struct generation *generation)
+{
+	struct generation **link;
+
+	pthread_rwlock_wrlock(&server.configurations);
+	for (link = &server.generations; *link != generation;)
+		link = &(*link)->next;
+	*link = generation->next;
+	pthread_rwlock_unlock(&server.configurations);
+}
+
+void
+generation_unref(struct generation *generation)
+{
+	uint32_t number = generation->number;
+
+	if (atomic_fetch_sub(&generation->references, 1) != 1)
+		return;
+	unlink_generation(generation);
+	generation_free(generation);
+	role_say_unused(number);
+}
+
+/* The server's own reference goes; sessions may hold others. */
+static void
+let_go(struct generation *generation)
+{
+	if (!generation->held)
+		return;
+	generation->held = false;
+	generation_unref(generation);
+}
+
+/* The first one held before number, or NULL.  Only the main thread lets go,
+ * so that what is held stays. */
+static struct generation *
+find_held(uint32_t number, bool before)
+{
+	struct generation *generation;
+
+	pthread_rwlock_rdlock(&server.configurations);
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		if (generation->held && (before ? generation->number < number
+						: generation->number == number))
+			break;
+	pthread_rwlock_unlock(&server.configurations);
+	return generation;
+}
+
+void
+generation_commit(uint32_t number)
+{
+	struct generation *generation = find_held(number, false), *old;
+
+	if (generation == NULL) {
+		log_line(SAY_ERROR, "commit", "number=%u detail=unknown",
+		    number);
+		return;
+	}
+	pthread_rwlock_wrlock(&server.configurations);
+	server.current = generation;
+	pthread_rwlock_unlock(&server.configurations);
+	log_set_debug(generation->config->debug);
+	listeners_commit(generation);
+	while ((old = find_held(number, true)) != NULL)
+		let_go(old);
+}
+
+static void
+leave(struct generation *generation)
+{
+	struct session *s;
+
+	pthread_mutex_lock(&generation->lock);
+	generation->retired = true;
+	for (s = generation->sessions; s != NULL; s = s->next)
+		session_leave(s);
+	pthread_mutex_unlock(&generation->lock);
+}
+
+void
+generation_retire(uint32_t number)
+{
+	struct generation *generation;
+
+	pthread_rwlock_rdlock(&server.configurations);
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		if (generation->number == number &&
+		    generation != server.current) {
+			leave(generation);
+			break;
+		}
+	pthread_rwlock_unlock(&server.configurations);
+	generation = find_held(number, false);
+	if (generation != NULL && generation != server.current)
+		let_go(generation);
+}
+
+void
+generations_leave(void)
+{
+	struct generation *generation;
+
+	pthread_rwlock_rdlock(&server.configurations);
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		leave(generation);
+	pthread_rwlock_unlock(&server.configurations);
+}
+
+/* New connections get tickets of the new key; those of the old one are then
+ * worth nothing. */
+static void
+rebuild_tls(struct generation *generation, const char *listener)
+{
+	struct tls_server *tls, *old;
+	struct service *service;
+	struct reason why;
+	size_t i;
+
+	for (i = 0; i < generation->config->listener_count; i++) {
+		service = &generation->services[i];
+		if (strcmp(service->config->name, listener) != 0 ||
+		    !service->config->tickets)
+			continue;
+		if (!make_tls(service, &tls, &why)) {
+			log_line(SAY_ERROR, "ticket-key",
+			    "listener=%s detail=\"%s\"", listener, why.text);
+			continue;
+		}
+		pthread_mutex_lock(&generation->lock);
+		old = service->tls;
+		service->tls = tls;
+		pthread_mutex_unlock(&generation->lock);
+		tls_server_unref(old);
+	}
+}
+
+static struct ticket_key *
+make_ticket_key(const char *listener)
+{
+	struct ticket_key *key = calloc(1, sizeof *key);
+
+	if (key == NULL)
+		return NULL;
+	key->listener = strdup(listener);
+	if (key->listener == NULL) {
+		free(key);
+		return NULL;
+	}
+	key->next = server.ticket_keys;
+	server.ticket_keys = key;
+	return key;
+}
+
+void
+generation_ticket_key(const char *listener,
+    const unsigned char octets[TLS_TICKET_KEY_OCTETS])
+{
+	struct ticket_key *key = (struct ticket_key *)find_ticket_key(listener);
+	struct generation *generation;
+
+	if (key == NULL)
+		key = make_ticket_key(listener);
+	if (key == NULL)
+		return;
+	memcpy(key->key, octets, sizeof key->key);
+	pthread_rwlock_rdlock(&server.configurations);
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		rebuild_tls(generation, listener);
+	pthread_rwlock_unlock(&server.configurations);
+}
+
+struct tls_server *
+generation_tls(struct generation *generation, unsigned service)
+{
+	struct tls_server *tls;
+
+	pthread_mutex_lock(&generation->lock);
+	tls = generation->services[service].tls;
+	if (tls != NULL)
+		tls_server_ref(tls);
+	pthread_mutex_unlock(&generation->lock);
+	return tls;
+}
+
+static const struct pem_file *
+find_file(const struct generation *generation, enum bundle_kind kind,
+    const char *name)
+{
+	const struct pem_file *file;
+
+	for (file = generation->files; file != NULL; file = file->next)
+		if (file->kind == kind && strcmp(file->name, name) == 0)
+			return file;
+	return NULL;
+}
+
+/* Under generation.lock.  A set that cannot be made is remembered too: it is
+ * logged once, and means that nobody is trusted. */
+static struct anchor_set *
+make_set(struct generation *generation, const char *path, const char *crl)
+{
+	const struct pem_file *anchors, *list = NULL;
+	struct anchor_set *set = calloc(1, sizeof *set);
+	struct reason why = { REASON_ABSENT, "not in the bundle" };
+
+	if (set == NULL)
+		return NULL;
+	set->path = strdup(path);
+	set->crl = strdup(crl);
+	if (set->path == NULL || set->crl == NULL) {
+		sets_free(set);
+		return NULL;
+	}
+	anchors = find_file(generation, BUNDLE_ANCHORS, path);
+	if (crl[0] != '\0')
+		list = find_file(generation, BUNDLE_CRL, crl);
+	if (anchors == NULL || (crl[0] != '\0' && list == NULL) ||
+	    !tls_anchors_new(&set->anchors, &anchors->octets,
+		list != NULL ? &list->octets : NULL, &why)) {
+		set->anchors = NULL;
+		log_line(SAY_ERROR, "anchors", "path=%s crl=%s detail=\"%s\"",
+		    path, crl, why.text);
+	}
+	set->next = generation->sets;
+	generation->sets = set;
+	return set;
+}
+
+const struct tls_anchors *
+generation_anchors(struct generation *generation,
+    const struct config_listener *listener, const char *path, const char *crl)
+{
+	const struct tls_anchors *anchors = NULL;
+	struct anchor_set *set;
+
+	if (path[0] == '\0')
+		path = listener->client_ca;
+	if (path == NULL)
+		return NULL;
+	if (crl == NULL)
+		crl = "";
+	pthread_mutex_lock(&generation->lock);
+	for (set = generation->sets; set != NULL; set = set->next)
+		if (strcmp(set->path, path) == 0 && strcmp(set->crl, crl) == 0)
+			break;
+	if (set == NULL)
+		set = make_set(generation, path, crl);
+	if (set != NULL)
+		anchors = set->anchors;
+	pthread_mutex_unlock(&generation->lock);
+	return anchors;
+}

@@ -1,0 +1,546 @@
+/*
+ * server/session_link.c: the session role's channels to auth and to relay.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "log.h"
+#include "session.h"
+#include "session_link.h"
+#include "wire.h"
+
+enum {
+	READ_MOST = 64,    /* packets before the channel is armed again */
+	CLOSED_MOST = 256, /* segments a relay may be behind */
+	START_MAX = 16384,
+};
+
+enum exchange_place {
+	EXCHANGE_FREE,
+	EXCHANGE_CLIENT, /* the client's turn */
+	EXCHANGE_ASKED,  /* auth's turn: the session is parked */
+	EXCHANGE_ANSWERED,
+	EXCHANGE_LOST, /* the auth it began with is gone */
+};
+
+struct exchange {
+	uint64_t number; /* of its use, its index in the low 16 bits */
+	enum exchange_place place;
+	struct session *session;
+	struct auth_answer *answer;
+};
+
+struct auth_link {
+	struct watch watch;
+	pthread_mutex_t lock;
+	int fd;           /* -1: auth is away */
+	size_t next_free; /* where to look for a free one */
+	struct exchange exchanges[AUTH_EXCHANGES];
+};
+
+static void
+set_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0)
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+struct auth_link *
+auth_link_new(void)
+{
+	struct auth_link *link = calloc(1, sizeof *link);
+	size_t i;
+
+	if (link == NULL)
+		return NULL;
+	link->watch.kind = WATCH_AUTH;
+	pthread_mutex_init(&link->lock, NULL);
+	link->fd = -1;
+	for (i = 0; i < AUTH_EXCHANGES; i++)
+		link->exchanges[i].number = i;
+	return link;
+}
+
+static void
+answer_free(struct auth_answer *answer)
+{
+	if (answer == NULL)
+		return;
+	if (answer->challenge.data != NULL)
+		explicit_bzero(answer->challenge.data, answer->challenge.size);
+	free(answer->challenge.data);
+	free(answer);
+}
+
+void
+auth_link_free(struct auth_link *link)
+{
+	size_t i;
+
+	if (link == NULL)
+		return;
+	for (i = 0; i < AUTH_EXCHANGES; i++)
+		answer_free(link->exchanges[i].answer);
+	if (link->fd >= 0)
+		close(link->fd);
+	free(link);
+}
+
+/* Under the lock, all below. */
+
+static void
+release(struct exchange *exchange)
+{
+	answer_free(exchange->answer);
+	exchange->answer = NULL;
+	exchange->session = NULL;
+	exchange->place = EXCHANGE_FREE;
+	exchange->number += 1u << 16;
+}
+
+static struct exchange *
+find(struct auth_link *link, uint64_t number)
+{
+	struct exchange *exchange = &link->exchanges[number % AUTH_EXCHANGES];
+
+	if (exchange->place == EXCHANGE_FREE || exchange->number != number)
+		return NULL;
+	return exchange;
+}
+
+static struct exchange *
+take_free(struct auth_link *link)
+{
+	size_t i, at;
+
+	for (i = 0; i < AUTH_EXCHANGES; i++) {
+		at = (link->next_free + i) % AUTH_EXCHANGES;
+		if (link->exchanges[at].place == EXCHANGE_FREE) {
+			link->next_free = at + 1;
+			return &link->exchanges[at];
+		}
+	}
+	return NULL;
+}
+
+/* The channel is no more: nobody will answer. */
+static void
+lose(struct auth_link *link)
+{
+	struct exchange *exchange;
+	size_t i;
+
+	if (link->fd < 0)
+		return;
+	epoll_ctl(server.epoll, EPOLL_CTL_DEL, link->fd, NULL);
+	close(link->fd);
+	link->fd = -1;
+	for (i = 0; i < AUTH_EXCHANGES; i++) {
+		exchange = &link->exchanges[i];
+		if (exchange->place == EXCHANGE_FREE ||
+		    exchange->place == EXCHANGE_ANSWERED)
+			continue;
+		if (exchange->place == EXCHANGE_ASKED)
+			session_wake(exchange->session, 0);
+		exchange->place = EXCHANGE_LOST;
+	}
+}
+
+static bool
+arm(struct auth_link *link, int operation)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | EPOLLONESHOT,
+		.data.ptr = link,
+	};
+
+	return epoll_ctl(server.epoll, operation, link->fd, &event) == 0;
+}
+
+/* An auth that takes nothing is as good as away. */
+static bool
+send_packet(struct auth_link *link, const struct wire_writer *w)
+{
+	if (w->failed || link->fd < 0)
+		return false;
+	switch (channel_send(link->fd, w->data, w->len, -1)) {
+	case CHANNEL_DONE:
+		return true;
+	case CHANNEL_WAIT:
+	case CHANNEL_FAILED:
+		return false;
+	case CHANNEL_CLOSED:
+		break;
+	}
+	lose(link);
+	return false;
+}
+
+static bool
+read_challenge(struct auth_answer *answer, struct wire_reader *r)
+{
+	gnutls_datum_t octets = wire_get_bytes(r, AUTH_OCTETS_MAX);
+
+	if (!wire_reader_done(r))
+		return false;
+	answer->is_challenge = true;
+	answer->challenge.data = malloc(octets.size + 1);
+	if (answer->challenge.data == NULL)
+		return false;
+	if (octets.size > 0)
+		memcpy(answer->challenge.data, octets.data, octets.size);
+	answer->challenge.size = octets.size;
+	return true;
+}
+
+static bool
+read_result(struct auth_answer *answer, struct wire_reader *r)
+{
+	answer->result = wire_get_u8(r);
+	wire_get_string(r, answer->login, sizeof answer->login);
+	wire_get_string(r, answer->text, sizeof answer->text);
+	return wire_reader_done(r) && answer->result <= AUTH_NO_MECHANISM &&
+	       (answer->result != AUTH_GRANTED || answer->login[0] != '\0');
+}
+
+/* False: the packet is not one auth may send. */
+static bool
+take_packet(struct auth_link *link, const void *packet, size_t len)
+{
+	struct auth_answer *answer;
+	struct exchange *exchange;
+	struct wire_reader r;
+	uint64_t number;
+	uint8_t type;
+	bool ok;
+
+	wire_reader_init(&r, packet, len);
+	type = wire_get_u8(&r);
+	number = wire_get_u64(&r);
+	answer = calloc(1, sizeof *answer);
+	if (answer == NULL)
+		return false;
+	ok = (type == AUTH_CHALLENGE && read_challenge(answer, &r)) ||
+	     (type == AUTH_RESULT && read_result(answer, &r));
+	exchange = ok ? find(link, number) : NULL;
+	/* One that was aborted meanwhile is nobody's fault. */
+	if (exchange == NULL || exchange->place != EXCHANGE_ASKED) {
+		answer_free(answer);
+		return ok;
+	}
+	exchange->answer = answer;
+	exchange->place = EXCHANGE_ANSWERED;
+	session_wake(exchange->session, 0);
+	return true;
+}
+
+void
+auth_link_read(struct auth_link *link)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	enum channel_io io = CHANNEL_DONE;
+	unsigned i;
+	size_t len;
+
+	pthread_mutex_lock(&link->lock);
+	for (i = 0; i < READ_MOST && link->fd >= 0; i++) {
+		io = channel_recv(link->fd, packet, sizeof packet, &len, NULL);
+		if (io != CHANNEL_DONE)
+			break;
+		if (!take_packet(link, packet, len)) {
+			log_line(SAY_ERROR, "auth-channel",
+			    "detail=\"a packet that is none\"");
+			io = CHANNEL_FAILED;
+			break;
+		}
+	}
+	explicit_bzero(packet, sizeof packet);
+	if (link->fd >= 0) {
+		if (io == CHANNEL_DONE || io == CHANNEL_WAIT)
+			arm(link, EPOLL_CTL_MOD);
+		else
+			lose(link);
+	}
+	pthread_mutex_unlock(&link->lock);
+}
+
+void
+auth_link_set(struct auth_link *link, int fd)
+{
+	set_nonblocking(fd);
+	pthread_mutex_lock(&link->lock);
+	lose(link);
+	link->fd = fd;
+	if (!arm(link, EPOLL_CTL_ADD))
+		lose(link);
+	pthread_mutex_unlock(&link->lock);
+}
+
+static void
+write_start(struct wire_writer *w, const struct auth_request *request,
+    uint64_t number)
+{
+	wire_put_u8(w, AUTH_START);
+	wire_put_u64(w, number);
+	wire_put_u32(w, request->configuration);
+	wire_put_string(w, request->listener);
+	wire_put_string(w, request->mechanism);
+	wire_put_string(w, request->client);
+	wire_put_u8(w, request->has_initial);
+	wire_put_bytes(w, request->initial.data, request->initial.size);
+	wire_put_bytes(w, request->binding.data, request->binding.size);
+	wire_put_bytes(w, request->spki.data, request->spki.size);
+	wire_put_u8(w, (uint8_t)request->tls_version);
+}
+
+bool
+auth_link_start(struct auth_link *link, struct session *s,
+    const struct auth_request *request, uint64_t *number_out)
+{
+	unsigned char packet[START_MAX];
+	struct exchange *exchange;
+	struct wire_writer w;
+	bool ok = false;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	pthread_mutex_lock(&link->lock);
+	exchange = link->fd >= 0 ? take_free(link) : NULL;
+	if (exchange != NULL) {
+		exchange->session = s;
+		exchange->place = EXCHANGE_ASKED;
+		/* 0 is no exchange. */
+		if (exchange->number == 0)
+			exchange->number += 1u << 16;
+		write_start(&w, request, exchange->number);
+		ok = send_packet(link, &w);
+		if (ok)
+			*number_out = exchange->number;
+		else
+			release(exchange);
+	}
+	pthread_mutex_unlock(&link->lock);
+	explicit_bzero(packet, w.len);
+	return ok;
+}
+
+bool
+auth_link_step(struct auth_link *link, uint64_t number, gnutls_datum_t response)
+{
+	unsigned char packet[START_MAX];
+	struct exchange *exchange;
+	struct wire_writer w;
+	bool ok = false;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_STEP);
+	wire_put_u64(&w, number);
+	wire_put_bytes(&w, response.data, response.size);
+	pthread_mutex_lock(&link->lock);
+	exchange = find(link, number);
+	if (exchange != NULL && exchange->place == EXCHANGE_CLIENT) {
+		exchange->place = EXCHANGE_ASKED;
+		ok = send_packet(link, &w);
+		if (!ok && exchange->place == EXCHANGE_ASKED)
+			exchange->place = EXCHANGE_CLIENT;
+	}
+	pthread_mutex_unlock(&link->lock);
+	explicit_bzero(packet, w.len);
+	return ok;
+}
+
+void
+auth_link_abort(struct auth_link *link, uint64_t number)
+{
+	unsigned char packet[16];
+	struct exchange *exchange;
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_ABORT);
+	wire_put_u64(&w, number);
+	pthread_mutex_lock(&link->lock);
+	exchange = find(link, number);
+	if (exchange != NULL) {
+		if (exchange->place != EXCHANGE_LOST)
+			send_packet(link, &w);
+		release(exchange);
+	}
+	pthread_mutex_unlock(&link->lock);
+}
+
+static void
+unavailable(struct auth_answer *out)
+{
+	memset(out, 0, sizeof *out);
+	out->result = AUTH_UNAVAILABLE;
+	strcpy(out->text, "the auth role is away");
+}
+
+bool
+auth_link_collect(struct auth_link *link, uint64_t number,
+    struct auth_answer *out)
+{
+	struct exchange *exchange;
+	bool got = true;
+
+	pthread_mutex_lock(&link->lock);
+	exchange = find(link, number);
+	if (exchange == NULL) {
+		unavailable(out);
+	} else if (exchange->place == EXCHANGE_ANSWERED) {
+		*out = *exchange->answer;
+		free(exchange->answer);
+		exchange->answer = NULL;
+		exchange->place = EXCHANGE_CLIENT;
+		if (!out->is_challenge)
+			release(exchange);
+	} else if (exchange->place == EXCHANGE_LOST) {
+		unavailable(out);
+		release(exchange);
+	} else {
+		got = false;
+	}
+	pthread_mutex_unlock(&link->lock);
+	return got;
+}
+
+struct relay_link {
+	pthread_mutex_t lock;
+	uint64_t start_id;
+	int fd; /* -1: relay is away */
+	bool has_position, behind;
+	uint32_t segment; /* the latest position */
+	uint64_t end;
+	size_t closed_count; /* closed segments not told yet */
+	struct {
+		uint32_t segment;
+		uint64_t end;
+	} closed[CLOSED_MOST];
+};
+
+struct relay_link *
+relay_link_new(uint64_t start_id)
+{
+	struct relay_link *link = calloc(1, sizeof *link);
+
+	if (link == NULL)
+		return NULL;
+	pthread_mutex_init(&link->lock, NULL);
+	link->fd = -1;
+	link->start_id = start_id;
+	return link;
+}
+
+void
+relay_link_free(struct relay_link *link)
+{
+	if (link == NULL)
+		return;
+	if (link->fd >= 0)
+		close(link->fd);
+	free(link);
+}
+
+/* Under the lock, both below. */
+
+static bool
+notify(struct relay_link *link, uint8_t type, uint32_t segment, uint64_t end)
+{
+	unsigned char packet[32];
+	struct wire_writer w;
+	enum channel_io io;
+
+	if (link->fd < 0)
+		return false;
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, type);
+	wire_put_u64(&w, link->start_id);
+	wire_put_u32(&w, segment);
+	wire_put_u64(&w, end);
+	io = channel_send(link->fd, packet, w.len, -1);
+	if (io == CHANNEL_CLOSED || io == CHANNEL_FAILED) {
+		close(link->fd);
+		link->fd = -1;
+	}
+	return io == CHANNEL_DONE;
+}
+
+/* Closed segments first: they are older than the position. */
+static void
+catch_up(struct relay_link *link)
+{
+	size_t told = 0;
+
+	while (told < link->closed_count &&
+	       notify(link, SPOOL_CLOSED, link->closed[told].segment,
+		   link->closed[told].end))
+		told++;
+	link->closed_count -= told;
+	memmove(link->closed, link->closed + told,
+	    link->closed_count * sizeof link->closed[0]);
+	if (link->closed_count == 0 && link->behind && link->has_position)
+		link->behind =
+		    !notify(link, SPOOL_COMMITTED, link->segment, link->end);
+}
+
+void
+relay_link_committed(void *self, uint32_t segment, uint64_t end, bool closed)
+{
+	struct relay_link *link = self;
+
+	pthread_mutex_lock(&link->lock);
+	if (!closed) {
+		link->has_position = link->behind = true;
+		link->segment = segment;
+		link->end = end;
+	} else if (link->closed_count < CLOSED_MOST) {
+		link->closed[link->closed_count].segment = segment;
+		link->closed[link->closed_count].end = end;
+		link->closed_count++;
+	}
+	catch_up(link);
+	pthread_mutex_unlock(&link->lock);
+}
+
+void
+relay_link_set(struct relay_link *link, int fd, struct spool *spool)
+{
+	uint32_t segment;
+	uint64_t end;
+
+	set_nonblocking(fd);
+	pthread_mutex_lock(&link->lock);
+	if (link->fd >= 0)
+		close(link->fd);
+	link->fd = fd;
+	link->behind = true;
+	pthread_mutex_unlock(&link->lock);
+	if (spool == NULL)
+		return;
+	spool_position(spool, &segment, &end);
+	pthread_mutex_lock(&link->lock);
+	/* What the committer has told us meanwhile is newer. */
+	if (!link->has_position) {
+		link->has_position = true;
+		link->segment = segment;
+		link->end = end;
+	}
+	catch_up(link);
+	pthread_mutex_unlock(&link->lock);
+}
+
+void
+relay_link_tick(struct relay_link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	catch_up(link);
+	pthread_mutex_unlock(&link->lock);
+}

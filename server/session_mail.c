@@ -1,0 +1,219 @@
+/*
+ * server/session_mail.c: MAIL and RCPT, which open a mail transaction.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "session.h"
+
+void
+session_reset(struct session *s)
+{
+	struct transaction *transaction = s->transaction;
+
+	s->facts &= ~(unsigned)(IN_MAIL | HAS_RCPT);
+	if (transaction == NULL)
+		return;
+	spool_message_free(transaction->message);
+	envelope_fini(&transaction->envelope);
+	free(transaction);
+	s->transaction = NULL;
+}
+
+static enum step
+refuse(struct session *s, const char *reply)
+{
+	session_refuse(s, reply);
+	return STEP_AGAIN;
+}
+
+struct mail_params {
+	bool has_size, has_body, has_auth;
+	bool eight_bit;
+	uint64_t size;
+};
+
+/* RFC 4954, section 5: read, checked, and dropped: nobody here is trusted to
+ * vouch for others. */
+static bool
+is_auth_value(struct slice value)
+{
+	return slice_is(value, "<>") || smtp_is_xtext(value);
+}
+
+/* One parameter of MAIL; the reply that refuses it, or NULL. */
+static const char *
+take_mail_param(struct mail_params *params, const struct smtp_param *param)
+{
+	bool *seen;
+
+	if (slice_is(param->keyword, "SIZE")) {
+		seen = &params->has_size;
+		if (!smtp_parse_size(param->value, &params->size))
+			return "501 5.5.4 SIZE= is not a number";
+	} else if (slice_is(param->keyword, "BODY")) {
+		seen = &params->has_body;
+		params->eight_bit = slice_is(param->value, "8BITMIME");
+		if (!params->eight_bit && !slice_is(param->value, "7BIT"))
+			return "501 5.5.4 BODY= is 7BIT or 8BITMIME";
+	} else if (slice_is(param->keyword, "AUTH")) {
+		seen = &params->has_auth;
+		if (!param->has_value || !is_auth_value(param->value))
+			return "501 5.5.4 AUTH= is not xtext";
+	} else {
+		return "555 5.5.4 MAIL parameter is not known";
+	}
+	if (*seen)
+		return "501 5.5.4 MAIL parameter is given twice";
+	*seen = true;
+	return NULL;
+}
+
+static const char *
+take_mail_params(struct mail_params *params, struct slice rest)
+{
+	struct smtp_param param;
+	const char *reply;
+
+	for (;;) {
+		switch (smtp_next_param(&rest, &param)) {
+		case SMTP_PARAM_END:
+			return NULL;
+		case SMTP_PARAM_BAD:
+			return "501 5.5.4 parameters are malformed";
+		case SMTP_PARAM_GOT:
+			reply = take_mail_param(params, &param);
+			if (reply != NULL)
+				return reply;
+		}
+	}
+}
+
+/* The reply for a path that does not parse, or NULL. */
+static const char *
+path_reply(enum smtp_syntax syntax, const char *bad)
+{
+	switch (syntax) {
+	case SMTP_SYNTAX_OK:
+		return NULL;
+	case SMTP_SYNTAX_TOO_LONG:
+		return "501 5.1.0 address is too long";
+	case SMTP_SYNTAX_NOT_ASCII:
+		return "553 5.6.7 addresses in UTF-8 are not served";
+	case SMTP_SYNTAX_BAD:
+		break;
+	}
+	return bad;
+}
+
+static const char *
+room_reply(const struct session *s, uint64_t size)
+{
+	struct reason why;
+
+	if (size > s->generation->config->message_size)
+		return "552 5.3.4 message is larger than the limit";
+	if (spool_has_room(server.spool, size, &why))
+		return NULL;
+	log_line(SAY_WARNING, "no-space", "session=%s detail=\"%s\"", s->id,
+	    why.text);
+	return "452 4.3.1 not enough space, try again later";
+}
+
+static struct transaction *
+transaction_new(struct slice reverse_path, bool eight_bit)
+{
+	struct transaction *transaction = calloc(1, sizeof *transaction);
+
+	if (transaction == NULL)
+		return NULL;
+	envelope_init(&transaction->envelope);
+	transaction->envelope.eight_bit = eight_bit;
+	transaction->envelope.reverse_path = slice_copy(reverse_path);
+	if (transaction->envelope.reverse_path == NULL) {
+		free(transaction);
+		return NULL;
+	}
+	return transaction;
+}
+
+enum step
+command_mail(struct session *s, struct slice args)
+{
+	struct mail_params params = { 0 };
+	struct smtp_path path;
+	struct slice rest;
+	const char *reply;
+
+	reply = path_reply(smtp_parse_mail(args, &path, &rest),
+	    "501 5.1.7 FROM:<address> is expected");
+	if (reply == NULL)
+		reply = take_mail_params(&params, rest);
+	if (reply == NULL)
+		reply = room_reply(s, params.size);
+	if (reply != NULL)
+		return refuse(s, reply);
+	s->transaction = transaction_new(path.mailbox, params.eight_bit);
+	if (s->transaction == NULL)
+		return refuse(s, "452 4.3.0 out of memory, try again later");
+	if (!policy_judge_mail(s, s->transaction->envelope.reverse_path)) {
+		session_reset(s);
+		return STEP_AGAIN;
+	}
+	s->facts |= IN_MAIL;
+	session_reply(s, "250 2.1.0 OK");
+	return STEP_AGAIN;
+}
+
+/* Postmaster alone is that of the default realm: what goes out is fully
+ * qualified (RFC 6409, section 6.2). */
+static bool
+add_recipient(struct session *s, const struct smtp_path *path)
+{
+	char mailbox[SMTP_PATH_MAX + SMTP_DOMAIN_MAX];
+	int n;
+
+	if (path->domain.len > 0)
+		n = snprintf(mailbox, sizeof mailbox, "%.*s",
+		    (int)path->mailbox.len, path->mailbox.at);
+	else
+		n = snprintf(mailbox, sizeof mailbox, "%.*s@%s",
+		    (int)path->mailbox.len, path->mailbox.at,
+		    s->generation->config->realm);
+	return n > 0 && (size_t)n < sizeof mailbox &&
+	       envelope_add_recipient(&s->transaction->envelope, mailbox);
+}
+
+enum step
+command_rcpt(struct session *s, struct slice args)
+{
+	const struct envelope *envelope = &s->transaction->envelope;
+	struct smtp_param param;
+	struct smtp_path path;
+	struct slice rest;
+	const char *reply;
+
+	reply = path_reply(smtp_parse_rcpt(args, &path, &rest),
+	    "501 5.1.3 TO:<address> is expected");
+	if (reply != NULL)
+		return refuse(s, reply);
+	switch (smtp_next_param(&rest, &param)) {
+	case SMTP_PARAM_END:
+		break;
+	case SMTP_PARAM_BAD:
+		return refuse(s, "501 5.5.4 parameters are malformed");
+	case SMTP_PARAM_GOT:
+		return refuse(s, "555 5.5.4 RCPT parameter is not known");
+	}
+	/* Not counted as a mistake: RFC 5321, section 4.5.3.1.10. */
+	if (envelope->recipient_count >= s->generation->config->recipients) {
+		session_reply(s, "452 4.5.3 too many recipients");
+		return STEP_AGAIN;
+	}
+	if (!add_recipient(s, &path))
+		return refuse(s, "452 4.3.0 out of memory, try again later");
+	s->facts |= HAS_RCPT;
+	session_reply(s, "250 2.1.5 OK");
+	return STEP_AGAIN;
+}
