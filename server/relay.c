@@ -1,0 +1,418 @@
+/*
+ * server/relay.c: the relay role: owns the queue, and the threads that deliver
+ * it.
+ *
+ * The main thread reads what master and session say.  The control socket is
+ * answered on a thread of its own, because a tool may read slowly.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "control.h"
+#include "log.h"
+#include "queue.h"
+#include "queue_control.h"
+#include "relay_config.h"
+#include "relay_pool.h"
+#include "role.h"
+#include "upstream_io.h"
+
+enum { RELAY_CONFIGS = 16 };
+
+struct relay {
+	struct role_info info;
+	int epoll;
+	struct relay_pool *pool;
+	struct relay_config *configs[RELAY_CONFIGS]; /* a reference each */
+	struct relay_config *current; /* the queue's; a reference */
+	struct queue *queue;          /* NULL until the first commit */
+	int session_fd;               /* -1: session is away */
+	int control_fd;               /* -1: none yet */
+	uint64_t live;                /* session's start-id, 0: not known */
+	long long stop_at;            /* 0: not stopping */
+	/* Held while a control request is answered from the queue. */
+	pthread_mutex_t control_lock;
+};
+
+static _Noreturn void
+relay_broken(const char *what, const struct reason *why)
+{
+	log_line(SAY_ALARM, "relay", "what=%s reason=%s detail=\"%s\"", what,
+	    reason_word(why->code), why->text);
+	_exit(1);
+}
+
+static struct relay_config **
+config_slot(struct relay *relay, uint32_t number)
+{
+	for (size_t i = 0; i < RELAY_CONFIGS; i++)
+		if (relay->configs[i] != NULL &&
+		    relay_config_number(relay->configs[i]) == number)
+			return &relay->configs[i];
+	return NULL;
+}
+
+static bool
+on_prepare(void *self, uint32_t number, const struct bundle *bundle,
+    struct reason *why)
+{
+	struct relay *relay = self;
+	size_t i;
+
+	if (config_slot(relay, number) != NULL)
+		return fail(why, REASON_EXISTS, "configuration %u", number);
+	for (i = 0; i < RELAY_CONFIGS && relay->configs[i] != NULL; i++)
+		;
+	if (i == RELAY_CONFIGS)
+		return fail(why, REASON_RANGE, "too many configurations");
+	return relay_config_new(&relay->configs[i], number, bundle,
+	    relay->info.root, why);
+}
+
+static void
+watch(struct relay *relay, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	if (epoll_ctl(relay->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+		struct reason why;
+
+		fail_errno(&why, "epoll");
+		relay_broken("epoll", &why);
+	}
+}
+
+static void
+session_gone(struct relay *relay)
+{
+	if (relay->session_fd >= 0)
+		close(relay->session_fd);
+	relay->session_fd = -1;
+}
+
+/* SPOOL_COMMITTED or SPOOL_CLOSED; false if it is neither. */
+static bool
+session_notice(struct relay *relay, const unsigned char *packet, size_t len)
+{
+	struct wire_reader r;
+	uint8_t type;
+	uint64_t start_id, end;
+	uint32_t segment;
+
+	wire_reader_init(&r, packet, len);
+	type = wire_get_u8(&r);
+	start_id = wire_get_u64(&r);
+	segment = wire_get_u32(&r);
+	end = wire_get_u64(&r);
+	if (!wire_reader_done(&r) ||
+	    (type != SPOOL_COMMITTED && type != SPOOL_CLOSED))
+		return false;
+	queue_committed(relay->queue, start_id, segment, end,
+	    type == SPOOL_CLOSED);
+	return true;
+}
+
+/* Notices that are lost are made good by reading the segments. */
+static void
+session_read(struct relay *relay)
+{
+	unsigned char packet[64];
+	size_t len = 0;
+	enum channel_io io;
+
+	while (relay->session_fd >= 0) {
+		io = channel_recv(relay->session_fd, packet, sizeof(packet),
+		    &len, NULL);
+		if (io == CHANNEL_WAIT)
+			return;
+		if (io == CHANNEL_CLOSED) {
+			session_gone(relay);
+		} else if (io != CHANNEL_DONE ||
+			   !session_notice(relay, packet, len)) {
+			log_line(SAY_ERROR, "session",
+			    "what=\"malformed notice\"");
+			session_gone(relay);
+		}
+	}
+}
+
+static void
+control_answer(struct relay *relay, int fd, const unsigned char *request,
+    size_t len)
+{
+	pthread_mutex_lock(&relay->control_lock);
+	queue_control_answer(relay->queue, fd, request, len);
+	pthread_mutex_unlock(&relay->control_lock);
+}
+
+static void *
+control_run(void *self)
+{
+	struct relay *relay = self;
+	unsigned char packet[CHANNEL_PACKET_MAX];
+
+	for (;;) {
+		struct pollfd p = { .fd = relay->control_fd, .events = POLLIN };
+		size_t len = 0;
+		int fd;
+
+		if (poll(&p, 1, -1) < 0)
+			continue;
+		fd = control_accept(relay->control_fd);
+		if (fd < 0)
+			continue;
+		if (channel_recv(fd, packet, sizeof(packet), &len, NULL) ==
+			CHANNEL_DONE &&
+		    len > 1 && packet[0] == CONTROL_QUEUE)
+			control_answer(relay, fd, packet + 1, len - 1);
+		else
+			control_send_end(fd, false,
+			    "relay answers queue requests only");
+		close(fd);
+	}
+	return NULL;
+}
+
+static void
+control_start(struct relay *relay)
+{
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, control_run, relay) != 0)
+		log_line(SAY_ERROR, "control",
+		    "what=\"no thread for the control socket\"");
+	else
+		pthread_detach(id);
+}
+
+static void
+queue_begin(struct relay *relay)
+{
+	char in[sizeof(relay->info.root) + 8];
+	char own[sizeof(relay->info.root) + 8];
+	struct queue_options options = {
+		.in_folder = in,
+		.relay_folder = own,
+		.config = relay_config_conf(relay->current),
+		.start_id = relay->info.start_id,
+	};
+	struct reason why;
+
+	snprintf(in, sizeof(in), "%s/in", relay->info.root);
+	snprintf(own, sizeof(own), "%s/relay", relay->info.root);
+	if (!queue_open(&relay->queue, &options, &why))
+		relay_broken("queue", &why);
+	if (relay->live != 0)
+		queue_live(relay->queue, relay->live);
+	if (!relay_pool_start(relay->pool, relay->queue, &why))
+		relay_broken("threads", &why);
+	if (relay->session_fd >= 0)
+		watch(relay, relay->session_fd);
+	if (relay->control_fd >= 0)
+		control_start(relay);
+}
+
+static void
+on_commit(void *self, uint32_t number)
+{
+	struct relay *relay = self;
+	struct relay_config **slot = config_slot(relay, number);
+	struct relay_config *before = relay->current;
+
+	if (slot == NULL) {
+		log_line(SAY_ERROR, "configuration",
+		    "number=%u what=\"commit of one that was not prepared\"",
+		    number);
+		return;
+	}
+	relay->current = relay_config_ref(*slot);
+	relay_pool_configure(relay->pool, relay->current);
+	if (relay->queue == NULL)
+		queue_begin(relay);
+	else
+		queue_configure(relay->queue,
+		    relay_config_conf(relay->current));
+	relay_config_unref(before);
+}
+
+static void
+on_retire(void *self, uint32_t number)
+{
+	struct relay *relay = self;
+	struct relay_config **slot = config_slot(relay, number);
+	struct relay_config *config;
+
+	if (slot == NULL)
+		return;
+	config = *slot;
+	*slot = NULL;
+	relay_config_retire(config);
+	relay_config_unref(config);
+}
+
+static void
+on_peer(void *self, enum role peer, unsigned index, int fd)
+{
+	struct relay *relay = self;
+
+	if (peer != ROLE_SESSION) {
+		relay_pool_peer(relay->pool, peer, index, fd);
+		return;
+	}
+	session_gone(relay);
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	relay->session_fd = fd;
+	if (relay->queue != NULL)
+		watch(relay, fd);
+}
+
+static void
+on_control(void *self, int fd)
+{
+	struct relay *relay = self;
+
+	if (relay->control_fd >= 0) {
+		close(fd);
+		return;
+	}
+	relay->control_fd = fd;
+	if (relay->queue != NULL)
+		control_start(relay);
+}
+
+static void
+on_start_id(void *self, uint64_t start_id)
+{
+	struct relay *relay = self;
+
+	relay->live = start_id;
+	if (relay->queue != NULL)
+		queue_live(relay->queue, start_id);
+}
+
+static _Noreturn void
+relay_stopped(void)
+{
+	role_say_stopped();
+	_exit(0);
+}
+
+static void
+on_stop(void *self, uint32_t ms)
+{
+	struct relay *relay = self;
+
+	if (relay->queue == NULL)
+		relay_stopped();
+	relay->stop_at = upstream_now_ms() + ms;
+	queue_stop(relay->queue);
+	relay_pool_stop(relay->pool, ms);
+}
+
+static void
+on_status(void *self, json_t *object)
+{
+	const struct relay *relay = self;
+	struct queue_counts counts = { 0 };
+
+	if (relay->queue != NULL)
+		queue_count(relay->queue, &counts);
+	json_object_set_new(object, "messages",
+	    json_integer((json_int_t)counts.messages));
+	json_object_set_new(object, "deferred",
+	    json_integer((json_int_t)counts.deferred));
+	json_object_set_new(object, "held",
+	    json_integer((json_int_t)counts.held));
+	json_object_set_new(object, "delivered",
+	    json_integer((json_int_t)counts.delivered));
+	json_object_set_new(object, "bounced",
+	    json_integer((json_int_t)counts.bounced));
+	json_object_set_new(object, "octets",
+	    json_integer((json_int_t)counts.octets));
+	json_object_set_new(object, "delivering",
+	    json_integer((json_int_t)relay_pool_busy(relay->pool)));
+}
+
+static const struct role_handler handler = {
+	.prepare = on_prepare,
+	.commit = on_commit,
+	.retire = on_retire,
+	.peer = on_peer,
+	.control = on_control,
+	.start_id = on_start_id,
+	.stop = on_stop,
+	.status = on_status,
+};
+
+/* The threads have ended: leave the queue whole.  A tool that is still being
+ * answered is cut off by our end; the log on disk is whole without a close. */
+static _Noreturn void
+relay_finish(struct relay *relay)
+{
+	relay_pool_join(relay->pool);
+	if (pthread_mutex_trylock(&relay->control_lock) == 0)
+		queue_close(relay->queue);
+	relay_stopped();
+}
+
+static int
+wait_ms(const struct relay *relay)
+{
+	long long left;
+
+	if (relay->stop_at == 0)
+		return -1;
+	left = relay->stop_at - upstream_now_ms();
+	return left > 0 ? (int)left : 0;
+}
+
+static _Noreturn void
+relay_loop(struct relay *relay)
+{
+	for (;;) {
+		struct epoll_event event;
+		int n = epoll_wait(relay->epoll, &event, 1, wait_ms(relay));
+
+		/* A transaction that outlasts the bound is one more of those
+		 * that are sent again. */
+		if (relay->stop_at != 0 && upstream_now_ms() >= relay->stop_at)
+			relay_stopped();
+		if (n < 1)
+			continue;
+		if (event.data.fd == ROLE_MASTER_FD)
+			role_dispatch(&handler, relay);
+		else if (event.data.fd == relay_pool_finished_fd(relay->pool))
+			relay_finish(relay);
+		else if (event.data.fd == relay->session_fd)
+			session_read(relay);
+	}
+}
+
+int
+relay_main(void)
+{
+	static struct relay relay = {
+		.session_fd = -1,
+		.control_fd = -1,
+		.control_lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	struct reason why;
+
+	role_start(&relay.info);
+	relay.epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (relay.epoll < 0) {
+		fail_errno(&why, "epoll");
+		relay_broken("epoll", &why);
+	}
+	if (!relay_pool_new(&relay.pool, relay.info.threads, &why))
+		relay_broken("threads", &why);
+	watch(&relay, ROLE_MASTER_FD);
+	watch(&relay, relay_pool_finished_fd(relay.pool));
+	relay_loop(&relay);
+}

@@ -1,0 +1,125 @@
+/*
+ * server/relay_call.c: one blocking call at a time on a channel that the main
+ * thread may replace at any moment.
+ */
+#include "relay_call.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+void
+relay_call_init(struct relay_call *call)
+{
+	pthread_mutex_init(&call->lock, NULL);
+	call->fd = -1;
+	call->fd_next = -1;
+	call->busy = false;
+	call->replaced = false;
+	call->number = 0;
+}
+
+static void
+close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void
+relay_call_set(struct relay_call *call, int fd)
+{
+	pthread_mutex_lock(&call->lock);
+	if (call->busy) {
+		close_if_open(call->fd_next);
+		call->fd_next = fd;
+		call->replaced = true;
+		/* Wakes the call: its answer will not come any more. */
+		shutdown(call->fd, SHUT_RDWR);
+	} else {
+		close_if_open(call->fd);
+		call->fd = fd;
+	}
+	pthread_mutex_unlock(&call->lock);
+}
+
+uint64_t
+relay_call_number(struct relay_call *call)
+{
+	uint64_t number;
+
+	pthread_mutex_lock(&call->lock);
+	number = ++call->number;
+	pthread_mutex_unlock(&call->lock);
+	return number;
+}
+
+static int
+call_begin(struct relay_call *call)
+{
+	int fd;
+
+	pthread_mutex_lock(&call->lock);
+	fd = call->fd;
+	call->busy = fd >= 0;
+	pthread_mutex_unlock(&call->lock);
+	return fd;
+}
+
+static void
+call_end(struct relay_call *call, bool usable)
+{
+	pthread_mutex_lock(&call->lock);
+	call->busy = false;
+	if (call->replaced || !usable) {
+		close_if_open(call->fd);
+		call->fd = call->fd_next;
+		call->fd_next = -1;
+		call->replaced = false;
+	}
+	pthread_mutex_unlock(&call->lock);
+}
+
+bool
+relay_call_ask(struct relay_call *call, const struct wire_writer *request,
+    uint64_t number, void *answer, size_t capacity, int timeout_ms,
+    uint8_t *type_out, struct wire_reader *answer_out, struct reason *why)
+{
+	enum channel_io io;
+	size_t len = 0;
+	int fd;
+
+	if (request->failed)
+		return fail(why, REASON_RANGE, "request too long");
+	fd = call_begin(call);
+	if (fd < 0)
+		return fail(why, REASON_AWAY, "role is away");
+	io = channel_call(fd, request->data, request->len, number, answer,
+	    capacity, &len, timeout_ms);
+	/* A late answer is dropped by its number: WAIT keeps the channel. */
+	call_end(call, io == CHANNEL_DONE || io == CHANNEL_WAIT);
+	if (io == CHANNEL_WAIT)
+		return fail(why, REASON_TIMEOUT, "role did not answer");
+	if (io != CHANNEL_DONE)
+		return fail(why, REASON_AWAY, "role went away");
+	wire_reader_init(answer_out, answer, len);
+	*type_out = wire_get_u8(answer_out);
+	if (wire_get_u64(answer_out) != number || answer_out->failed)
+		return fail(why, REASON_PROTOCOL, "malformed answer");
+	return true;
+}
+
+void
+relay_call_tell(struct relay_call *call, const struct wire_writer *packet)
+{
+	int fd;
+
+	if (packet->failed)
+		return;
+	fd = call_begin(call);
+	if (fd < 0)
+		return;
+	channel_send(fd, packet->data, packet->len, -1);
+	call_end(call, true);
+}

@@ -1,0 +1,49 @@
+/*
+ * server/relay_config.h: one numbered configuration as the relay uses it.
+ *
+ * Made by the main thread, never changed afterwards but for trust anchor sets
+ * that are put together when first asked for.  Counted: workers and kept
+ * connections hold references.
+ */
+#ifndef SERVER_RELAY_CONFIG_H
+#define SERVER_RELAY_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../policy/reason.h"
+#include "../policy/table.h"
+#include "../tls/tls.h"
+#include "bundle.h"
+#include "config.h"
+
+struct relay_config;
+
+/* root as in struct role_info; nothing of bundle is kept. */
+bool relay_config_new(struct relay_config **config_out, uint32_t number,
+    const struct bundle *bundle, const char *root, struct reason *why);
+struct relay_config *relay_config_ref(struct relay_config *config);
+/* The last one says ROLE_UNUSED. */
+void relay_config_unref(struct relay_config *config);
+
+/* Nothing new may begin on it, and kept connections are to be closed. */
+void relay_config_retire(struct relay_config *config);
+bool relay_config_is_retired(const struct relay_config *config);
+
+uint32_t relay_config_number(const struct relay_config *config);
+const struct config *relay_config_conf(const struct relay_config *config);
+/* NULL: no table, encrypt for all. */
+const struct table *relay_config_table(const struct relay_config *config);
+
+/* The certificate section of that name as a client identity, or NULL: there is
+ * none, or it lacks clientAuth and must not be shown. */
+struct tls_identity *relay_config_identity(const struct relay_config *config,
+    const char *name);
+
+/* The trust anchors of that path ("": the default set) with the CRL of that
+ * path ("": none).  NULL if there is no such file or it does not parse: then
+ * nothing chains to it.  Lives as long as config.  Threads: any. */
+const struct tls_anchors *relay_config_anchors(struct relay_config *config,
+    const char *anchors, const char *crl);
+
+#endif

@@ -1,0 +1,225 @@
+/*
+ * server/relay_deliver.c: from a delivery to its outcomes.
+ */
+#include "relay_deliver.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "log.h"
+
+static void
+set_temporary(struct delivery *delivery, size_t recipient, const char *status,
+    const char *text)
+{
+	struct delivery_recipient *r = &delivery->recipients[recipient];
+
+	r->outcome = OUTCOME_TEMPORARY;
+	snprintf(r->status, sizeof(r->status), "%s", status);
+	snprintf(r->text, sizeof(r->text), "%s", text);
+}
+
+/* X.7.4: a security feature is missing; X.7.5: cryptographic failure.
+ * RFC 3463, section 3.8. */
+static const char *
+decision_status(const struct decision *decision)
+{
+	bool missing = decision->code == REASON_STARTTLS_NOT_OFFERED ||
+		       decision->code == REASON_STARTTLS_REFUSED;
+
+	if (decision->verdict == VERDICT_PERMANENT)
+		return missing ? "5.7.4" : "5.7.5";
+	return missing ? "4.7.4" : "4.7.5";
+}
+
+static void
+set_refused(struct delivery *delivery, size_t recipient,
+    const struct decision *decision)
+{
+	struct delivery_recipient *r = &delivery->recipients[recipient];
+
+	r->outcome = decision->verdict == VERDICT_PERMANENT ? OUTCOME_PERMANENT
+							    : OUTCOME_TEMPORARY;
+	snprintf(r->status, sizeof(r->status), "%s", decision_status(decision));
+	decision_reply(decision, r->text, sizeof(r->text));
+}
+
+/* One line a decision, for every message: DESIGN, section 5. */
+static void
+log_decision(const struct delivery *delivery, const struct decision *decision)
+{
+	enum log_level level = SAY_NOTE;
+	char line[1024];
+
+	if (!decision_passes(decision))
+		level = SAY_ERROR;
+	else if (decision->version == 0 ||
+		 decision->verdict == VERDICT_OBSERVED)
+		level = SAY_WARNING;
+	decision_print(decision, line, sizeof(line));
+	log_line(level, "policy", "queue=%s %s", delivery->envelope.queue_id,
+	    line);
+}
+
+static void
+log_no_connection(const struct delivery *delivery,
+    const struct upstream_failure *failure)
+{
+	char text[LOG_LINE_MAX / 2];
+
+	log_value(text, sizeof(text), failure->text, strlen(failure->text));
+	log_line(SAY_WARNING, "connect",
+	    "queue=%s site=%s:%u remote=%s result=failed status=%s text=%s",
+	    delivery->envelope.queue_id, delivery->hop.host, delivery->hop.port,
+	    failure->remote, failure->status, text);
+}
+
+/*
+ * Log each decision; keep the first that was not plainly passed.  refusals
+ * only: there is no connection that could have used the others.
+ */
+static void
+report_decisions(struct delivery *delivery, const struct judgement *judgement,
+    bool refusals_only)
+{
+	for (size_t i = 0; i < judgement->group_count; i++) {
+		const struct judge_group *group = &judgement->groups[i];
+
+		if (group->recipients == 0 ||
+		    (refusals_only && decision_passes(&group->decision)))
+			continue;
+		log_decision(delivery, &group->decision);
+		if (group->decision.verdict != VERDICT_PASS &&
+		    delivery->decision[0] == '\0')
+			decision_print(&group->decision, delivery->decision,
+			    sizeof(delivery->decision));
+	}
+}
+
+/* Outcomes for recipients whose decision does not pass. */
+static void
+refuse(struct delivery *delivery, const struct judgement *judgement)
+{
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		if (judgement->group_of[i] == JUDGE_LATER ||
+		    decision_passes(judgement_of(judgement, i)))
+			continue;
+		set_refused(delivery, i, judgement_of(judgement, i));
+	}
+}
+
+static void
+fail_all(struct delivery *delivery, const struct upstream_failure *failure)
+{
+	for (size_t i = 0; i < delivery->recipient_count; i++)
+		if (delivery->recipients[i].outcome == OUTCOME_NONE)
+			set_temporary(delivery, i, failure->status,
+			    failure->text);
+	snprintf(delivery->remote, sizeof(delivery->remote), "%s",
+	    failure->remote);
+}
+
+/* Is the hop itself at fault, rather than what one recipient's rows or a
+ * fail=permanent want of it? */
+static bool
+hop_is_at_fault(const struct judgement *judgement)
+{
+	const struct decision *base = &judgement->groups[0].decision;
+
+	if (!judgement->made || judgement_any_passes(judgement))
+		return true;
+	return base->verdict == VERDICT_TEMPORARY;
+}
+
+static void
+open_failed(struct queue *queue, struct delivery *delivery,
+    const struct judgement *judgement, const struct upstream_failure *failure)
+{
+	if (judgement->made) {
+		report_decisions(delivery, judgement, true);
+		refuse(delivery, judgement);
+	}
+	if (!judgement->made || judgement_any_passes(judgement))
+		log_no_connection(delivery, failure);
+	fail_all(delivery, failure);
+	if (hop_is_at_fault(judgement))
+		queue_hop_failed(queue, &delivery->hop);
+}
+
+/* One transaction over the connection that is there; true if it was a stale
+ * one and nothing has been recorded. */
+static bool
+transact(struct relay_deliverer *deliverer, struct queue *queue,
+    struct delivery *delivery, const struct judgement *judgement)
+{
+	enum mail_end end;
+
+	report_decisions(delivery, judgement, false);
+	refuse(delivery, judgement);
+	end = upstream_mail(deliverer->upstream, delivery, judgement);
+	switch (end) {
+	case MAIL_KEEP:
+		queue_hop_worked(queue, &delivery->hop);
+		return false;
+	case MAIL_CLOSE:
+		queue_hop_worked(queue, &delivery->hop);
+		break;
+	case MAIL_REFUSED_HOP:
+		queue_hop_failed(queue, &delivery->hop);
+		break;
+	case MAIL_STALE:
+		break;
+	}
+	upstream_close(deliverer->upstream);
+	deliverer->upstream = NULL;
+	return end == MAIL_STALE;
+}
+
+static void
+deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
+    struct relay_config *config, struct delivery *delivery,
+    struct judgement *judgement)
+{
+	struct upstream_failure failure = { .status = "4.4.1" };
+
+	if (deliverer->upstream != NULL) {
+		if (upstream_may_serve(deliverer->upstream, config,
+			&delivery->hop, judgement)) {
+			if (!transact(deliverer, queue, delivery, judgement))
+				return;
+		} else {
+			upstream_quit(deliverer->upstream);
+			deliverer->upstream = NULL;
+		}
+	}
+	if (!upstream_open(&deliverer->upstream, &deliverer->thread, config,
+		&delivery->hop, judgement, &failure)) {
+		open_failed(queue, delivery, judgement, &failure);
+		return;
+	}
+	transact(deliverer, queue, delivery, judgement);
+}
+
+void
+relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
+    struct relay_config *config, struct delivery *delivery)
+{
+	struct judgement *judgement;
+	struct reason why;
+
+	for (size_t i = 0; i < delivery->recipient_count; i++)
+		delivery->recipients[i].outcome = OUTCOME_NONE;
+	if (!judgement_new(&judgement, config, delivery, time(NULL), &why)) {
+		/* Never "no row": a table that cannot be asked refuses. */
+		for (size_t i = 0; i < delivery->recipient_count; i++)
+			set_temporary(delivery, i, "4.3.0", why.text);
+		log_line(SAY_ALARM, "policy",
+		    "queue=%s site=%s verdict=refuse reason=%s",
+		    delivery->envelope.queue_id, delivery->hop.host,
+		    reason_word(why.code));
+		return;
+	}
+	deliver_judged(deliverer, queue, config, delivery, judgement);
+	judgement_free(judgement);
+}

@@ -1,0 +1,85 @@
+/*
+ * server/upstream_internal.h: what the files of the SMTP client share.
+ */
+#ifndef SERVER_UPSTREAM_INTERNAL_H
+#define SERVER_UPSTREAM_INTERNAL_H
+
+#include "relay_dots.h"
+#include "upstream.h"
+#include "upstream_io.h"
+
+/* RFC 5321, section 4.5.3.2, in milliseconds. */
+enum {
+	TIMEOUT_GREETING = 300000,
+	TIMEOUT_COMMAND = 300000, /* EHLO, STARTTLS, MAIL, RCPT */
+	TIMEOUT_DATA = 120000,
+	TIMEOUT_BLOCK = 180000,
+	TIMEOUT_END = 600000,
+	TIMEOUT_QUIT = 1000,
+	TIMEOUT_LOOKUP = 25000,
+	TIMEOUT_AUTH = 30000,
+};
+
+enum {
+	UPSTREAM_MESSAGES = 1000, /* a connection serves no more */
+	UPSTREAM_ADDRESSES = 16,
+	UPSTREAM_COMMANDS = 64 * 1024, /* octets of one pipelined write */
+	UPSTREAM_CHUNK = 64 * 1024,
+	UPSTREAM_OUT = 3 * UPSTREAM_CHUNK + RELAY_DOTS_END_MAX,
+	UPSTREAM_VERIFIED = 16,
+};
+
+/* A chain verified once for each set of anchors. */
+struct upstream_verified {
+	const struct tls_anchors *anchors;
+	enum chain_state state;
+};
+
+struct upstream {
+	struct upstream_io io;
+	const struct upstream_thread *thread;
+	struct relay_config *config; /* a reference */
+	struct next_hop hop;
+	char remote[64]; /* address literal */
+
+	/* What it proved: facts where io.tls, else why there is none. */
+	struct facts facts;
+	enum reason_code clear_code;
+	char clear_detail[REASON_TEXT_MAX];
+	struct upstream_verified verified[UPSTREAM_VERIFIED];
+	size_t verified_count;
+
+	/* What the row of the next hop chose; "" for none. */
+	char cert[256], auth[256], sni[256];
+	bool reuse;
+
+	struct upstream_extensions extensions;
+	bool greeted;     /* EHLO or HELO with our own name was answered */
+	bool needs_reset; /* the last transaction was not completed */
+	unsigned messages;
+
+	unsigned char in[UPSTREAM_CHUNK];
+	unsigned char out[UPSTREAM_OUT];
+};
+
+void upstream_fail(struct upstream_failure *failure, const char *status,
+    const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Send one command line (without CRLF) and read its reply.  False if the
+ * connection broke; why says how. */
+bool upstream_command(struct upstream *upstream, const char *command,
+    struct upstream_reply *reply, int timeout_ms, struct reason *why);
+
+/* Decide for every group of judgement by what the connection proved. */
+void upstream_judge(struct upstream *upstream, struct judgement *judgement);
+
+/* Addresses of the hop, in the order to be tried. */
+bool upstream_addresses(const struct upstream_thread *thread,
+    const struct next_hop *hop, struct sockaddr_storage *out, size_t *count_out,
+    struct upstream_failure *failure);
+
+/* AUTH (RFC 4954) by the auth role's upstream login of that name. */
+bool upstream_login(struct upstream *upstream, const char *login,
+    struct upstream_failure *failure);
+
+#endif
