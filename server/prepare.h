@@ -1,0 +1,47 @@
+/*
+ * server/prepare.h: reading and checking all files of a configuration.
+ *
+ * What the master does before a number is given to anybody: sallyport.conf,
+ * certificates and keys, the table, upstream logins, anchors.  The result
+ * holds what each role needs as a sealed memfd, so that files that change
+ * later do not matter.
+ */
+#ifndef SERVER_PREPARE_H
+#define SERVER_PREPARE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../policy/reason.h"
+#include "config.h"
+#include "messages.h"
+
+struct prepared {
+	struct config *config;
+	char table[80];    /* file name in state/run/tables */
+	int bundle[ROLES]; /* sealed memfd for each role, -1 for the master */
+};
+
+/* Each problem found, with its place; warnings do not make it fail. */
+typedef void (*prepare_report)(void *context, bool is_error,
+    const char *text);
+
+struct prepare_options {
+	const char *path;  /* of sallyport.conf */
+	bool only_check;   /* -t: nothing is written */
+	bool last_table;   /* start: a table that does not compile is
+	                      replaced by the last good one */
+	prepare_report report;
+	void *context;
+};
+
+/*
+ * Read and check everything; all problems go to report, in the order of the
+ * configuration.  False if one is an error.  With only_check *prepared_out has
+ * no bundles.
+ */
+bool prepare(struct prepared **prepared_out,
+    const struct prepare_options *options);
+void prepared_free(struct prepared *prepared);
+
+#endif
