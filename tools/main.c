@@ -1,0 +1,85 @@
+/*
+ * tools/main.c: sallyport's command line: which tool, which configuration.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *words, *help;
+} commands[] = {
+	{ "init", tool_init, "DIR", "make a complete set-up" },
+	{ "user", tool_user, "add|passwd|list|show|remove ...",
+	    "logins in the credential store" },
+	{ "policy", tool_policy, "check|build|list|explain ...",
+	    "the per-site table" },
+	{ "cert", tool_cert, "ca|issue|show|check ...",
+	    "keys and certificates" },
+	{ "queue", tool_queue, "list|show|flush|remove ...",
+	    "messages on their way" },
+	{ "status", tool_status, "[--json]", "the running server" },
+};
+
+static void
+usage(FILE *to)
+{
+	fprintf(to, "usage: sallyport [-c FILE] COMMAND ...\n"
+	            "       sallyport COMMAND --help\n");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		fprintf(to, "  %-7s %-33s %s\n", commands[i].name,
+		    commands[i].words, commands[i].help);
+	fprintf(to, "  -c FILE  configuration, else %s\n", tool_config_path);
+}
+
+static int
+run(int argc, char **argv)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		if (strcmp(argv[0], commands[i].name) != 0)
+			continue;
+		optind = 0; /* getopt starts anew with the tool's words */
+		return commands[i].run(argc, argv);
+	}
+	fprintf(stderr, "sallyport: no command \"%s\"\n", argv[0]);
+	usage(stderr);
+	return TOOL_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	/* "+": options after the command are the command's. */
+	while ((c = getopt_long(argc, argv, "+c:hV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			tool_config_path = optarg;
+			break;
+		case 'h':
+			usage(stdout);
+			return TOOL_DONE;
+		case 'V':
+			printf("sallyport %s\n", SALLYPORT_VERSION);
+			return TOOL_DONE;
+		default:
+			usage(stderr);
+			return TOOL_USAGE;
+		}
+	}
+	if (optind == argc) {
+		usage(stderr);
+		return TOOL_USAGE;
+	}
+	return run(argc - optind, argv + optind);
+}

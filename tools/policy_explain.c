@@ -1,0 +1,421 @@
+/*
+ * tools/policy_explain.c: "sallyport policy explain": which rows were looked
+ * for, which speak, and what each point of the demand comes from.
+ *
+ * The record is made as JSON first; text is one way to print it.
+ */
+#include "policy.h"
+
+#include <arpa/inet.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+enum { PORT_SUBMISSIONS = 465 };
+
+struct report {
+	const struct demand *demand;
+	json_t *tried, *rows, *points;
+	const char *file;
+	bool ok;
+};
+
+/* The name asked about may be anything: what JSON cannot hold is masked. */
+static json_t *
+string_of(const char *text)
+{
+	json_t *string = json_string(text);
+
+	return string != NULL ? string : json_string("(not UTF-8)");
+}
+
+static void
+note_tried(void *context, const char *direction, const char *key, unsigned line,
+    const char *what)
+{
+	struct report *report = context;
+
+	if (json_array_append_new(report->tried,
+		json_pack("{s:s, s:o, s:i, s:s}", "direction", direction, "key",
+		    string_of(key), "line", (int)line, "result", what)) != 0)
+		report->ok = false;
+}
+
+/* --- asking --------------------------------------------------------------- */
+
+static bool
+peer_of_name(const char *name, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *four = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *six = (struct sockaddr_in6 *)out;
+
+	memset(out, 0, sizeof(*out));
+	if (inet_pton(AF_INET, name, &four->sin_addr) == 1) {
+		out->ss_family = AF_INET;
+		return true;
+	}
+	if (inet_pton(AF_INET6, name, &six->sin6_addr) == 1) {
+		out->ss_family = AF_INET6;
+		return true;
+	}
+	return false;
+}
+
+/* NAME is an address, or else what a client from anywhere says in EHLO. */
+static bool
+ask_in(struct demand *demand, const struct policy *policy,
+    const struct explain *asked, struct reason *why)
+{
+	struct sockaddr_storage peer;
+	const char *ehlo = asked->ehlo;
+	time_t now = policy->source.now;
+
+	if (!peer_of_name(asked->name, &peer)) {
+		peer.ss_family = AF_UNSPEC;
+		if (ehlo == NULL)
+			ehlo = asked->name;
+	}
+	return demand_in(demand, policy->table, &peer, now, why) &&
+	       (ehlo == NULL ||
+		   demand_add_ehlo(demand, policy->table, ehlo, now, why)) &&
+	       (asked->from == NULL || demand_add_from(demand, policy->table,
+					   asked->from, now, why));
+}
+
+static bool
+parse_port(const char *text, uint16_t *out)
+{
+	char *end;
+	unsigned long port;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	port = strtoul(text, &end, 10);
+	if (*end != '\0' || port == 0 || port > 65535)
+		return false;
+	*out = (uint16_t)port;
+	return true;
+}
+
+/* HOST, HOST:PORT, [ADDRESS]:PORT or an IPv6 address; the port of the
+ * smarthost unless one is given. */
+static bool
+next_hop_of_name(const struct policy *policy, const struct explain *asked,
+    char host[static 256], uint16_t *port_out, struct reason *why)
+{
+	const char *colon = strrchr(asked->name, ':');
+	const char *port = asked->port;
+	size_t len = strlen(asked->name);
+
+	*port_out = policy->config != NULL ? policy->config->smarthost.port
+					   : PORT_SUBMISSIONS;
+	if (colon != NULL && colon[1] != '\0' &&
+	    (strchr(asked->name, ':') == colon ||
+		(asked->name[0] == '[' && colon[-1] == ']'))) {
+		len = (size_t)(colon - asked->name);
+		if (port == NULL)
+			port = colon + 1;
+	}
+	if (len == 0 || len >= 256)
+		return fail(why, REASON_SYNTAX,
+		    "%.80s: expected HOST or "
+		    "HOST:PORT",
+		    asked->name);
+	memcpy(host, asked->name, len);
+	host[len] = '\0';
+	if (port != NULL && !parse_port(port, port_out))
+		return fail(why, REASON_RANGE,
+		    "port %.20s, expected 1 to 65535", port);
+	return true;
+}
+
+static bool
+ask_out(struct demand *demand, const struct policy *policy,
+    const struct explain *asked, struct reason *why)
+{
+	char host[256];
+	uint16_t port;
+
+	return next_hop_of_name(policy, asked, host, &port, why) &&
+	       demand_out(demand, policy->table, host, port, policy->source.now,
+		   why);
+}
+
+static bool
+ask_rcpt(struct demand *demand, const struct policy *policy,
+    const struct explain *asked, struct reason *why)
+{
+	char path[512];
+
+	if (policy->config == NULL)
+		return fail(why, REASON_ABSENT,
+		    "rcpt is about the next hop, expected a configuration "
+		    "that names the smarthost");
+	(void)snprintf(path, sizeof(path), "%s%s",
+	    strchr(asked->name, '@') == NULL ? "@" : "", asked->name);
+	return demand_out(demand, policy->table, policy->config->smarthost.host,
+		   policy->config->smarthost.port, policy->source.now, why) &&
+	       demand_add_rcpt(demand, policy->table, path, policy->source.now,
+		   why);
+}
+
+/* --- what each point comes from ------------------------------------------ */
+
+static void
+add_point(struct report *report, const char *point, const char *value,
+    const char *why)
+{
+	if (json_array_append_new(report->points,
+		json_pack("{s:s, s:s, s:s}", "point", point, "value", value,
+		    "because", why)) != 0)
+		report->ok = false;
+}
+
+static void
+place_of(const struct report *report, const struct demand_row *row,
+    char out[static 300])
+{
+	if (row->line == 0)
+		(void)snprintf(out, 300, "no row matches");
+	else
+		(void)snprintf(out, 300, "%.250s:%u", report->file, row->line);
+}
+
+static void
+add_list(struct report *report, const char *point, const char *list,
+    const char *place)
+{
+	for (; list != NULL && *list != '\0'; list += strlen(list) + 1)
+		add_point(report, point, list, place);
+}
+
+static void
+add_anchors(struct report *report, const struct demand_row *row,
+    const char *place)
+{
+	const struct demand *demand = report->demand;
+	const char *anchor, *crl;
+
+	if (!row->chain) {
+		add_point(report, "chain", "not verified: the key alone",
+		    place);
+		return;
+	}
+	if (row->anchors < 0)
+		return;
+	anchor = demand->anchor[row->anchors];
+	crl = demand->crl[row->anchors];
+	if (anchor[0] == '\0')
+		anchor = demand->side == SIDE_IN
+			     ? "those of the listener (client-ca)"
+			     : "those of the smarthost or the system";
+	add_point(report, "trust anchors", anchor, place);
+	if (crl[0] != '\0')
+		add_point(report, "revocation list", crl, place);
+	add_point(report, "purpose",
+	    row->eku_any              ? "any"
+	    : demand->side == SIDE_IN ? "clientAuth"
+				      : "serverAuth",
+	    place);
+}
+
+static void
+add_row_points(struct report *report, const struct demand_row *row)
+{
+	char place[300], number[32];
+
+	place_of(report, row, place);
+	add_point(report, "level", level_word(row->level), place);
+	if (row->min != 0)
+		add_point(report, "protocol at least",
+		    row->min == 13 ? "TLS 1.3" : "TLS 1.2", place);
+	if (row->bits != 0) {
+		(void)snprintf(number, sizeof(number), "%u", row->bits);
+		add_point(report, "cipher key bits at least", number, place);
+	}
+	if (row->level >= LEVEL_VERIFY)
+		add_anchors(report, row, place);
+	if (row->level == LEVEL_LOCK) {
+		add_list(report, "name, one of", row->match, place);
+		add_list(report, "key (SHA-256), one of", row->pins, place);
+		add_list(report, "issuer, one of", row->issuers, place);
+		add_list(report, "organisation, one of", row->orgs, place);
+	}
+	if (row->observe)
+		add_point(report, "mode", "observe", place);
+	if (row->fail != FAIL_UNSET)
+		add_point(report, "fail",
+		    row->fail == FAIL_PERMANENT ? "permanent" : "temporary",
+		    place);
+}
+
+static void
+add_whole_points(struct report *report)
+{
+	const struct demand *demand = report->demand;
+	char place[300];
+	const char *refused =
+	    demand->permanent ? "for good" : "for the time being";
+
+	place_of(report, &demand->rows[0], place);
+	if (demand->cert != NULL)
+		add_point(report, "our certificate", demand->cert, place);
+	if (demand->auth != NULL)
+		add_point(report, "login", demand->auth, place);
+	if (demand->sni != NULL)
+		add_point(report, "server name indication", demand->sni, place);
+	if (!demand->reuse)
+		add_point(report, "connection reuse", "no", place);
+	if (demand->observe)
+		refused = "only without TLS; else observed";
+	add_point(report, "refused", refused, "all rows together");
+}
+
+/* --- rows and the record -------------------------------------------------- */
+
+static bool
+note_row(void *context, unsigned line, const char *text)
+{
+	struct report *report = context;
+
+	for (size_t i = 0; i < report->demand->row_count; i++)
+		if (report->demand->rows[i].line == line &&
+		    json_array_append_new(report->rows,
+			json_pack("{s:s, s:i, s:s}", "file", report->file,
+			    "line", (int)line, "row", text)) != 0)
+			report->ok = false;
+	return report->ok;
+}
+
+static json_t *
+record_of(struct report *report, const struct explain *asked)
+{
+	const struct demand *demand = report->demand;
+
+	for (size_t i = 0; i < demand->row_count; i++)
+		add_row_points(report, &demand->rows[i]);
+	add_whole_points(report);
+	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:b, s:O, s:O, s:O}",
+	    "direction", asked->direction, "name", string_of(asked->name),
+	    "site", string_of(demand->site), "level", level_word(demand->level),
+	    "observe", (int)demand->observe, "permanent",
+	    (int)demand->permanent, "tried", report->tried, "rows",
+	    report->rows, "demand", report->points);
+}
+
+static const char *
+text_in(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL ? text : "";
+}
+
+static void
+print_text(const struct report *report, const struct explain *asked)
+{
+	const struct demand *demand = report->demand;
+	const json_t *one;
+	size_t i;
+
+	printf("%s %s: %s\n", asked->direction, asked->name,
+	    level_word(demand->level));
+	printf("\nlooked for, in this order\n");
+	json_array_foreach(report->tried, i, one)
+	{
+		json_int_t line =
+		    json_integer_value(json_object_get(one, "line"));
+
+		printf("  %-4s %-40s ", text_in(one, "direction"),
+		    text_in(one, "key"));
+		if (line != 0)
+			printf("%s:%lld ", report->file, (long long)line);
+		printf("%s\n", text_in(one, "result"));
+	}
+	printf("\nrows that speak\n");
+	json_array_foreach(report->rows, i, one)
+	    printf("  %s:%lld: %s\n", report->file,
+		(long long)json_integer_value(json_object_get(one, "line")),
+		text_in(one, "row"));
+	if (json_array_size(report->rows) == 0)
+		printf("  none: the default is encrypt\n");
+	printf("\ndemanded\n");
+	json_array_foreach(report->points, i, one)
+	    printf("  %-24s %-40s %s\n", text_in(one, "point"),
+		text_in(one, "value"), text_in(one, "because"));
+}
+
+static int
+print_report(struct report *report, const struct explain *asked)
+{
+	json_t *record = record_of(report, asked);
+
+	if (record == NULL || !report->ok) {
+		fprintf(stderr, "sallyport: out of memory\n");
+		json_decref(record);
+		return TOOL_NO;
+	}
+	if (asked->json) {
+		json_dumpf(record, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_text(report, asked);
+	}
+	json_decref(record);
+	return TOOL_DONE;
+}
+
+static const struct {
+	const char *word;
+	bool (*ask)(struct demand *demand, const struct policy *policy,
+	    const struct explain *asked, struct reason *why);
+} directions[] = {
+	{ "in", ask_in },
+	{ "out", ask_out },
+	{ "rcpt", ask_rcpt },
+};
+
+enum { DIRECTIONS = sizeof(directions) / sizeof(directions[0]) };
+
+bool
+policy_explains(const char *direction)
+{
+	for (int i = 0; i < DIRECTIONS; i++)
+		if (strcmp(direction, directions[i].word) == 0)
+			return true;
+	return false;
+}
+
+int
+policy_explain(struct policy *policy, const struct explain *asked)
+{
+	struct report report = { .file = policy->source.path, .ok = true };
+	struct demand *demand = demand_new();
+	struct reason why = { REASON_NO_MEMORY, "out of memory" };
+	int status = TOOL_NO, i = 0;
+
+	while (strcmp(asked->direction, directions[i].word) != 0)
+		i++;
+	report.demand = demand;
+	report.tried = json_array();
+	report.rows = json_array();
+	report.points = json_array();
+	if (demand != NULL) {
+		demand->tried = note_tried;
+		demand->tried_context = &report;
+	}
+	if (demand != NULL && directions[i].ask(demand, policy, asked, &why) &&
+	    table_each(policy->table, note_row, &report, &why))
+		status = print_report(&report, asked);
+	else
+		tool_error(&why);
+	json_decref(report.tried);
+	json_decref(report.rows);
+	json_decref(report.points);
+	demand_free(demand);
+	return status;
+}

@@ -1,0 +1,129 @@
+/*
+ * tools/tool.c: what the subcommands of sallyport(8) share.
+ */
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+const char *tool_config_path = "/etc/sallyport/sallyport.conf";
+
+bool
+tool_config(struct config **out, struct reason *why)
+{
+	return config_load(out, tool_config_path, why);
+}
+
+/* Does text begin with "file:line:"? */
+static bool
+has_place(const char *text)
+{
+	const char *p = strchr(text, ':');
+
+	if (p == NULL || p == text)
+		return false;
+	p++;
+	return *p >= '0' && *p <= '9' && p[strspn(p, "0123456789")] == ':';
+}
+
+void
+tool_error(const struct reason *why)
+{
+	fprintf(stderr, "%s%s\n", has_place(why->text) ? "" : "sallyport: ",
+	    why->text);
+}
+
+/* One line from fd, octet by octet: what follows it is not ours to read. */
+static bool
+read_line(int fd, char *out, size_t cap, struct reason *why)
+{
+	size_t len = 0;
+	ssize_t got;
+	char c;
+
+	for (;;) {
+		got = read(fd, &c, 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return fail_errno(why, "reading the password");
+		if (got == 0 || c == '\n')
+			break;
+		if (c == '\0')
+			return fail(why, REASON_SYNTAX,
+			    "password holds a NUL octet, expected text");
+		if (len + 1 >= cap)
+			return fail(why, REASON_RANGE,
+			    "password too long, expected at most %zu octets",
+			    cap - 1);
+		out[len++] = c;
+	}
+	if (len > 0 && out[len - 1] == '\r')
+		len--;
+	out[len] = '\0';
+	if (len == 0)
+		return fail(why, REASON_SYNTAX, "empty password");
+	return true;
+}
+
+static bool
+ask(int tty, const char *prompt, char *out, size_t cap, struct reason *why)
+{
+	struct termios echo, silent;
+	bool ok;
+
+	if (tcgetattr(tty, &echo) != 0)
+		return fail_errno(why, "/dev/tty");
+	silent = echo;
+	silent.c_lflag &= ~(tcflag_t)ECHO;
+	dprintf(tty, "%s", prompt);
+	tcsetattr(tty, TCSAFLUSH, &silent);
+	ok = read_line(tty, out, cap, why);
+	tcsetattr(tty, TCSAFLUSH, &echo);
+	dprintf(tty, "\n");
+	return ok;
+}
+
+static bool
+ask_twice(int tty, const char *prompt, char *out, size_t cap,
+    struct reason *why)
+{
+	char again[1024];
+	bool ok;
+
+	if (!ask(tty, prompt, out, cap, why))
+		return false;
+	ok = ask(tty, "Again: ", again, sizeof(again), why);
+	if (ok && strcmp(out, again) != 0)
+		ok = fail(why, REASON_SYNTAX, "the two passwords differ");
+	explicit_bzero(again, sizeof(again));
+	return ok;
+}
+
+bool
+tool_secret(const char *prompt, bool from_stdin, bool twice, char *out,
+    size_t cap, struct reason *why)
+{
+	bool ok;
+	int tty;
+
+	if (from_stdin) {
+		ok = read_line(STDIN_FILENO, out, cap, why);
+	} else {
+		tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+		if (tty < 0)
+			return fail(why, REASON_ABSENT,
+			    "no terminal to ask for the password, expected "
+			    "--password-stdin");
+		ok = twice ? ask_twice(tty, prompt, out, cap, why)
+		           : ask(tty, prompt, out, cap, why);
+		close(tty);
+	}
+	if (!ok)
+		explicit_bzero(out, cap);
+	return ok;
+}
