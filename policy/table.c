@@ -1,0 +1,505 @@
+/*
+ * policy/table.c: a compiled table, open for reading.
+ *
+ * Kyoto Cabinet checks nothing of what it reads, so we do: the file's name
+ * carries its digest, the meta record the number of records, and each value a
+ * CRC over itself and its key.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/crypto.h>
+#include <kclangc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+
+const char META_KEY[] = "M";
+
+struct table {
+	KCDB *db;
+	struct meta meta;
+};
+
+/* --- the meta record ---------------------------------------------------- */
+
+static const char META_MAGIC[8] = "sallytb1";
+
+enum { PREFIX_OCTETS = (PREFIX_LENGTHS + 7) / 8 };
+enum { META_HEAD = 4 + 8 + 4 + 4 + PREFIXES * PREFIX_OCTETS };
+
+unsigned
+prefixes_of(unsigned direction, int family)
+{
+	if (direction == DIRECTION_IN)
+		return family == AF_INET ? PREFIXES_IN4 : PREFIXES_IN6;
+	return family == AF_INET ? PREFIXES_OUT4 : PREFIXES_OUT6;
+}
+
+static void
+put_u32(unsigned char *at, uint32_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		at[i] = (unsigned char)(value >> (8 * i));
+}
+
+static uint32_t
+get_u32(const unsigned char *at)
+{
+	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
+	       (uint32_t)at[3] << 24;
+}
+
+static uint32_t
+meta_crc(const unsigned char *value, size_t len)
+{
+	return crc32c(crc32c(0, META_KEY, META_KEY_OCTETS), value + 4, len - 4);
+}
+
+static size_t
+meta_size(const struct meta *meta)
+{
+	size_t len = META_HEAD + strlen(meta->name) + 1;
+
+	for (size_t i = 0; i < meta->file_count; i++)
+		len += strlen(meta->files[i]) + 1;
+	return len;
+}
+
+static unsigned char *
+append_text(unsigned char *at, const char *text)
+{
+	size_t len = strlen(text) + 1;
+
+	memcpy(at, text, len);
+	return at + len;
+}
+
+bool
+meta_encode(const struct meta *meta, unsigned char **out, size_t *len_out,
+    struct reason *why)
+{
+	size_t len = meta_size(meta);
+	unsigned char *value, *at;
+
+	if (len > TABLE_META_OCTETS)
+		return fail(why, REASON_RANGE,
+		    "%zu octets of file names, expected at most %d", len,
+		    TABLE_META_OCTETS);
+	value = calloc(1, len);
+	if (value == NULL)
+		return fail(why, REASON_NO_MEMORY, "table");
+	memcpy(value + 4, META_MAGIC, sizeof(META_MAGIC));
+	put_u32(value + 12, meta->rows);
+	put_u32(value + 16, meta->records);
+	for (unsigned p = 0; p < PREFIXES; p++)
+		for (unsigned bit = 0; bit < PREFIX_LENGTHS; bit++)
+			if (meta->prefixes[p].used[bit])
+				value[20 + p * PREFIX_OCTETS + bit / 8] |=
+				    (unsigned char)(1u << bit % 8);
+	at = append_text(value + META_HEAD, meta->name);
+	for (size_t i = 0; i < meta->file_count; i++)
+		at = append_text(at, meta->files[i]);
+	put_u32(value, meta_crc(value, len));
+	*out = value;
+	*len_out = len;
+	return true;
+}
+
+static bool
+meta_decode_texts(struct meta *out, const char *at, const char *end)
+{
+	size_t len = strlen(at);
+
+	if (len >= sizeof(out->name))
+		return false;
+	memcpy(out->name, at, len + 1);
+	for (at += len + 1; at < end; at += strlen(at) + 1) {
+		if (out->file_count == TABLE_FILES)
+			return false;
+		out->files[out->file_count] = strdup(at);
+		if (out->files[out->file_count] == NULL)
+			return false;
+		out->file_count++;
+	}
+	return true;
+}
+
+bool
+meta_decode(struct meta *out, const unsigned char *value, size_t len,
+    struct reason *why)
+{
+	memset(out, 0, sizeof(*out));
+	if (len <= META_HEAD || len > TABLE_META_OCTETS ||
+	    memcmp(value + 4, META_MAGIC, sizeof(META_MAGIC)) != 0 ||
+	    get_u32(value) != meta_crc(value, len) || value[len - 1] != '\0')
+		return fail(why, REASON_DAMAGED,
+		    "table's own record is damaged or of another version");
+	out->rows = get_u32(value + 12);
+	out->records = get_u32(value + 16);
+	for (unsigned p = 0; p < PREFIXES; p++)
+		for (unsigned bit = 0; bit < PREFIX_LENGTHS; bit++)
+			out->prefixes[p].used[bit] =
+			    value[20 + p * PREFIX_OCTETS + bit / 8] >> bit % 8 &
+			    1;
+	if (meta_decode_texts(out, (const char *)value + META_HEAD,
+		(const char *)value + len))
+		return true;
+	meta_fini(out);
+	return fail(why, REASON_DAMAGED, "table's own record is damaged");
+}
+
+void
+meta_fini(struct meta *meta)
+{
+	for (size_t i = 0; i < meta->file_count; i++)
+		free(meta->files[i]);
+	memset(meta, 0, sizeof(*meta));
+}
+
+/* --- opening ------------------------------------------------------------ */
+
+static bool
+digest_descriptor(int fd, const char *path, gnutls_hash_hd_t hash,
+    struct reason *why)
+{
+	char octets[1 << 16];
+	ssize_t got;
+
+	while ((got = read(fd, octets, sizeof(octets))) != 0) {
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return fail_errno(why, "%s", path);
+		if (gnutls_hash(hash, octets, (size_t)got) < 0)
+			return fail(why, REASON_INTERNAL, "SHA-256");
+	}
+	return true;
+}
+
+bool
+file_digest(const char *path, char out[static 65], struct reason *why)
+{
+	static const char hex[] = "0123456789abcdef";
+	unsigned char digest[32];
+	gnutls_hash_hd_t hash;
+	bool ok;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail_errno(why, "%s", path);
+	if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0) {
+		close(fd);
+		return fail(why, REASON_INTERNAL, "SHA-256");
+	}
+	ok = digest_descriptor(fd, path, hash, why);
+	gnutls_hash_deinit(hash, digest);
+	close(fd);
+	if (!ok)
+		return false;
+	for (size_t i = 0; i < sizeof(digest); i++) {
+		out[2 * i] = hex[digest[i] >> 4];
+		out[2 * i + 1] = hex[digest[i] & 15];
+	}
+	out[64] = '\0';
+	return true;
+}
+
+static bool
+digest_is_in_name(const char *path, struct reason *why)
+{
+	const char *slash = strrchr(path, '/');
+	const char *base = slash == NULL ? path : slash + 1;
+	char digest[65];
+
+	if (!file_digest(path, digest, why))
+		return false;
+	if (strlen(base) == strlen("sites..kch") + 64 &&
+	    strncmp(base, "sites.", 6) == 0 &&
+	    strncmp(base + 6, digest, 64) == 0 &&
+	    strcmp(base + 70, ".kch") == 0)
+		return true;
+	return fail(why, REASON_DAMAGED,
+	    "%s: octets with digest %.16s..., expected the one in its name",
+	    path, digest);
+}
+
+static bool
+meta_read(struct table *table, const char *path, struct reason *why)
+{
+	size_t len;
+	char *value = kcdbget(table->db, META_KEY, META_KEY_OCTETS, &len);
+	bool ok;
+
+	if (value == NULL)
+		return fail(why, REASON_DAMAGED, "%s: no table in it: %s", path,
+		    kcecodename(kcdbecode(table->db)));
+	ok = meta_decode(&table->meta, (const unsigned char *)value, len, why);
+	kcfree(value);
+	return ok;
+}
+
+/* State of a walk over all records. */
+struct walk {
+	struct row row;
+	uint32_t records;
+	bool whole;
+	struct reason *why;
+};
+
+static const char *
+walk_check(const char *key, size_t key_len, const char *value, size_t len,
+    size_t *size_out, void *context)
+{
+	struct walk *walk = context;
+
+	(void)size_out;
+	if (key_len == META_KEY_OCTETS &&
+	    memcmp(key, META_KEY, META_KEY_OCTETS) == 0)
+		return KCVISNOP;
+	walk->records++;
+	if (walk->whole &&
+	    !row_decode(&walk->row, (const unsigned char *)key, key_len,
+		(const unsigned char *)value, len, walk->why))
+		walk->whole = false;
+	return KCVISNOP;
+}
+
+static bool
+records_are_whole(struct table *table, const char *path, struct reason *why)
+{
+	struct walk walk = { .whole = true, .why = why };
+
+	if (!kcdbiterate(table->db, walk_check, &walk, false))
+		return fail(why, REASON_DAMAGED, "%s: %s", path,
+		    kcdbemsg(table->db));
+	if (!walk.whole)
+		return false;
+	if (walk.records != table->meta.records)
+		return fail(why, REASON_DAMAGED, "%s: %u records, expected %u",
+		    path, walk.records, table->meta.records);
+	return true;
+}
+
+static bool
+count_is_right(struct table *table, const char *path, struct reason *why)
+{
+	if (kcdbcount(table->db) == (int64_t)table->meta.records + 1)
+		return true;
+	return fail(why, REASON_DAMAGED, "%s: %lld records, expected %u", path,
+	    (long long)kcdbcount(table->db), table->meta.records + 1);
+}
+
+static bool
+database_open(KCDB *db, const char *path, struct reason *why)
+{
+	char full[4200];
+
+	/* Options follow the path after "#". */
+	if (strchr(path, '#') != NULL)
+		return fail(why, REASON_SYNTAX,
+		    "%s: path with #, expected one without", path);
+	if ((size_t)snprintf(full, sizeof(full), "%s#msiz=0", path) >=
+	    sizeof(full))
+		return fail(why, REASON_RANGE, "path is too long");
+	if (!kcdbopen(db, full, KCOREADER | KCONOLOCK | KCONOREPAIR))
+		return fail(why, REASON_DAMAGED, "%s: %s", path, kcdbemsg(db));
+	return true;
+}
+
+bool
+table_open(struct table **table_out, const char *path, bool check_whole,
+    struct reason *why)
+{
+	struct table *table;
+
+	if (check_whole && !digest_is_in_name(path, why))
+		return false;
+	table = calloc(1, sizeof(*table));
+	if (table == NULL)
+		return fail(why, REASON_NO_MEMORY, "table");
+	table->db = kcdbnew();
+	if (!database_open(table->db, path, why) ||
+	    !meta_read(table, path, why) || !count_is_right(table, path, why) ||
+	    (check_whole && !records_are_whole(table, path, why))) {
+		table_close(table);
+		return false;
+	}
+	*table_out = table;
+	return true;
+}
+
+void
+table_close(struct table *table)
+{
+	if (table == NULL)
+		return;
+	(void)kcdbclose(table->db);
+	kcdbdel(table->db);
+	meta_fini(&table->meta);
+	free(table);
+}
+
+/* --- reading ------------------------------------------------------------ */
+
+bool
+table_get(const struct table *table, const unsigned char *key, size_t key_len,
+    struct row *out, bool *found_out, struct reason *why)
+{
+	char value[ROW_OCTETS];
+	struct reason inner;
+	int32_t len = kcdbgetbuf(table->db, (const char *)key, key_len, value,
+	    sizeof(value));
+
+	if (len < 0) {
+		if (kcdbecode(table->db) != KCENOREC)
+			return fail(why, REASON_TABLE, "site table: %s",
+			    kcdbemsg(table->db));
+		*found_out = false;
+		return true;
+	}
+	if (!row_decode(out, key, key_len, (const unsigned char *)value,
+		(size_t)len, &inner))
+		return fail(why, REASON_TABLE, "site table: %.200s",
+		    inner.text);
+	*found_out = true;
+	return true;
+}
+
+const struct meta *
+table_meta(const struct table *table)
+{
+	return &table->meta;
+}
+
+size_t
+table_rows(const struct table *table)
+{
+	return table->meta.rows;
+}
+
+size_t
+table_file_count(const struct table *table)
+{
+	return table->meta.file_count;
+}
+
+const char *
+table_file(const struct table *table, size_t i)
+{
+	return i < table->meta.file_count ? table->meta.files[i] : NULL;
+}
+
+/* --- all rows in the order of the text ----------------------------------- */
+
+struct place {
+	unsigned line;
+	unsigned key_len;
+	unsigned char *key;
+};
+
+struct gather {
+	struct row row;
+	struct place *places;
+	size_t count, capacity;
+	bool ok;
+	struct reason *why;
+};
+
+static bool
+gather_add(struct gather *gather, const char *key, size_t key_len)
+{
+	struct place *place;
+
+	if (gather->count == gather->capacity)
+		return fail(gather->why, REASON_DAMAGED,
+		    "more records than the table counts");
+	place = &gather->places[gather->count];
+	place->key = malloc(key_len);
+	if (place->key == NULL)
+		return fail(gather->why, REASON_NO_MEMORY, "table");
+	memcpy(place->key, key, key_len);
+	place->key_len = (unsigned)key_len;
+	place->line = gather->row.line;
+	gather->count++;
+	return true;
+}
+
+/* A row of direction both stands twice; the copy for in is passed over. */
+static const char *
+gather_visit(const char *key, size_t key_len, const char *value, size_t len,
+    size_t *size_out, void *context)
+{
+	struct gather *gather = context;
+
+	(void)size_out;
+	if (!gather->ok || (key_len == META_KEY_OCTETS &&
+			       memcmp(key, META_KEY, META_KEY_OCTETS) == 0))
+		return KCVISNOP;
+	gather->ok = row_decode(&gather->row, (const unsigned char *)key,
+	    key_len, (const unsigned char *)value, len, gather->why);
+	if (gather->ok &&
+	    !(gather->row.directions == DIRECTION_BOTH && key[0] == 'i'))
+		gather->ok = gather_add(gather, key, key_len);
+	return KCVISNOP;
+}
+
+static int
+place_compare(const void *a, const void *b)
+{
+	const struct place *left = a, *right = b;
+
+	return (left->line > right->line) - (left->line < right->line);
+}
+
+static bool
+gather_report(struct gather *gather, const struct table *table,
+    bool (*report)(void *context, unsigned line, const char *text),
+    void *context)
+{
+	char text[ROW_TEXT];
+	bool found;
+
+	for (size_t i = 0; i < gather->count; i++) {
+		const struct place *place = &gather->places[i];
+
+		if (!table_get(table, place->key, place->key_len, &gather->row,
+			&found, gather->why))
+			return false;
+		if (!found)
+			return fail(gather->why, REASON_TABLE,
+			    "site table: a row has vanished");
+		(void)row_print(&gather->row, text, sizeof(text));
+		if (!report(context, gather->row.line, text))
+			break;
+	}
+	return true;
+}
+
+bool
+table_each(const struct table *table,
+    bool (*row)(void *context, unsigned line, const char *text), void *context,
+    struct reason *why)
+{
+	struct gather gather = { .ok = true, .why = why };
+
+	gather.capacity = table->meta.records;
+	gather.places = calloc(gather.capacity + 1, sizeof(*gather.places));
+	if (gather.places == NULL)
+		return fail(why, REASON_NO_MEMORY, "table");
+	if (!kcdbiterate(table->db, gather_visit, &gather, false) && gather.ok)
+		gather.ok = fail(why, REASON_TABLE, "site table: %s",
+		    kcdbemsg(table->db));
+	if (gather.ok) {
+		qsort(gather.places, gather.count, sizeof(*gather.places),
+		    place_compare);
+		gather.ok = gather_report(&gather, table, row, context);
+	}
+	for (size_t i = 0; i < gather.count; i++)
+		free(gather.places[i].key);
+	free(gather.places);
+	return gather.ok;
+}
