@@ -9,7 +9,8 @@
 #   make install    PREFIX= DESTDIR=
 #
 # WERROR=1 makes warnings errors (CI does), SAN=address,undefined or
-# SAN=thread builds with sanitizers (use another BUILD=).
+# SAN=thread builds with sanitizers (use another BUILD=).  TESTS="t/20-smtp.t"
+# narrows make check to some tests, JOBS= sets how many run at once.
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -50,12 +51,14 @@ UNIT_SOURCES := $(sort $(wildcard t/unit/*.c))
 FUZZ_SOURCES := $(sort $(wildcard t/fuzz/*.c))
 PRELOAD_SOURCES := $(sort $(wildcard t/preload/*.c))
 BENCH_SOURCES := $(sort $(wildcard t/bench/*.c))
+ROOT_SOURCES := $(sort $(wildcard t/root/*.c))
 
 object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 UNITS := $(patsubst t/unit/%.c,$(BUILD)/t/unit/%.t,$(UNIT_SOURCES))
 FUZZERS := $(patsubst t/fuzz/%.c,$(BUILD)/t/fuzz/%,$(FUZZ_SOURCES))
 PRELOADS := $(patsubst t/preload/%.c,$(BUILD)/t/preload/%.so,$(PRELOAD_SOURCES))
 BENCHES := $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(BENCH_SOURCES))
+ROOTS := $(patsubst t/root/%.c,$(BUILD)/t/root/%,$(ROOT_SOURCES))
 PROGRAMS := $(BUILD)/sallyportd $(BUILD)/sallyport
 
 .PHONY: all
@@ -83,7 +86,12 @@ $(BUILD)/sallyport: $(BUILD)/obj/tools/main.o $(BUILD)/libsallyport.a
 	$(call link)
 $(BUILD)/t/unit/%.t: $(BUILD)/obj/t/unit/%.o $(BUILD)/libsallyport.a
 	$(call link,-lcmocka)
-$(BUILD)/t/fuzz/%: $(BUILD)/obj/t/fuzz/%.o $(BUILD)/libsallyport.a
+# A fuzz target without a main of its own gets the driver's.
+$(BUILD)/libfuzz.a: $(BUILD)/obj/t/lib/fuzz.o
+	@rm -f $@ && $(AR) rcs $@ $^
+$(BUILD)/t/fuzz/%: $(BUILD)/obj/t/fuzz/%.o $(BUILD)/libfuzz.a $(BUILD)/libsallyport.a
+	$(call link)
+$(BUILD)/t/root/%: $(BUILD)/obj/t/root/%.o $(BUILD)/libsallyport.a
 	$(call link)
 $(BUILD)/t/bench/%: $(BUILD)/obj/t/bench/%.o $(BUILD)/libsallyport.a
 	$(call link)
@@ -94,13 +102,64 @@ $(BUILD)/t/preload/%.so: t/preload/%.c Makefile
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: programs units tests
+.PHONY: programs units tests benches
 programs: $(PROGRAMS)
 units: $(UNITS)
-tests: $(PROGRAMS) $(UNITS) $(FUZZERS) $(PRELOADS)
+tests: $(PROGRAMS) $(UNITS) $(FUZZERS) $(PRELOADS) $(ROOTS)
+benches: $(PROGRAMS) $(BENCHES)
+
+# What building and testing need, as Debian packages.
+NEEDED := gcc libc6-dev make pkg-config \
+	libgnutls28-dev libgsasl-dev libpam0g-dev libkyotocabinet-dev \
+	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
+	libjansson-dev libcmocka-dev perl libio-socket-ssl-perl \
+	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
+	mandoc iproute2 util-linux
+sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+.PHONY: deps
+deps:
+	@missing=; for p in $(NEEDED); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | \
+		grep -q '^installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -z "$$missing" ]; then \
+		echo "deps: all $(words $(NEEDED)) packages are installed"; \
+	else \
+		echo "deps: installing$$missing"; set -e; \
+		$(sudo) apt-get update -q; \
+		$(sudo) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+# Packages first, then a make that sees them.
+.PHONY: demo run check bench
+demo run: deps
+	@$(MAKE) --no-print-directory programs
+	@SALLYPORT_BUILD=$(BUILD) perl t/demo.pl $@
+bench: deps
+	@$(MAKE) --no-print-directory benches
+	@SALLYPORT_BUILD=$(BUILD) perl t/bench/bench.pl $(BENCH)
+
+# All tests, plain and under the sanitizers, in one prove.
+JOBS ?= 2
+TESTS ?=
+SANITIZED := $(BUILD)/asan
+check: deps
+	@echo "check: building"
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@echo "check: building with AddressSanitizer and UndefinedBehaviorSanitizer"
+	@$(MAKE) --no-print-directory -j$(JOBS) tests BUILD=$(SANITIZED) \
+		SAN=address,undefined OPT=-O1
+	@perl t/check.pl $(BUILD) $(SANITIZED) $(JOBS) $(TESTS)
+
+.PHONY: install
+install: $(PROGRAMS)
+	install -D -m 0755 $(BUILD)/sallyportd $(DESTDIR)$(sbindir)/sallyportd
+	install -D -m 0755 $(BUILD)/sallyport $(DESTDIR)$(sbindir)/sallyport
 
 .PHONY: format clean
 format:
-	clang-format -i $(wildcard $(addsuffix /*.[ch],$(PARTS) t/unit t/fuzz t/preload t/bench))
+	clang-format -i $(wildcard $(addsuffix /*.[ch],$(PARTS) t/unit t/fuzz t/preload t/bench t/root t/lib))
 clean:
 	rm -rf build

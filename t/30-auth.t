@@ -1,0 +1,242 @@
+#!/usr/bin/perl
+# Authentication: mechanisms, what strangers can learn, limits.
+use strict;
+use warnings;
+use lib 't/lib';
+use MIME::Base64;
+use Sallyport::Instance;
+use Sallyport::Test;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $instance = Sallyport::Instance->new(
+	start => 0,
+	options => { 'auth-failure-delay' => '"500ms"', 'auth-tries' => 3 });
+# gsasl compares the name it was told to connect to.
+$instance->tool('cert', 'issue', 'mail.example.org', 'localhost', '--role',
+	'server', '--out', "$instance->{folder}/tls/server");
+$instance->start;
+
+sub b64 {
+	return encode_base64($_[0], '');
+}
+
+sub gsasl {
+	my ($mechanism, $user, $password, @more) = @_;
+	my ($status, $out, $err) = run({ timeout => 30 }, 'gsasl', '--smtp',
+		"--connect=localhost:$instance->{ports}{submission}",
+		"--x509-ca-file=$instance->{folder}/tls/ca.pem", '-a', $user,
+		'-p', $password, '-m', $mechanism, '--no-cb', '--quiet', @more);
+	return $status;
+}
+
+subtest 'PLAIN' => sub {
+	for my $user (qw(alice alice@example.org)) {
+		my $c = $instance->client;
+		like($c->plain($user, 'correct horse'), qr/^235 2\.7\.0 /,
+		    "initial response, $user");
+	}
+	my $c = $instance->client;
+	is($c->command('AUTH PLAIN'), '334 ', 'without: an empty challenge');
+	like($c->command(b64("\0alice\0correct horse")), qr/^235 2\.7\.0 /, 'granted');
+	$c = $instance->client;
+	like($c->command('AUTH plain ' . b64("\0alice\0correct horse")),
+	    qr/^235 /, 'case does not matter');
+	$c = $instance->client;
+	like($c->command('AUTH PLAIN '
+		. b64("alice\@example.org\0alice\0correct horse")), qr/^235 /,
+	    'the same authorization identity');
+	$c = $instance->client;
+	like($c->command('AUTH PLAIN ' . b64("bob\0alice\0correct horse")),
+	    qr/^535 5\.7\.8 /, 'another authorization identity');
+	for (['wrong password', "\0alice\0wrong"], ['no such user', "\0zoe\0x"],
+		['empty password', "\0alice\0"], ['empty name', "\0\0x"],
+		['other realm', "\0alice\@example.com\0correct horse"],
+		['prefix of the password', "\0alice\0correct hors"],
+		['password of 600 octets', "\0alice\0" . 'x' x 600]) {
+		my ($name, $response) = @$_;
+		$c = $instance->client;
+		like($c->command('AUTH PLAIN ' . b64($response)),
+		    qr/^(535 5\.7\.8|501 5\.5\.2) /, $name);
+		like($c->command('MAIL FROM:<alice@example.org>'),
+		    qr/^530 5\.7\.0 /, "$name: and MAIL is refused");
+	}
+};
+
+subtest 'LOGIN' => sub {
+	my $c = $instance->client;
+	is($c->command('AUTH LOGIN'), '334 VXNlcm5hbWU6', 'asks for the name');
+	like($c->command(b64('alice')), qr/^334 UGFzc3dvcmQ6$/, 'for the password');
+	like($c->command(b64('correct horse')), qr/^235 2\.7\.0 /, 'granted');
+	$c = $instance->client;
+	like($c->command('AUTH LOGIN ' . b64('alice')), qr/^334 UGFzc3dvcmQ6$/,
+	    'with an initial response');
+	like($c->command(b64('correct horse')), qr/^235 2\.7\.0 /, 'granted');
+	$c = $instance->client;
+	$c->command('AUTH LOGIN ' . b64('alice'));
+	like($c->command(b64('wrong')), qr/^535 5\.7\.8 /, 'wrong password');
+};
+
+subtest 'SCRAM with a real client' => sub {
+	for my $mechanism (qw(SCRAM-SHA-256 SCRAM-SHA-1)) {
+		is(gsasl($mechanism, 'alice', 'correct horse'), 0, $mechanism);
+		isnt(gsasl($mechanism, 'alice', 'wrong'), 0,
+		    "$mechanism, wrong password");
+		isnt(gsasl($mechanism, 'zoe', 'correct horse'), 0,
+		    "$mechanism, no such user");
+	}
+	is(gsasl('PLAIN', 'alice', 'correct horse'), 0, 'PLAIN');
+	is(gsasl('LOGIN', 'alice', 'correct horse'), 0, 'LOGIN');
+};
+
+# The server's first SCRAM message for a name: salt and count.
+sub scram_first {
+	my ($user, $mechanism) = @_;
+	my $c = $instance->client;
+	my $reply = $c->command("AUTH $mechanism "
+	    . b64("n,,n=$user,r=abcdefghijklmnop"));
+	$c->command('*');
+	$reply =~ /^334 (\S+)/ or return "reply: $reply";
+	my ($nonce, $salt, $count) =
+	    decode_base64($1) =~ /^r=([^,]+),s=([^,]+),i=(\d+)$/
+	    or return "challenge: $1";
+	return "$salt $count";
+}
+
+subtest 'what SCRAM tells about unknown users' => sub {
+	for my $mechanism (qw(SCRAM-SHA-256 SCRAM-SHA-1)) {
+		my $known = scram_first('alice', $mechanism);
+		like($known, qr/^\S+ \d+$/, "$mechanism: a challenge");
+		my ($count) = $known =~ / (\d+)$/;
+		cmp_ok($count // 0, '>=', 10_000, 'at least 10,000 iterations');
+		my $unknown = scram_first('zoe', $mechanism);
+		like($unknown, qr/ \Q$count\E$/, 'the same count for an unknown name');
+		is(length $unknown, length $known, 'a salt of the same length');
+		is(scram_first('zoe', $mechanism), $unknown, 'the same the next time');
+		isnt(scram_first('zack', $mechanism), $unknown, 'another for another name');
+		is(scram_first('alice', $mechanism), $known, 'and a known name keeps its own');
+	}
+	my $before = scram_first('zoe', 'SCRAM-SHA-256');
+	ok($instance->stop, 'stop');
+	$instance->start;
+	is(scram_first('zoe', 'SCRAM-SHA-256'), $before, 'stable over a restart');
+};
+
+subtest 'unknown user and wrong password' => sub {
+	my (%reply, %took);
+	for my $round (1 .. 5) {
+		for my $user (qw(alice zoe)) {
+			my $c = $instance->client;
+			my $start = time;
+			$reply{$user} = $c->plain($user, "wrong $round");
+			push @{ $took{$user} }, time - $start;
+		}
+	}
+	like($reply{alice}, qr/^535 5\.7\.8 /, 'refused');
+	is($reply{zoe}, $reply{alice}, 'the same reply');
+	my ($known, $unknown) = map { median(@{ $took{$_} }) } qw(alice zoe);
+	diag(sprintf 'wrong password %.4f s, unknown user %.4f s', $known, $unknown);
+	cmp_ok($known, '>=', 0.5, 'not before the delay');
+	cmp_ok(abs($known - $unknown), '<', 0.02, 'the same time');
+	my $c = $instance->client;
+	my $start = time;
+	$c->plain('alice', 'correct horse');
+	cmp_ok(time - $start, '<', 0.4, 'a success does not wait');
+};
+
+subtest 'a delayed failure holds up nobody' => sub {
+	my @waiting = map { $instance->client } 1 .. 20;
+	$_->send('AUTH PLAIN ' . b64("\0alice\0wrong") . "\r\n") for @waiting;
+	my $start = time;
+	my $c = $instance->authenticated;
+	cmp_ok(time - $start, '<', sanitized() ? 2 : 0.45, 'another login is served meanwhile');
+	like($_->reply, qr/^535 /, 'refused') for @waiting;
+};
+
+subtest 'malformed' => sub {
+	my $c = $instance->client;
+	my @cases = (['AUTH', qr/^501 5\.5\.[24] /],
+		['AUTH FROB', qr/^504 5\.5\.4 /],
+		['AUTH EXTERNAL =', qr/^504 5\.5\.4 /],
+		['AUTH NTLM', qr/^504 5\.5\.4 /],
+		['AUTH PLAIN !!!', qr/^501 5\.5\.2 /],
+		['AUTH PLAIN AA', qr/^501 5\.5\.2 /],
+		['AUTH PLAIN AA==AA', qr/^501 5\.5\.[24] /],
+		['AUTH PLAIN a b', qr/^501 5\.5\.[24] /]);
+	for (@cases) {
+		my ($command, $expect) = @$_;
+		$c = $instance->client;
+		like($c->command($command), $expect, $command);
+	}
+	$c = $instance->client;
+	is($c->command('AUTH PLAIN'), '334 ', 'AUTH PLAIN');
+	like($c->command('*'), qr/^501 5\.(7\.0|5\.2|0\.0) /, 'cancelled with *');
+	like($c->plain('alice', 'correct horse'), qr/^235 /, 'another try is granted');
+	$c = $instance->client;
+	$c->command('AUTH LOGIN');
+	like($c->command('*'), qr/^501 /, 'LOGIN cancelled at the name');
+	$c = $instance->client;
+	$c->command('AUTH LOGIN ' . b64('alice'));
+	like($c->command('*'), qr/^501 /, 'LOGIN cancelled at the password');
+	$c = $instance->client;
+	$c->command('AUTH PLAIN');
+	like($c->command('x' x 13_000), qr/^(500|501|535) 5\.[57]\.\d /,
+	    'a response longer than 12,288 octets');
+	$c = $instance->client;
+	like($c->command('AUTH SCRAM-SHA-256 ' . b64('n,,n=alice')),
+	    qr/^(501|535) 5\.[57]\.\d /, 'broken SCRAM message');
+	$c = $instance->client;
+	like($c->command('AUTH SCRAM-SHA-256 '
+		. b64("n,,n=alice,r=abcdefghijkl")), qr/^334 /, 'SCRAM first');
+	like($c->command(b64('c=biws,r=zzz,p=AAAA')), qr/^(501|535) 5\.[57]\.\d /,
+	    'a nonce that is not ours');
+	$c = $instance->client;
+	like($c->command('AUTH PLAIN ' . b64("\0al\0ice\0x")),
+	    qr/^(501|535) 5\.[57]\.\d /, 'a NUL too many');
+};
+
+subtest 'tries' => sub {
+	my $c = $instance->client;
+	my @replies = map { $c->plain('alice', "wrong $_") } 1 .. 3;
+	like($replies[0], qr/^535 /, 'first');
+	like($replies[1], qr/^535 /, 'second');
+	like($replies[2], qr/^(535|421) /, 'third');
+	my $last = $replies[2] =~ /^421/ ? '' : $c->plain('alice', 'correct horse');
+	unlike($last, qr/^235/, 'no fourth, not even with the right password');
+	ok($c->closed || $last eq '', 'it closes');
+};
+
+subtest 'changes are in force at once' => sub {
+	$instance->user_add('carol', 'first');
+	my $c = $instance->client;
+	like($c->plain('carol', 'first'), qr/^235 /, 'added while it runs');
+	my ($status, undef, $err) = $instance->tool({ in => "second\n" }, 'user',
+		'passwd', 'carol', '--password-stdin');
+	is($status, 0, 'passwd') or diag($err);
+	like($instance->client->plain('carol', 'first'), qr/^535 /,
+	    'the old password, which was cached, is refused');
+	like($instance->client->plain('carol', 'second'), qr/^235 /, 'the new one');
+	($status, undef, $err) = $instance->tool('user', 'remove', 'carol');
+	is($status, 0, 'remove') or diag($err);
+	like($instance->client->plain('carol', 'second'), qr/^535 /, 'gone');
+};
+
+subtest 'the log' => sub {
+	ok($instance->log_lines(qr/\bauth\b.*result=ok.*user="?alice/),
+	    'successes are logged');
+	ok($instance->log_lines(qr/\bauth\b.*result=failed.*user="?zoe/),
+	    'failures, with the name');
+	my $log = $instance->log_text;
+	for my $secret ('correct horse', 'battery staple', b64("\0alice\0correct horse"),
+		b64('correct horse'), 'wrong 1') {
+		is(index($log, $secret), -1, 'no secret is in the log');
+	}
+	my $store = slurp("$instance->{folder}/state/store/users.kch");
+	isnt($store, '', 'the store');
+	is(index($store, 'correct horse'), -1, 'holds no password');
+	my $mode = (stat "$instance->{folder}/state/store/users.kch")[2] & 0777;
+	is(sprintf('%o', $mode), '600', 'its mode');
+};
+
+$instance->stop_ok;
+done_testing;

@@ -1,0 +1,118 @@
+/*
+ * t/fuzz/smtp_command.c: any line as an SMTP command.
+ *
+ * Beside memory errors: what a parser returns lies within what it was given.
+ */
+#include <assert.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../server/smtp_parse.h"
+
+static struct slice whole;
+
+static void
+assert_within(struct slice s)
+{
+	assert(s.at >= whole.at && s.at + s.len <= whole.at + whole.len);
+}
+
+static void
+try_path(
+    enum smtp_syntax (*parse)(struct slice, struct smtp_path *, struct slice *),
+    struct slice args)
+{
+	struct smtp_param param;
+	struct smtp_path path;
+	struct slice rest;
+	uint64_t size;
+
+	if (parse(args, &path, &rest) != SMTP_SYNTAX_OK)
+		return;
+	assert_within(path.mailbox);
+	assert_within(path.domain);
+	assert(path.mailbox.len <= SMTP_PATH_MAX);
+	assert(memchr(path.mailbox.at, '\n', path.mailbox.len) == NULL);
+	assert(memchr(path.mailbox.at, '\0', path.mailbox.len) == NULL);
+	while (smtp_next_param(&rest, &param) == SMTP_PARAM_GOT) {
+		assert_within(param.keyword);
+		assert_within(param.value);
+		assert_within(rest);
+		smtp_parse_size(param.value, &size);
+		smtp_is_xtext(param.value);
+	}
+}
+
+static void
+try_base64(struct slice text)
+{
+	unsigned char *octets = malloc(text.len / 4 * 3 + 1);
+	char *again = malloc(text.len + 4);
+	size_t len;
+
+	assert(octets != NULL && again != NULL);
+	/* What is accepted is the one way to write it. */
+	if (smtp_base64_decode(text, octets, &len)) {
+		assert(smtp_base64_encode(octets, len, again) == text.len);
+		assert(memcmp(again, text.at, text.len) == 0);
+	}
+	free(octets);
+	free(again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct slice verb, args, name, text;
+
+	whole = (struct slice){ (const char *)data, size };
+	smtp_split(whole, &verb, &args);
+	assert_within(verb);
+	assert_within(args);
+	try_path(smtp_parse_mail, args);
+	try_path(smtp_parse_rcpt, args);
+	smtp_is_greeting_name(args);
+	smtp_split(args, &name, &text);
+	smtp_is_mechanism(name);
+	try_base64(text);
+	try_base64(whole);
+	return 0;
+}
+
+#ifndef FUZZ_LIBFUZZER
+static void
+run_file(const char *path)
+{
+	static uint8_t data[65536];
+	uint8_t *exact;
+	size_t size;
+	FILE *file = fopen(path, "rb");
+
+	if (file == NULL) {
+		perror(path);
+		exit(1);
+	}
+	size = fread(data, 1, sizeof data, file);
+	fclose(file);
+	/* Of its very size, so that a sanitizer sees one octet too many. */
+	exact = malloc(size + (size == 0));
+	assert(exact != NULL);
+	memcpy(exact, data, size);
+	LLVMFuzzerTestOneInput(exact, size);
+	free(exact);
+}
+
+int
+main(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++)
+		run_file(argv[i]);
+	return 0;
+}
+#endif

@@ -1,0 +1,54 @@
+# Certificates for tests, good ones and every kind of bad one.
+package Sallyport::Certs;
+
+use strict;
+use warnings;
+use IO::Socket::SSL::Utils;
+
+# authority(FOLDER, NAME) makes FOLDER/NAME.pem; issue() makes certificates
+# under it.
+sub authority {
+	my ($class, $folder, $name) = @_;
+	my ($cert, $key) = CERT_create(
+		CA => 1, key => KEY_create_ec('prime256v1'),
+		subject => { commonName => "$name test authority" },
+		not_before => time - 86400 * 30, not_after => time + 86400 * 365);
+	my $self = bless { folder => $folder, name => $name,
+		cert => $cert, key => $key, file => "$folder/$name.pem" }, $class;
+	PEM_cert2file($cert, $self->{file});
+	return $self;
+}
+
+sub file {
+	return $_[0]{file};
+}
+
+# issue(NAME, dns => [...], ip => [...], cn =>, purpose => server | client |
+# both | none, from =>, to => (seconds from now), self => 1: self-signed).
+# Returns the files of certificate and key.
+sub issue {
+	my ($self, $name, %o) = @_;
+	my @purpose = { server => ['serverAuth'], client => ['clientAuth'],
+		both => ['serverAuth', 'clientAuth'], none => [] }
+	    ->{ $o{purpose} // 'server' }->@*;
+	my @names = ((map { ['DNS', $_] } @{ $o{dns} // [] }),
+		(map { ['IP', $_] } @{ $o{ip} // [] }));
+	my ($cert, $key) = CERT_create(
+		CA => 0, key => KEY_create_ec('prime256v1'),
+		subject => { commonName => $o{cn} // $name },
+		@names ? (subjectAltNames => \@names) : (),
+		not_before => time + ($o{from} // -86400),
+		not_after => time + ($o{to} // 86400 * 90),
+		purpose => { digitalSignature => 1 },
+		ext => [ @purpose ? { sn => 'extendedKeyUsage',
+			data => join ',', @purpose } : () ],
+		$o{self} ? ()
+		: (issuer => [$self->{cert}, $self->{key}]));
+	my @files = ("$self->{folder}/$name.pem", "$self->{folder}/$name.key");
+	PEM_cert2file($cert, $files[0]);
+	PEM_key2file($key, $files[1]);
+	chmod 0600, $files[1];
+	return @files;
+}
+
+1;

@@ -1,0 +1,619 @@
+/*
+ * t/unit/auth_store.c: the credential store: what it keeps, what it refuses,
+ * and that a kill at any moment loses nothing it has acknowledged.
+ */
+#include <fcntl.h>
+#include <kclangc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../auth/control.h"
+#include "../../auth/store.h"
+
+/* After policy/reason.h: it has a macro named fail. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static char folder[64];
+static char path[96];
+
+static int
+setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/auth_store.XXXXXX");
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	snprintf(path, sizeof path, "%s/users.kch", folder);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	return system(command);
+}
+
+static void
+create(void)
+{
+	struct reason why;
+
+	if (!store_create(path, &why))
+		fail_msg("%s", why.text);
+}
+
+static struct store *
+open_it(void)
+{
+	struct store *store;
+	struct reason why;
+
+	if (!store_open(&store, path, &why))
+		fail_msg("%s", why.text);
+	return store;
+}
+
+static struct entry
+user(const char *name)
+{
+	struct entry entry = { .enabled = true };
+
+	strcpy(entry.name, name);
+	assert_true(verifier_derive(&entry.verifiers[VERIFIER_SHA_256],
+	    VERIFIER_SHA_256, name, 4096, "0123456789abcdef", 16, NULL));
+	return entry;
+}
+
+static void
+put(struct store *store, const char *name)
+{
+	struct entry entry = user(name);
+	struct reason why;
+
+	if (!store_put(store, &entry, &why))
+		fail_msg("%s", why.text);
+}
+
+static void
+refused(enum reason_code code, const char *text)
+{
+	struct store *store;
+	struct reason why = { 0 };
+
+	if (store_open(&store, path, &why))
+		fail_msg("opened, expected \"%s\"", text);
+	if (why.code != code || strstr(why.text, text) == NULL)
+		fail_msg("%s: %s, expected \"%s\"", reason_word(why.code),
+		    why.text, text);
+}
+
+static void
+test_create(void **state)
+{
+	struct reason why;
+	struct stat st;
+
+	(void)state;
+	umask(0);
+	create();
+	assert_int_equal(umask(022), 0); /* as it was before */
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_false(store_create(path, &why));
+	assert_int_equal(why.code, REASON_EXISTS);
+	store_close(open_it());
+}
+
+static void
+test_create_for_the_folders_owner(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chown(folder, 12345, 12346), 0);
+	create();
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, 12345);
+	assert_int_equal(st.st_gid, 12346);
+	refused(REASON_PERMISSION, "belongs to uid 12345");
+}
+
+static void
+test_put_get_remove(void **state)
+{
+	struct store *store;
+	struct entry in = user("alice@x.org"), out;
+	struct reason why;
+
+	(void)state;
+	create();
+	store = open_it();
+	assert_false(store_get(store, "alice@x.org", &out, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	assert_true(store_put(store, &in, &why));
+	assert_int_equal(store_count(store), 1);
+	assert_true(store_get(store, "alice@x.org", &out, &why));
+	assert_memory_equal(&in, &out, sizeof in);
+	assert_true(store_put(store, &in, &why));
+	assert_int_equal(in.change, 2);
+	assert_int_equal(store_count(store), 1);
+	put(store, "bob@x.org");
+	store_close(store);
+
+	store = open_it();
+	assert_int_equal(store_count(store), 2);
+	assert_true(store_get(store, "alice@x.org", &out, &why));
+	assert_memory_equal(&in, &out, sizeof in);
+	assert_true(store_remove(store, "alice@x.org", &why));
+	assert_false(store_remove(store, "alice@x.org", &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	assert_false(store_get(store, "alice@x.org", &out, &why));
+	/* Counted on: a cache must not take the new one for the old one. */
+	assert_true(store_put(store, &in, &why));
+	assert_int_equal(in.change, 5);
+	store_close(store);
+	store = open_it();
+	assert_int_equal(store_count(store), 2);
+	store_close(store);
+}
+
+static bool
+collect(void *context, const struct entry *entry)
+{
+	strcat(context, entry->name);
+	strcat(context, " ");
+	return strcmp(entry->name, "c@x") != 0;
+}
+
+static void
+test_each_is_sorted(void **state)
+{
+	static const char *const names[] = { "d@x", "b@x", "a@x", "c@x",
+		"a@x.y" };
+	struct store *store;
+	struct store_walk *walk;
+	struct entry entry;
+	struct reason why;
+	char all[256] = "";
+	int n = 0;
+
+	(void)state;
+	create();
+	store = open_it();
+	for (int i = 0; i < 5; i++)
+		put(store, names[i]);
+	assert_true(store_each(store, collect, all, &why));
+	assert_string_equal(all, "a@x a@x.y b@x c@x ");
+	assert_true(store_walk_new(&walk, store, &why));
+	while (store_walk_next(walk, &entry, &why))
+		n++;
+	assert_int_equal(why.code, REASON_NONE);
+	assert_int_equal(n, 5);
+	store_walk_free(walk);
+	store_close(store);
+}
+
+static void
+test_fake_salt(void **state)
+{
+	unsigned char a[VERIFIER_SALT_OCTETS], b[VERIFIER_SALT_OCTETS];
+	struct store *store;
+
+	(void)state;
+	create();
+	store = open_it();
+	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "n@x", a, NULL));
+	assert_true(store_fake_salt(store, VERIFIER_SHA_1, "n@x", b, NULL));
+	assert_memory_not_equal(a, b, sizeof a);
+	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "m@x", b, NULL));
+	assert_memory_not_equal(a, b, sizeof a);
+	store_close(store);
+	store = open_it();
+	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "n@x", b, NULL));
+	assert_memory_equal(a, b, sizeof a);
+	store_close(store);
+	/* Another store has another secret. */
+	assert_int_equal(unlink(path), 0);
+	create();
+	store = open_it();
+	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "n@x", b, NULL));
+	assert_memory_not_equal(a, b, sizeof a);
+	store_close(store);
+}
+
+static void
+test_modes(void **state)
+{
+	char other[128];
+
+	(void)state;
+	refused(REASON_ABSENT, "sallyport init");
+	create();
+	assert_int_equal(chmod(path, 0640), 0);
+	refused(REASON_PERMISSION, "mode 640, expected 600");
+	assert_int_equal(chmod(path, 0604), 0);
+	refused(REASON_PERMISSION, "mode 604, expected 600");
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(chmod(folder, 0777), 0);
+	refused(REASON_PERMISSION, "lets others write");
+	assert_int_equal(chmod(folder, 0700), 0);
+	snprintf(other, sizeof other, "%s/other", folder);
+	assert_int_equal(rename(path, other), 0);
+	assert_int_equal(symlink(other, path), 0);
+	refused(REASON_IO, "");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	refused(REASON_PERMISSION, "not a regular file");
+}
+
+static void
+test_strange_paths(void **state)
+{
+	struct store *store;
+	struct reason why;
+
+	(void)state;
+	assert_false(store_open(&store, "/tmp/a#b/users.kch", &why));
+	assert_int_equal(why.code, REASON_SYNTAX);
+	assert_false(store_create("/nonexistent/users.kch", &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+}
+
+/* In a child: locks are a process's. */
+static void
+test_one_process(void **state)
+{
+	struct store *store, *other;
+	struct reason why;
+	int status;
+
+	(void)state;
+	create();
+	store = open_it();
+	if (fork() == 0) {
+		bool ok = store_open(&other, path, &why);
+
+		_exit(!ok && why.code == REASON_AWAY ? 0 : 1);
+	}
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+	store_close(store);
+}
+
+/* Change octets of the file. */
+static void
+scribble(long at, const void *octets, size_t len)
+{
+	int fd = open(path, O_WRONLY);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, octets, len, at), len);
+	close(fd);
+}
+
+static long
+find_octets(const char *what)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY);
+	char *all, *at;
+	long found;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	all = malloc((size_t)st.st_size);
+	assert_int_equal(read(fd, all, (size_t)st.st_size), st.st_size);
+	at = memmem(all, (size_t)st.st_size, what, strlen(what));
+	assert_non_null(at);
+	found = at - all;
+	free(all);
+	close(fd);
+	return found;
+}
+
+static void
+test_damage(void **state)
+{
+	struct store *store;
+	struct entry entry;
+	struct reason why;
+	long at;
+
+	(void)state;
+	create();
+	store = open_it();
+	put(store, "alice@x.org");
+	put(store, "bob@x.org");
+	store_close(store);
+	/* In the salt of bob's verifier: the library would not notice. */
+	at = find_octets("ubob@x.org");
+	scribble(at + 90, "\xaa", 1);
+	store = open_it();
+	assert_true(store_get(store, "alice@x.org", &entry, &why));
+	assert_false(store_get(store, "bob@x.org", &entry, &why));
+	assert_int_equal(why.code, REASON_DAMAGED);
+	assert_false(store_each(store, collect, (char[64]){ 0 }, &why));
+	assert_int_equal(why.code, REASON_DAMAGED);
+	store_close(store);
+}
+
+/* A key that a value does not belong to. */
+static void
+test_renamed_record(void **state)
+{
+	struct store *store;
+	struct reason why;
+	struct entry entry;
+	char *value;
+	size_t len;
+	KCDB *db = kcdbnew();
+
+	(void)state;
+	create();
+	store = open_it();
+	put(store, "alice@x.org");
+	put(store, "bob@x.org");
+	store_close(store);
+	/* As one would who can write the file: bob gets alice's verifier. */
+	char options[128];
+	snprintf(options, sizeof options, "%s#msiz=0", path);
+	assert_true(kcdbopen(db, options, KCOWRITER));
+	value = kcdbget(db, "ualice@x.org", 12, &len);
+	assert_non_null(value);
+	assert_true(kcdbset(db, "ubob@x.org", 10, value, len));
+	kcfree(value);
+	assert_true(kcdbclose(db));
+	kcdbdel(db);
+	store = open_it();
+	assert_true(store_get(store, "alice@x.org", &entry, &why));
+	assert_false(store_get(store, "bob@x.org", &entry, &why));
+	assert_int_equal(why.code, REASON_DAMAGED);
+	store_close(store);
+}
+
+static void
+test_lost_record(void **state)
+{
+	struct store *store;
+	KCDB *db = kcdbnew();
+	char options[128];
+
+	(void)state;
+	create();
+	store = open_it();
+	put(store, "alice@x.org");
+	put(store, "bob@x.org");
+	store_close(store);
+	snprintf(options, sizeof options, "%s#msiz=0", path);
+	assert_true(kcdbopen(db, options, KCOWRITER));
+	assert_true(kcdbremove(db, "ubob@x.org", 10));
+	assert_true(kcdbclose(db));
+	kcdbdel(db);
+	refused(REASON_DAMAGED, "holds 1 entries, expected 2");
+}
+
+static void
+test_broken_files(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	create();
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(truncate(path, st.st_size - 100), 0);
+	refused(REASON_DAMAGED, "put the store back");
+	assert_int_equal(truncate(path, 0), 0);
+	refused(REASON_DAMAGED, "put the store back");
+	scribble(0, "not a database at all, but quite long enough", 44);
+	refused(REASON_DAMAGED, "put the store back");
+}
+
+/* A full disk: the change fails, all else is as before. */
+static void
+test_full_disk(void **state)
+{
+	struct store *store;
+	struct entry entry;
+	struct reason why;
+	struct stat st;
+	int status;
+
+	(void)state;
+	create();
+	store = open_it();
+	put(store, "alice@x.org");
+	store_close(store);
+	assert_int_equal(stat(path, &st), 0);
+	if (fork() == 0) {
+		/* Not even the library's journal can be written. */
+		const struct rlimit none = { 0, 0 };
+		bool ok;
+
+		signal(SIGXFSZ, SIG_IGN);
+		store = open_it();
+		setrlimit(RLIMIT_FSIZE, &none);
+		entry = user("bob@x.org");
+		ok = store_put(store, &entry, &why);
+		_exit(ok ? 1 : 0);
+	}
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+	store = open_it();
+	assert_int_equal(store_count(store), 1);
+	assert_true(store_get(store, "alice@x.org", &entry, &why));
+	assert_false(store_get(store, "bob@x.org", &entry, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	put(store, "bob@x.org");
+	store_close(store);
+}
+
+/* In a loop until it is killed: add, change, remove, and say so when done. */
+static void
+write_on(int out, unsigned first)
+{
+	struct store *store;
+	struct entry entry = { .enabled = true };
+	struct reason why;
+
+	if (!store_open(&store, path, &why))
+		_exit(1);
+	for (unsigned i = first;; i++) {
+		snprintf(entry.name, sizeof entry.name, "u%u@x.org", i);
+		entry.created = i;
+		if (!store_put(store, &entry, &why))
+			_exit(1);
+		entry.changed = i;
+		if (!store_put(store, &entry, &why))
+			_exit(1);
+		if (i % 3 == 0 && !store_remove(store, entry.name, &why))
+			_exit(1);
+		if (write(out, &i, sizeof i) != sizeof i)
+			_exit(1);
+	}
+}
+
+static void
+check_written(struct store *store, unsigned upto)
+{
+	struct entry entry;
+	struct reason why;
+	char name[32];
+
+	for (unsigned i = 1; i <= upto; i++) {
+		snprintf(name, sizeof name, "u%u@x.org", i);
+		if (i % 3 == 0) {
+			assert_false(store_get(store, name, &entry, &why));
+			assert_int_equal(why.code, REASON_ABSENT);
+			continue;
+		}
+		if (!store_get(store, name, &entry, &why))
+			fail_msg("acknowledged and lost: %s", why.text);
+		assert_int_equal(entry.created, i);
+		assert_int_equal(entry.changed, i);
+	}
+}
+
+static void
+test_kill(void **state)
+{
+	unsigned done = 0, acknowledged;
+	struct timespec nap = { 0 };
+	struct store *store;
+	int ends[2];
+	pid_t pid;
+
+	(void)state;
+	create();
+	for (int round = 0; round < 20; round++) {
+		assert_int_equal(pipe(ends), 0);
+		pid = fork();
+		if (pid == 0)
+			write_on(ends[1], done + 1);
+		close(ends[1]);
+		/* At another place of the transaction each time. */
+		nap.tv_nsec = 20000000 + round * 1370000;
+		nanosleep(&nap, NULL);
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		while (read(ends[0], &acknowledged, sizeof acknowledged) ==
+		    sizeof acknowledged)
+			done = acknowledged;
+		close(ends[0]);
+		store = open_it();
+		check_written(store, done);
+		store_close(store);
+	}
+	assert_true(done > 20);
+	print_message("# %u acknowledged\n", done);
+}
+
+static void
+test_control(void **state)
+{
+	struct entry entry = user("alice@x.org"), was;
+	struct store *store;
+	struct reason why;
+
+	(void)state;
+	create();
+	store = open_it();
+	assert_false(control_user_apply(store, CONTROL_USER_SET, &entry, 10,
+	    &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	assert_true(control_user_apply(store, CONTROL_USER_ADD, &entry, 10,
+	    &why));
+	assert_false(control_user_apply(store, CONTROL_USER_ADD, &entry, 11,
+	    &why));
+	assert_int_equal(why.code, REASON_EXISTS);
+	assert_true(control_user_apply(store, CONTROL_USER_DISABLE, &entry, 12,
+	    &why));
+	was = entry;
+	assert_true(control_user_apply(store, CONTROL_USER_SHOW, &entry, 0,
+	    &why));
+	assert_false(entry.enabled);
+	assert_int_equal(entry.created, 10);
+	assert_int_equal(entry.changed, 12);
+	/* Another password neither enables nor makes it another kind. */
+	was.kind = ENTRY_SERVER;
+	was.verifiers[0].salt[0] ^= 1;
+	assert_true(control_user_apply(store, CONTROL_USER_SET, &was, 13,
+	    &why));
+	assert_true(store_get(store, "alice@x.org", &entry, &why));
+	assert_false(entry.enabled);
+	assert_int_equal(entry.kind, ENTRY_PERSON);
+	assert_memory_equal(&entry.verifiers, &was.verifiers,
+	    sizeof was.verifiers);
+	assert_true(control_user_apply(store, CONTROL_USER_ENABLE, &entry, 14,
+	    &why));
+	assert_true(control_user_apply(store, CONTROL_USER_REMOVE, &entry, 15,
+	    &why));
+	assert_int_equal(store_count(store), 0);
+	/* A verifier that costs nothing to guess at is none. */
+	entry.verifiers[0].iterations = 4095;
+	assert_false(control_user_apply(store, CONTROL_USER_ADD, &entry, 16,
+	    &why));
+	store_close(store);
+}
+
+#define store_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		store_test(test_create),
+		store_test(test_create_for_the_folders_owner),
+		store_test(test_put_get_remove),
+		store_test(test_each_is_sorted),
+		store_test(test_fake_salt),
+		store_test(test_modes),
+		store_test(test_strange_paths),
+		store_test(test_one_process),
+		store_test(test_damage),
+		store_test(test_renamed_record),
+		store_test(test_lost_record),
+		store_test(test_broken_files),
+		store_test(test_full_disk),
+		store_test(test_kill),
+		store_test(test_control),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

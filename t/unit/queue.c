@@ -1,0 +1,947 @@
+/*
+ * t/unit/queue.c: the relay's queue over real segments written by the spool:
+ * delivery, restart, lost notices, unlinking, bounces, back-off, holding.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#undef fail /* ours is in policy/reason.h */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <jansson.h>
+
+#include "../../server/bounce.h"
+#include "../../server/journal.h"
+#include "../../server/messages.h"
+#include "../../server/queue.h"
+#include "../../server/queue_control.h"
+#include "../../server/queue_internal.h"
+#include "../../server/spool.h"
+
+static void
+end_with(const struct reason *why)
+{
+	print_error("%s\n", why->text);
+	_fail(__FILE__, __LINE__);
+}
+
+/* A scratch state folder with both processes' sides of the queue. */
+struct world {
+	char root[64], in[80], own[80];
+	struct config config;
+	uint64_t start_id;
+	struct spool *spool;
+	struct queue *queue;
+	bool deaf; /* notices are lost */
+	uint64_t segment;
+};
+
+static void
+notice(void *context, uint32_t segment, uint64_t end, bool closed)
+{
+	struct world *world = context;
+
+	if (!world->deaf && world->queue != NULL)
+		queue_committed(
+		    world->queue, world->start_id, segment, end, closed);
+}
+
+static void
+spool_start(struct world *world)
+{
+	struct spool_options options = {
+		.folder = world->in,
+		.start_id = ++world->start_id,
+		.memory = 64 << 20,
+		.segment = world->segment,
+		.committed = notice,
+		.context = world,
+	};
+	struct reason why;
+
+	if (!spool_open(&world->spool, &options, &why))
+		end_with(&why);
+}
+
+static void
+queue_start(struct world *world)
+{
+	struct queue_options options = {
+		.in_folder = world->in,
+		.relay_folder = world->own,
+		.config = &world->config,
+		.start_id = 77,
+	};
+	struct reason why;
+	struct queue *queue;
+
+	if (!queue_open(&queue, &options, &why))
+		end_with(&why);
+	queue_live(queue, world->start_id);
+	world->queue = queue;
+}
+
+/* As after kill -9 of both and a start: the session's id is a new one. */
+static void
+queue_restart(struct world *world)
+{
+	struct queue *queue = world->queue;
+
+	world->queue = NULL;
+	queue_close(queue);
+	queue_start(world);
+}
+
+static int
+world_new(void **state)
+{
+	struct world *world = calloc(1, sizeof(*world));
+
+	snprintf(world->root, sizeof(world->root), "/tmp/t-queue-XXXXXX");
+	assert_non_null(mkdtemp(world->root));
+	snprintf(world->in, sizeof(world->in), "%s/in", world->root);
+	snprintf(world->own, sizeof(world->own), "%s/relay", world->root);
+	assert_int_equal(mkdir(world->in, 0770), 0);
+	assert_int_equal(mkdir(world->own, 0700), 0);
+	world->config.hostname = "mail.example.org";
+	world->config.smarthost.host = "smtp.isp.example";
+	world->config.smarthost.port = 465;
+	world->config.smarthost.implicit_tls = true;
+	world->config.retry_first_s = 60;
+	world->config.retry_most_s = 3600;
+	world->config.expire_s = 86400;
+	world->config.relay_threads = 4;
+	world->start_id = 0x1000;
+	world->segment = 1 << 20;
+	*state = world;
+	spool_start(world);
+	queue_start(world);
+	return 0;
+}
+
+static int
+world_free(void **state)
+{
+	struct world *world = *state;
+	char command[128];
+
+	spool_close(world->spool);
+	if (world->queue != NULL)
+		queue_close(world->queue);
+	snprintf(command, sizeof(command), "rm -rf %s", world->root);
+	assert_int_equal(system(command), 0);
+	free(world);
+	return 0;
+}
+
+struct submitted {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	unsigned done;
+	bool ok;
+};
+
+static void
+submitted_done(void *context, bool ok, const struct reason *why)
+{
+	struct submitted *submitted = context;
+
+	(void)why;
+	pthread_mutex_lock(&submitted->lock);
+	submitted->ok = ok;
+	submitted->done++;
+	pthread_cond_signal(&submitted->cond);
+	pthread_mutex_unlock(&submitted->lock);
+}
+
+/* Submit and wait; id_out gets the queue id. */
+static bool
+submit(struct world *world, const char *from, const char *const *to,
+    const char *head, const char *body, size_t len, char *id_out)
+{
+	struct submitted submitted = { PTHREAD_MUTEX_INITIALIZER,
+		PTHREAD_COND_INITIALIZER, 0, false };
+	struct spool_message *message = spool_message_new(world->spool);
+	struct envelope envelope;
+	struct reason why;
+
+	envelope_init(&envelope);
+	spool_queue_id(world->spool, envelope.queue_id);
+	envelope.arrival_ms = queue_now_ms();
+	envelope.reverse_path = strdup(from);
+	for (; *to != NULL; to++)
+		assert_true(envelope_add_recipient(&envelope, *to));
+	assert_true(spool_message_append(message, body, len, &why));
+	if (id_out != NULL)
+		strcpy(id_out, envelope.queue_id);
+	spool_commit(world->spool, message, &envelope, head, strlen(head),
+	    submitted_done, &submitted);
+	envelope_fini(&envelope);
+	pthread_mutex_lock(&submitted.lock);
+	while (submitted.done == 0)
+		pthread_cond_wait(&submitted.cond, &submitted.lock);
+	pthread_mutex_unlock(&submitted.lock);
+	return submitted.ok;
+}
+
+static const char *const one_rcpt[] = { "a@x.example", NULL };
+static const char *const two_rcpts[] = { "a@x.example", "b@x.example",
+	NULL };
+static const char text[] = "Subject: hello\r\n\r\nbody\r\n";
+
+static void
+submit_one(struct world *world, char *id_out)
+{
+	assert_true(submit(world, "s@y.example", one_rcpt, "Received: x\r\n",
+	    text, strlen(text), id_out));
+}
+
+static void
+finish(struct world *world, struct delivery *delivery, enum outcome outcome,
+    const char *status, const char *reply)
+{
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		struct delivery_recipient *one = &delivery->recipients[i];
+
+		one->outcome = outcome;
+		snprintf(one->status, sizeof(one->status), "%s", status);
+		snprintf(one->text, sizeof(one->text), "%s", reply);
+	}
+	queue_done(world->queue, delivery);
+}
+
+static char *
+whole_text(const struct delivery *delivery)
+{
+	char *octets = malloc(delivery->head_len + delivery->body_len + 1);
+	ssize_t got;
+
+	memcpy(octets, delivery->head, delivery->head_len);
+	got = pread(delivery->body_fd, octets + delivery->head_len,
+	    delivery->body_len, delivery->body_offset);
+	assert_int_equal(got, delivery->body_len);
+	octets[delivery->head_len + delivery->body_len] = '\0';
+	return octets;
+}
+
+/* Files in a folder whose names hold that text. */
+static unsigned
+count_files(const char *path, const char *part)
+{
+	DIR *folder = opendir(path);
+	struct dirent *entry;
+	unsigned count = 0;
+
+	assert_non_null(folder);
+	while ((entry = readdir(folder)) != NULL) {
+		if (entry->d_name[0] != '.' &&
+		    strstr(entry->d_name, part) != NULL)
+			count++;
+	}
+	closedir(folder);
+	return count;
+}
+
+static void
+settle(struct world *world)
+{
+	assert_true(log_wait(world->queue, 5000));
+}
+
+static bool
+becomes(unsigned (*count)(struct world *), struct world *world,
+    unsigned wanted)
+{
+	for (int i = 0; i < 500; i++) {
+		if (count(world) == wanted)
+			return true;
+		usleep(10000);
+	}
+	print_message("# %u, expected %u\n", count(world), wanted);
+	return false;
+}
+
+static unsigned
+segments_now(struct world *world)
+{
+	return count_files(world->in, "");
+}
+
+static unsigned
+messages_now(struct world *world)
+{
+	struct queue_counts counts;
+
+	queue_count(world->queue, &counts);
+	return (unsigned)counts.messages;
+}
+
+static void
+test_delivery(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	char id[QUEUE_ID_SIZE], *whole;
+
+	submit_one(world, id);
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	assert_string_equal(delivery->envelope.queue_id, id);
+	assert_string_equal(delivery->envelope.reverse_path, "s@y.example");
+	assert_string_equal(delivery->hop.host, "smtp.isp.example");
+	assert_int_equal(delivery->hop.port, 465);
+	assert_true(delivery->hop.implicit_tls);
+	assert_int_equal(delivery->attempt, 1);
+	assert_int_equal(delivery->recipient_count, 1);
+	whole = whole_text(delivery);
+	assert_string_equal(
+	    whole, "Received: x\r\nSubject: hello\r\n\r\nbody\r\n");
+	free(whole);
+	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
+	assert_null(queue_take(world->queue, NULL, 0));
+	assert_int_equal(messages_now(world), 0);
+}
+
+static void
+test_large_body(void **state)
+{
+	struct world *world = *state;
+	size_t len = 3 * 1024 * 1024 + 17;
+	char *body = malloc(len), *whole;
+	struct delivery *delivery;
+
+	for (size_t i = 0; i < len; i++)
+		body[i] = (char)('a' + i * 7 % 23);
+	assert_true(
+	    submit(world, "s@y.example", one_rcpt, "H: x\r\n", body, len, NULL));
+	assert_int_equal(count_files(world->in, ".m"), 1);
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	assert_int_equal(delivery->body_len, len);
+	whole = whole_text(delivery);
+	assert_memory_equal(whole + delivery->head_len, body, len);
+	free(whole);
+	free(body);
+	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
+	settle(world);
+	assert_int_equal(count_files(world->in, ".m"), 0);
+}
+
+/* What was delivered is not delivered again, what was not is still there. */
+static void
+test_restart(void **state)
+{
+	struct world *world = *state;
+	char kept[QUEUE_ID_SIZE];
+	struct delivery *delivery;
+
+	submit_one(world, NULL);
+	submit_one(world, kept);
+	delivery = queue_take(world->queue, NULL, 2000);
+	if (strcmp(delivery->envelope.queue_id, kept) == 0) {
+		struct delivery *other = queue_take(world->queue, NULL, 2000);
+
+		finish(world, delivery, OUTCOME_NONE, "", "");
+		delivery = other;
+	}
+	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
+	queue_restart(world);
+	/* The session told its position when the relay came back. */
+	queue_committed(world->queue, world->start_id, 1,
+	    1 << 20, false);
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	assert_string_equal(delivery->envelope.queue_id, kept);
+	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
+	assert_null(queue_take(world->queue, NULL, 50));
+}
+
+/* Only some recipients are done with. */
+static void
+test_partial(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+
+	world->config.retry_first_s = world->config.retry_most_s = 1;
+	queue_configure(world->queue, &world->config);
+	assert_true(submit(world, "s@y.example", two_rcpts, "", text,
+	    strlen(text), NULL));
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_int_equal(delivery->recipient_count, 2);
+	delivery->recipients[0].outcome = OUTCOME_DELIVERED;
+	delivery->recipients[1].outcome = OUTCOME_TEMPORARY;
+	strcpy(delivery->recipients[1].text, "450 later");
+	queue_done(world->queue, delivery);
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	delivery = queue_take(world->queue, NULL, 3000);
+	assert_non_null(delivery);
+	assert_int_equal(delivery->recipient_count, 1);
+	assert_int_equal(delivery->recipients[0].index, 1);
+	assert_int_equal(delivery->attempt, 2);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+}
+
+static void
+test_notices(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	uint32_t segment;
+	uint64_t end;
+
+	world->deaf = true;
+	for (int i = 0; i < 5; i++)
+		submit_one(world, NULL);
+	assert_null(queue_take(world->queue, NULL, 50));
+	spool_position(world->spool, &segment, &end);
+	/* One notice for all, then again, then an old one, then nonsense. */
+	queue_committed(world->queue, world->start_id, segment, end, false);
+	queue_committed(world->queue, world->start_id, segment, end, false);
+	queue_committed(world->queue, world->start_id, segment, 200, false);
+	queue_committed(world->queue, 0xdead, 1, 100000, true);
+	queue_committed(world->queue, world->start_id, 4000000000u, 1, false);
+	assert_int_equal(messages_now(world), 5);
+	for (int i = 0; i < 5; i++) {
+		delivery = queue_take(world->queue, NULL, 1000);
+		assert_non_null(delivery);
+		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	}
+	assert_null(queue_take(world->queue, NULL, 50));
+}
+
+/* A notice for a later segment makes up for all that were lost before. */
+static void
+test_lost_segments(void **state)
+{
+	struct world *world = *state;
+	char *body = calloc(1, 200000);
+	unsigned sent = 0;
+	uint32_t segment;
+	uint64_t end;
+
+	memset(body, 'x', 200000);
+	world->deaf = true;
+	do {
+		assert_true(submit(world, "s@y.example", one_rcpt, "", body,
+		    200000, NULL));
+		sent++;
+		spool_position(world->spool, &segment, &end);
+	} while (segment < 4);
+	queue_committed(world->queue, world->start_id, segment, end, false);
+	assert_int_equal(messages_now(world), sent);
+	/* Closed segments go when all in them is done, the live one stays
+	 * (and perhaps one made ahead). */
+	for (unsigned i = 0; i < sent; i++) {
+		struct delivery *delivery =
+		    queue_take(world->queue, NULL, 1000);
+
+		assert_non_null(delivery);
+		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	}
+	assert_true(becomes(segments_now, world, 1) ||
+	    segments_now(world) == 2);
+	assert_int_equal(count_files(world->in, ".1"), 0);
+	free(body);
+}
+
+/* The session died without a word. */
+static void
+test_dead_writer(void **state)
+{
+	struct world *world = *state;
+	char id[QUEUE_ID_SIZE];
+	struct delivery *delivery;
+	struct spool *spool = world->spool;
+
+	world->deaf = true;
+	submit_one(world, id);
+	spool_start(world); /* the next process, while the dead one's files stay */
+	queue_live(world->queue, world->start_id);
+	delivery = queue_take(world->queue, NULL, 1000);
+	assert_non_null(delivery);
+	assert_string_equal(delivery->envelope.queue_id, id);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	assert_true(becomes(segments_now, world, 1));
+	spool_close(spool);
+}
+
+/* Completions outlive the segment, never the other way round. */
+static void
+test_completion_kept(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	uint32_t segment;
+	uint64_t end;
+
+	for (int i = 0; i < 3; i++) {
+		submit_one(world, NULL);
+		delivery = queue_take(world->queue, NULL, 1000);
+		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	}
+	spool_position(world->spool, &segment, &end);
+	/* Each start makes a snapshot: three of them keep what matters. */
+	for (int i = 0; i < 3; i++) {
+		queue_restart(world);
+		queue_committed(
+		    world->queue, world->start_id, segment, end, false);
+		assert_null(queue_take(world->queue, NULL, 20));
+	}
+	assert_int_equal(count_files(world->own, "log."), 1);
+}
+
+/* Orphans of a dead writer: bodies no record names. */
+static void
+test_orphan(void **state)
+{
+	struct world *world = *state;
+	char path[200];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/00000000000000aa.m1", world->in);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	snprintf(path, sizeof(path), "%s/%016llx.m9", world->in,
+	    (unsigned long long)world->start_id);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	queue_restart(world);
+	assert_int_equal(count_files(world->in, ".m1"), 0);
+	assert_int_equal(count_files(world->in, ".m9"), 1); /* lives */
+}
+
+/* The bounce tells which recipient failed and why, and is delivered like any
+ * other message, from the null reverse-path. */
+static void
+test_bounce(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	char id[QUEUE_ID_SIZE], expected[64], *whole;
+
+	assert_true(submit(world, "s@y.example", two_rcpts, "Received: x\r\n",
+	    text, strlen(text), id));
+	delivery = queue_take(world->queue, NULL, 1000);
+	delivery->recipients[0].outcome = OUTCOME_DELIVERED;
+	delivery->recipients[1].outcome = OUTCOME_PERMANENT;
+	strcpy(delivery->recipients[1].status, "5.1.1");
+	strcpy(delivery->recipients[1].text, "550 5.1.1 nobody here");
+	queue_done(world->queue, delivery);
+	settle(world);
+	queue_restart(world); /* it is on disk, once */
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	delivery = queue_take(world->queue, NULL, 1000);
+	assert_non_null(delivery);
+	assert_string_equal(delivery->envelope.reverse_path, "");
+	assert_int_equal(delivery->envelope.recipient_count, 1);
+	assert_string_equal(
+	    delivery->envelope.recipients[0].forward_path, "s@y.example");
+	whole = whole_text(delivery);
+	assert_non_null(strstr(whole, "Content-Type: multipart/report; "
+				      "report-type=delivery-status"));
+	assert_non_null(strstr(whole,
+	    "\r\nFinal-Recipient: rfc822; b@x.example\r\nAction: failed\r\n"
+	    "Status: 5.1.1\r\nRemote-MTA: dns; smtp.isp.example\r\n"
+	    "Diagnostic-Code: smtp; 550 5.1.1 nobody here\r\n"));
+	assert_null(strstr(whole, "a@x.example"));
+	assert_non_null(strstr(whole, "Subject: hello\r\n"));
+	assert_null(strstr(whole, "body\r\n"));
+	snprintf(expected, sizeof(expected), "X-Sallyport-Queue-Id: %s", id);
+	assert_non_null(strstr(whole, expected));
+	free(whole);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	assert_null(queue_take(world->queue, NULL, 50));
+	settle(world);
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	assert_null(queue_take(world->queue, NULL, 50));
+}
+
+/* A bounce is never bounced: it is held, over restarts, until removed. */
+static void
+test_held(void **state)
+{
+	struct world *world = *state;
+	struct queue_counts counts;
+	struct delivery *delivery;
+
+	assert_true(submit(
+	    world, "", one_rcpt, "", text, strlen(text), NULL));
+	delivery = queue_take(world->queue, NULL, 1000);
+	finish(world, delivery, OUTCOME_PERMANENT, "5.1.1", "550 no");
+	for (int i = 0; i < 3; i++) {
+		queue_count(world->queue, &counts);
+		assert_int_equal(counts.held, 1);
+		assert_int_equal(counts.messages, 1);
+		assert_null(queue_take(world->queue, NULL, 20));
+		settle(world);
+		queue_restart(world);
+		queue_committed(
+		    world->queue, world->start_id, 1, 4096, false);
+	}
+}
+
+static void
+test_expire(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	char *whole;
+
+	world->config.expire_s = 1;
+	queue_configure(world->queue, &world->config);
+	submit_one(world, NULL);
+	delivery = queue_take(world->queue, NULL, 1000);
+	finish(world, delivery, OUTCOME_TEMPORARY, "4.4.1",
+	    "no address could be connected");
+	/* It is due in a minute, but too old before that. */
+	world->config.expire_s = 1;
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	delivery = queue_take(world->queue, NULL, 4000);
+	assert_non_null(delivery);
+	assert_string_equal(delivery->envelope.reverse_path, "");
+	whole = whole_text(delivery);
+	assert_non_null(strstr(whole, "Status: 4.4.7\r\n"));
+	assert_non_null(strstr(whole, "Diagnostic-Code: X-Sallyport;"));
+	assert_non_null(strstr(whole, "not delivered within 1 seconds"));
+	assert_non_null(strstr(whole, "connected"));
+	free(whole);
+	/* Expired itself: held. */
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+}
+
+static void
+test_backoff(void **state)
+{
+	struct queue_settings settings = { .retry_first_ms = 60000,
+		.retry_most_ms = 3600000 };
+	int64_t least = INT64_MAX, most = 0;
+
+	(void)state;
+	for (uint32_t attempts = 1; attempts < 40; attempts++) {
+		int64_t full = attempts < 7
+		    ? (int64_t)60000 << (attempts - 1)
+		    : 3600000;
+
+		if (full > 3600000)
+			full = 3600000;
+		for (int i = 0; i < 200; i++) {
+			int64_t delay = backoff_ms(&settings, attempts);
+
+			assert_in_range(delay, full * 3 / 4, full);
+			if (attempts == 1 && delay < least)
+				least = delay;
+			if (attempts == 1 && delay > most)
+				most = delay;
+		}
+	}
+	assert_true(most - least > 5000); /* there is jitter */
+}
+
+/* A hop that fails is left alone, then tried by one worker at a time. */
+static void
+test_hop(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery, *second;
+	struct next_hop hop;
+
+	world->config.retry_first_s = world->config.retry_most_s = 1;
+	queue_configure(world->queue, &world->config);
+	submit_one(world, NULL);
+	submit_one(world, NULL);
+	delivery = queue_take(world->queue, NULL, 1000);
+	hop = delivery->hop;
+	queue_hop_failed(world->queue, &hop);
+	finish(world, delivery, OUTCOME_NONE, "", "connection refused");
+	assert_null(queue_take(world->queue, NULL, 300));
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	assert_int_equal(delivery->attempt, 1);
+	assert_null(queue_take(world->queue, NULL, 300));
+	queue_hop_worked(world->queue, &hop);
+	second = queue_take(world->queue, NULL, 1500);
+	assert_non_null(second);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	finish(world, second, OUTCOME_DELIVERED, "", "250");
+}
+
+/* Not more than half of the workers for one hop, unless it is alone. */
+static void
+test_half(void **state)
+{
+	struct world *world = *state;
+	struct delivery *taken[4], *other;
+
+	for (int i = 0; i < 6; i++)
+		submit_one(world, NULL);
+	for (int i = 0; i < 4; i++) {
+		taken[i] = queue_take(world->queue, NULL, 1000);
+		assert_non_null(taken[i]);
+	}
+	assert_null(queue_take(world->queue, NULL, 20)); /* 4 workers */
+	for (int i = 0; i < 4; i++)
+		finish(world, taken[i], OUTCOME_NONE, "", "");
+	/* A second hop, by a configuration that routes elsewhere. */
+	world->config.smarthost.host = "other.example";
+	queue_configure(world->queue, &world->config);
+	submit_one(world, NULL);
+	taken[0] = queue_take(world->queue, NULL, 2000);
+	taken[1] = queue_take(world->queue, NULL, 2000);
+	assert_non_null(taken[0]);
+	assert_non_null(taken[1]);
+	assert_string_equal(taken[0]->hop.host, "other.example");
+	assert_string_equal(taken[1]->hop.host, "other.example");
+	other = queue_take(world->queue, NULL, 300);
+	if (other != NULL)
+		finish(world, other, OUTCOME_DELIVERED, "", "250");
+	finish(world, taken[0], OUTCOME_DELIVERED, "", "250");
+	finish(world, taken[1], OUTCOME_DELIVERED, "", "250");
+}
+
+/* A flipped bit in a body: held and reported, never sent. */
+static void
+test_damaged_body(void **state)
+{
+	struct world *world = *state;
+	struct queue_counts counts;
+	struct delivery *delivery;
+	char path[200], octet;
+	struct stat st;
+	int fd;
+
+	world->deaf = true;
+	submit_one(world, NULL);
+	submit_one(world, NULL);
+	snprintf(path, sizeof(path), "%s/%016llx.1", world->in,
+	    (unsigned long long)world->start_id);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(pread(fd, &octet, 1, st.st_size - 5), 1);
+	octet ^= 4;
+	assert_int_equal(pwrite(fd, &octet, 1, st.st_size - 5), 1);
+	close(fd);
+	queue_committed(world->queue, world->start_id, 1,
+	    (uint64_t)st.st_size, false);
+	delivery = queue_take(world->queue, NULL, 500);
+	assert_non_null(delivery);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	assert_null(queue_take(world->queue, NULL, 100));
+	queue_count(world->queue, &counts);
+	assert_int_equal(counts.held, 1);
+}
+
+/* A record in the middle whose header is gone: set aside, the rest lives. */
+static void
+test_damaged_record(void **state)
+{
+	struct world *world = *state;
+	char path[200], zero[8] = { 0 };
+	struct delivery *delivery;
+	uint32_t segment;
+	uint64_t end[4];
+	int fd;
+
+	world->deaf = true;
+	for (int i = 0; i < 3; i++) {
+		submit_one(world, NULL);
+		spool_position(world->spool, &segment, &end[i]);
+	}
+	snprintf(path, sizeof(path), "%s/%016llx.1", world->in,
+	    (unsigned long long)world->start_id);
+	fd = open(path, O_RDWR);
+	assert_int_equal(pwrite(fd, zero, 8, (off_t)end[0]), 8);
+	close(fd);
+	queue_committed(world->queue, world->start_id, 1, end[2], false);
+	assert_int_equal(messages_now(world), 2);
+	snprintf(path, sizeof(path), "%s/damaged", world->own);
+	assert_int_equal(count_files(path, ".1."), 1);
+	for (int i = 0; i < 2; i++) {
+		delivery = queue_take(world->queue, NULL, 500);
+		assert_non_null(delivery);
+		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	}
+}
+
+/* queue list, show, remove and flush. */
+
+struct gathered {
+	json_t *objects;
+};
+
+static bool
+gather_json(void *context, const char *octets, size_t len)
+{
+	struct gathered *gathered = context;
+	json_t *object = json_loadb(octets, len, 0, NULL);
+
+	assert_non_null(object);
+	assert_true(len < 30000);
+	json_array_append_new(gathered->objects, object);
+	return true;
+}
+
+static const char *
+text_of(json_t *objects, size_t i, const char *key)
+{
+	return json_string_value(
+	    json_object_get(json_array_get(objects, i), key));
+}
+
+/* Ask over a socket pair as the tool does. */
+static bool
+ask(struct world *world, enum queue_verb verb, const char *id)
+{
+	unsigned char packet[64];
+	struct wire_writer w;
+	ssize_t got;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	wire_writer_init(&w, packet, sizeof(packet));
+	wire_put_u8(&w, (uint8_t)verb);
+	wire_put_string(&w, id);
+	queue_control_answer(world->queue, pair[0], packet, w.len);
+	got = recv(pair[1], packet, sizeof(packet), 0);
+	close(pair[0]);
+	close(pair[1]);
+	assert_true(got > 2);
+	assert_int_equal(packet[0], CONTROL_END);
+	return packet[1] != 0;
+}
+
+static void
+test_control(void **state)
+{
+	struct world *world = *state;
+	struct gathered gathered = { json_array() };
+	char id[QUEUE_ID_SIZE];
+	struct delivery *delivery;
+	struct reason why;
+
+	submit_one(world, id);
+	for (int i = 0; i < 2; i++) {
+		delivery = queue_take(world->queue, NULL, 1000);
+		assert_non_null(delivery);
+		strcpy(delivery->decision, "verdict=pass");
+		finish(world, delivery, OUTCOME_TEMPORARY, "4.2.0",
+		    i == 0 ? "450 first" : "450 second");
+		settle(world);
+		assert_true(ask(world, QUEUE_FLUSH, i == 0 ? id : ""));
+	}
+	assert_true(queue_control_tell(
+	    world->queue, QUEUE_SHOW, id, gather_json, &gathered, &why));
+	assert_int_equal(json_array_size(gathered.objects), 4);
+	assert_string_equal(text_of(gathered.objects, 0, "queue"), id);
+	assert_string_equal(text_of(gathered.objects, 0, "state"), "deferred");
+	assert_string_equal(
+	    text_of(gathered.objects, 0, "reason"), "450 second");
+	assert_string_equal(
+	    text_of(gathered.objects, 1, "decision"), "verdict=pass");
+	assert_int_equal(json_integer_value(json_object_get(
+			     json_array_get(gathered.objects, 1), "number")),
+	    1);
+	assert_string_equal(text_of(gathered.objects, 3, "text"),
+	    "Received: x\r\nSubject: hello\r\n");
+	json_decref(gathered.objects);
+	assert_false(ask(world, QUEUE_REMOVE, "NOSUCH"));
+	assert_false(ask(world, QUEUE_REMOVE, ""));
+	assert_true(ask(world, QUEUE_REMOVE, id));
+	assert_null(queue_take(world->queue, NULL, 50));
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	assert_int_equal(messages_now(world), 0);
+}
+
+/* A tool looks at a stopped server's files and changes none. */
+static void
+test_read_only(void **state)
+{
+	struct world *world = *state;
+	struct queue_options options = { .in_folder = world->in,
+		.relay_folder = world->own,
+		.config = &world->config,
+		.read_only = true };
+	struct gathered gathered = { json_array() };
+	struct delivery *delivery;
+	struct queue *queue;
+	struct reason why;
+
+	submit_one(world, NULL);
+	submit_one(world, NULL);
+	delivery = queue_take(world->queue, NULL, 1000);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	settle(world);
+	assert_true(queue_open(&queue, &options, &why));
+	assert_true(queue_control_tell(
+	    queue, QUEUE_LIST, "", gather_json, &gathered, &why));
+	assert_int_equal(json_array_size(gathered.objects), 1);
+	json_decref(gathered.objects);
+	queue_close(queue);
+	assert_int_equal(count_files(world->own, "log."), 1);
+}
+
+/* Removed while a worker has it: what the worker does is the last. */
+static void
+test_remove_active(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	char id[QUEUE_ID_SIZE];
+
+	submit_one(world, id);
+	delivery = queue_take(world->queue, NULL, 1000);
+	assert_true(ask(world, QUEUE_REMOVE, id));
+	finish(world, delivery, OUTCOME_PERMANENT, "5.0.0", "550 no");
+	assert_null(queue_take(world->queue, NULL, 50)); /* no bounce */
+	assert_int_equal(messages_now(world), 0);
+}
+
+int
+main(void)
+{
+#define WITH_WORLD(test)                                                      \
+	cmocka_unit_test_setup_teardown(test, world_new, world_free)
+	const struct CMUnitTest tests[] = {
+		WITH_WORLD(test_delivery),
+		WITH_WORLD(test_large_body),
+		WITH_WORLD(test_restart),
+		WITH_WORLD(test_partial),
+		WITH_WORLD(test_notices),
+		WITH_WORLD(test_lost_segments),
+		WITH_WORLD(test_dead_writer),
+		WITH_WORLD(test_completion_kept),
+		WITH_WORLD(test_orphan),
+		WITH_WORLD(test_bounce),
+		WITH_WORLD(test_held),
+		WITH_WORLD(test_expire),
+		cmocka_unit_test(test_backoff),
+		WITH_WORLD(test_hop),
+		WITH_WORLD(test_half),
+		WITH_WORLD(test_damaged_body),
+		WITH_WORLD(test_damaged_record),
+		WITH_WORLD(test_control),
+		WITH_WORLD(test_read_only),
+		WITH_WORLD(test_remove_active),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,161 @@
+/*
+ * t/unit/submission_header.c: what is noticed in a message's header, and what
+ * is put before it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../server/submission_header.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const struct {
+	const char *what, *message;
+	bool date, message_id, field, text;
+	unsigned received;
+} rows[] = {
+	{ "both are there", "Date: x\r\nMessage-ID: <y>\r\n\r\nbody\r\n", true,
+	    true, true, false, 0 },
+	{ "case does not matter", "DATE: x\r\nmessage-id: <y>\r\n\r\n", true,
+	    true, true, false, 0 },
+	{ "names are whole", "Dates: x\r\nX-Date: y\r\n\r\n", false, false,
+	    true, false, 0 },
+	{ "a folded line is no field", "Subject: a\r\n Date: b\r\n\r\n", false,
+	    false, true, false, 0 },
+	{ "the body is not looked at", "Subject: a\r\n\r\nDate: b\r\n", false,
+	    false, true, false, 0 },
+	{ "a blank before the colon", "Date : b\r\n\r\n", true, false, true,
+	    false, 0 },
+	{ "a blank inside is no field", "From me: b\r\nDate: x\r\n", false,
+	    false, false, true, 0 },
+	{ "a message of text alone", "hello\r\nDate: x\r\n", false, false,
+	    false, true, 0 },
+	{ "a message without header", "\r\nhello\r\n", false, false, false,
+	    false, 0 },
+	{ "an empty message", "", false, false, false, false, 0 },
+	{ "Received fields are counted",
+	    "Received: a\r\n b\r\nreceived: c\r\n\r\nReceived: d\r\n", false,
+	    false, true, false, 2 },
+	{ "a name that is very long",
+	    "Aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: c\r\nDate: x\r\n\r\n",
+	    true, false, true, false, 0 },
+};
+
+static void
+notices_fields_however_it_is_cut(void **state)
+{
+	struct submission_header header;
+	size_t i, cut, len;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		len = strlen(rows[i].message);
+		for (cut = 0; cut <= len; cut++) {
+			submission_header_init(&header);
+			submission_header_look(&header, rows[i].message, cut);
+			submission_header_look(&header, rows[i].message + cut,
+			    len - cut);
+			if (header.has_date != rows[i].date ||
+			    header.has_message_id != rows[i].message_id ||
+			    header.has_field != rows[i].field ||
+			    header.has_text != rows[i].text ||
+			    header.received != rows[i].received)
+				fail_msg("%s, cut at %zu", rows[i].what, cut);
+		}
+	}
+}
+
+static const struct submission_trace trace = {
+	.hostname = "mail.example.org",
+	.queue_id = "Q1",
+	.tls_version = "TLS1.3",
+	.tls_suite = "TLS_AES_256_GCM_SHA384",
+	.now = 1763690400, /* Fri, 21 Nov 2025 02:00:00 UTC */
+};
+
+static const char *
+head_of(const char *message, const struct submission_trace *with)
+{
+	static char head[SUBMISSION_HEAD_MAX];
+	struct submission_header header;
+
+	submission_header_init(&header);
+	submission_header_look(&header, message, strlen(message));
+	assert_true(
+	    submission_head(&header, with, head, sizeof head) == strlen(head));
+	return head;
+}
+
+#define RECEIVED                                                               \
+	"by mail.example.org (Sallyport) with ESMTPSA (TLS1.3)\r\n"            \
+	"\tid Q1 tls TLS_AES_256_GCM_SHA384;\r\n"                              \
+	"\tFri, 21 Nov 2025 02:00:00 +0000\r\n"
+
+static void
+adds_what_is_missing(void **state)
+{
+	(void)state;
+	assert_string_equal(
+	    head_of("Date: x\r\nMessage-ID: <y>\r\n\r\n", &trace),
+	    "Received: " RECEIVED);
+	assert_string_equal(head_of("Subject: x\r\n\r\n", &trace),
+	    "Received: " RECEIVED "Date: Fri, 21 Nov 2025 02:00:00 +0000\r\n"
+	    "Message-ID: <Q1@mail.example.org>\r\n");
+}
+
+static void
+keeps_text_apart_from_the_header(void **state)
+{
+	const char *head = head_of("hello\r\n", &trace);
+
+	(void)state;
+	assert_string_equal(head + strlen(head) - 6, "g>\r\n\r\n");
+	head = head_of("\r\nhello\r\n", &trace);
+	assert_string_equal(head + strlen(head) - 4, "g>\r\n");
+}
+
+static void
+names_the_client_only_when_told(void **state)
+{
+	struct submission_trace with = trace;
+
+	(void)state;
+	assert_null(strstr(head_of("", &trace), "from"));
+	with.client = "[192.0.2.1]";
+	with.greeting_name = "laptop";
+	assert_non_null(
+	    strstr(head_of("", &with), "from laptop ([192.0.2.1])\r\n\tby"));
+}
+
+static void
+a_head_that_does_not_fit_is_none(void **state)
+{
+	struct submission_header header;
+	char head[64];
+
+	(void)state;
+	submission_header_init(&header);
+	assert_int_equal(submission_head(&header, &trace, head, sizeof head),
+	    0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(notices_fields_however_it_is_cut),
+		cmocka_unit_test(adds_what_is_missing),
+		cmocka_unit_test(keeps_text_apart_from_the_header),
+		cmocka_unit_test(names_the_client_only_when_told),
+		cmocka_unit_test(a_head_that_does_not_fit_is_none),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
