@@ -1,0 +1,165 @@
+#!/usr/bin/perl
+# make bench: what a message costs, in CPU of all of the server's processes.
+#
+# bench.pl [SCALE]: a complete instance on loopback, relaying over TLS with a
+# client certificate to a sink that counts.  Workloads:
+#   roam    connect, TLS 1.3 handshake, AUTH PLAIN (verifier cached), one
+#           message of 4 KiB, relayed; with and without resumption
+#   stream  100 messages of 4 KiB a connection, relayed
+#   large   10 MiB messages, relayed
+#   single  one roam session at a time: how long it takes
+#   idle    authenticated TLS sessions that do nothing: their memory
+# Figures are CPU milliseconds a message, by role, until the last message is
+# at the sink; load and sink are not counted.  They compare within one run
+# only.  SCALE multiplies how much is done.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use lib dirname(abs_path(__FILE__)) . '/../lib';
+use IPC::Open2;
+use MIME::Base64;
+use POSIX qw(sysconf _SC_CLK_TCK _SC_PAGESIZE);
+use Sallyport::Certs;
+use Sallyport::Instance;
+use Sallyport::Test qw(build_folder scratch slurp wait_until);
+use Time::HiRes qw(time sleep);
+
+package Sink {
+	sub new {
+		my ($class, @arguments) = @_;
+		my $self = bless { settings => { tls => 'starttls' } }, $class;
+		$self->{pid} = IPC::Open2::open2($self->{from}, $self->{to},
+			@arguments);
+		chomp($self->{port} = readline $self->{from});
+		return $self;
+	}
+
+	sub port {
+		return $_[0]{port};
+	}
+
+	sub counts {
+		my ($self) = @_;
+		print { $self->{to} } "\n";
+		return split ' ', readline $self->{from};
+	}
+}
+
+my $scale = $ARGV[0] // 1;
+my $programs = build_folder() . '/t/bench';
+my @roles = qw(master session signer auth helpers relay lookup);
+my ($instance, $sink);
+
+sub set_up {
+	my $folder = scratch();
+	my $authority = Sallyport::Certs->authority($folder, 'upstream');
+	my ($cert, $key) = $authority->issue('sink', dns => ['sink.example'],
+		ip => ['127.0.0.1']);
+	# The sink wants the authority that init makes, init the sink's port.
+	my $port = Sallyport::Test::free_port();
+	$instance = Sallyport::Instance->new(scratch => $folder, start => 0,
+		authority => $authority,
+		smarthost => bless({ port => $port,
+			settings => { tls => 'starttls' } }, 'Sink'),
+		options => { 'sessions' => 30000,
+			'sessions-per-client' => 30000,
+			'auth-failure-delay' => '"2s"' });
+	$sink = Sink->new("$programs/sink", $cert, $key,
+		"$instance->{folder}/tls/ca.pem", $port);
+	$instance->start;
+}
+
+# CPU milliseconds of each role so far.
+sub cpu {
+	my %pid = (%{ $instance->roles }, master => $instance->{pid});
+	my %ms;
+	for my $role (@roles) {
+		my ($rest) = slurp("/proc/$pid{$role}/stat") =~ /.*\) (.*)/s;
+		my @field = split ' ', $rest;
+		$ms{$role} = ($field[11] + $field[12]) * 1000
+		    / sysconf(_SC_CLK_TCK);
+	}
+	return \%ms;
+}
+
+sub load {
+	my (@arguments) = @_;
+	my $pid = open2(my $out, my $in, "$programs/load", @arguments);
+	print $in encode_base64("\0alice\0$Sallyport::Instance::password{alice}",
+		''), "\n";
+	return ($pid, $out, $in);
+}
+
+sub measure {
+	my ($name, $listener, $sessions, $messages, $size, $threads, @words) = @_;
+	$sessions = int($sessions * $scale) || 1;
+	my @warm = load($instance->{ports}{$listener}, $threads, 1, 1024,
+		$threads, @words);
+	readline $warm[1];
+	waitpid $warm[0], 0;
+	sleep 0.5;
+	my ($before, $count) = (cpu(), ($sink->counts)[0]);
+	my $began = time;
+	my ($pid, $out, $in) = load($instance->{ports}{$listener}, $sessions,
+		$messages, $size, $threads, @words);
+	my $line = readline $out;
+	waitpid $pid, 0;
+	die "$name: load failed\n" if $? || !defined $line;
+	my $total = $sessions * $messages;
+	wait_until { ($sink->counts)[0] >= $count + $total } 120
+	    or die "$name: not all messages arrived\n";
+	my $seconds = time - $began;
+	sleep 0.3;
+	my $after = cpu();
+	my %per = map { $_ => ($after->{$_} - $before->{$_}) / $total } @roles;
+	my $all = 0;
+	$all += $_ for values %per;
+	my (undef, undef, $p50, $p99) = split ' ', $line;
+	printf "%-14s %7d %8.3f  %s %9.0f %8.2f %8.2f\n", $name, $total, $all,
+	    join(' ', map { sprintf '%7.3f', $per{$_} }
+		qw(session signer auth relay master)), $total / $seconds, $p50,
+	    $p99;
+	return $all;
+}
+
+sub resident {
+	my ($pid) = @_;
+	my @pages = split ' ', slurp("/proc/$pid/statm");
+	return $pages[1] * sysconf(_SC_PAGESIZE) / 1024;
+}
+
+sub idle {
+	my $wanted = int(5000 * $scale);
+	my $pid = $instance->roles->{session};
+	my $before = resident($pid);
+	my @client = load($instance->{ports}{submissions}, $wanted, 0, 1024, 4,
+		'implicit', 'idle');
+	die "idle: load failed\n" if (readline $client[1]) !~ /READY/;
+	sleep 2;
+	my $cpu = cpu()->{session};
+	my $kib = resident($pid) - $before;
+	sleep 5;
+	printf "idle: %d sessions, %.1f KiB each, %.0f ms CPU in 5 s, "
+	    . "%d threads\n", $wanted, $kib / $wanted,
+	    cpu()->{session} - $cpu, scalar(() = glob "/proc/$pid/task/*");
+	close $client[2];
+	waitpid $client[0], 0;
+}
+
+set_up();
+printf "%-14s %7s %8s  %s %9s %8s %8s\n", 'workload', 'msgs', 'CPU ms',
+    join(' ', map { sprintf '%7s', $_ } qw(session signer auth relay master)),
+    'msgs/s', 'p50 ms', 'p99 ms';
+my $roam = measure('roam', 'submissions', 2000, 1, 4096, 8, 'implicit');
+my $resumed = measure('roam resumed', 'submissions', 2000, 1, 4096, 8,
+	'implicit', 'resume');
+measure('roam starttls', 'submission', 2000, 1, 4096, 8);
+my $stream = measure('stream', 'submissions', 100, 100, 4096, 8, 'implicit');
+measure('stream 32', 'submissions', 128, 100, 4096, 32, 'implicit');
+measure('large', 'submissions', 10, 2, 10 << 20, 2, 'implicit');
+measure('single', 'submissions', 200, 1, 4096, 1, 'implicit');
+printf "ratios: roam/stream %.1f, resumed/roam %.2f\n", $roam / $stream,
+    $resumed / $roam;
+idle();
+$instance->stop or die "sallyportd did not stop\n";
