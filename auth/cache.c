@@ -11,8 +11,8 @@ enum { WAYS = 8, KEY_OCTETS = 32, TAG_OCTETS = 32, USER_OCTETS = 16 };
 
 struct slot {
 	unsigned char user[USER_OCTETS]; /* of the name */
-	unsigned char tag[TAG_OCTETS]; /* of name, change and password */
-	int64_t until_ms;              /* 0: free */
+	unsigned char tag[TAG_OCTETS];   /* of name, change and password */
+	int64_t until_ms;                /* 0: free */
 };
 
 /* All slots of one name are in one set, so that it can be forgotten. */
@@ -85,8 +85,7 @@ tag_of(const struct cache *cache, const unsigned char *user, uint64_t change,
 {
 	gnutls_hmac_hd_t h;
 
-	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, cache->key, KEY_OCTETS) <
-	    0)
+	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, cache->key, KEY_OCTETS) < 0)
 		return false;
 	gnutls_hmac(h, user, USER_OCTETS);
 	gnutls_hmac(h, &change, sizeof change);

@@ -50,8 +50,9 @@ control_user_decode(const void *octets, size_t len,
 	if (!name_parse(name, entry_out->name, NULL, why))
 		return false;
 	return strcmp(name, entry_out->name) == 0
-	    ? true
-	    : fail(why, REASON_PROTOCOL, "name is not in its canonical form");
+		   ? true
+		   : fail(why, REASON_PROTOCOL,
+			 "name is not in its canonical form");
 }
 
 bool
@@ -114,8 +115,10 @@ add(struct store *store, struct entry *entry, int64_t now, struct reason *why)
 		    entry->name);
 	if (store_get(store, entry->name, &there, &absent)) {
 		explicit_bzero(&there, sizeof there);
-		return fail(why, REASON_EXISTS, "%s: there is such a user "
-		    "already", entry->name);
+		return fail(why, REASON_EXISTS,
+		    "%s: there is such a user "
+		    "already",
+		    entry->name);
 	}
 	if (absent.code != REASON_ABSENT) {
 		if (why != NULL)

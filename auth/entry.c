@@ -13,8 +13,8 @@ enum entry_tag {
 	TAG_CREATED,  /* u64, Unix seconds */
 	TAG_CHANGED,  /* u64, Unix seconds */
 	TAG_VERIFIER, /* one for each hash: u8 hash, u32 iterations, u8 salt
-	                 length, salt, StoredKey, ServerKey; in listings only
-	                 hash and iterations */
+			 length, salt, StoredKey, ServerKey; in listings only
+			 hash and iterations */
 	TAGS
 };
 
@@ -62,8 +62,7 @@ number(const unsigned char *at, size_t octets)
 }
 
 static unsigned char *
-put_field(unsigned char *at, enum entry_tag tag, const void *octets,
-    size_t len)
+put_field(unsigned char *at, enum entry_tag tag, const void *octets, size_t len)
 {
 	*at++ = (unsigned char)tag;
 	at = put_number(at, len, 2);
@@ -104,9 +103,10 @@ put_verifier(unsigned char *at, enum verifier_hash hash,
 	return at;
 }
 
-_Static_assert(ENTRY_OCTETS_MAX >= 1 + 3 + NAME_SIZE + 2 * 4 + 3 * 11 +
-	    VERIFIER_HASHES *
-		(3 + 6 + VERIFIER_SALT_MAX + 2 * VERIFIER_KEY_MAX),
+_Static_assert(ENTRY_OCTETS_MAX >=
+		   1 + 3 + NAME_SIZE + 2 * 4 + 3 * 11 +
+		       VERIFIER_HASHES *
+			   (3 + 6 + VERIFIER_SALT_MAX + 2 * VERIFIER_KEY_MAX),
     "every entry fits");
 
 size_t
@@ -174,8 +174,11 @@ static bool
 get_field(struct entry *entry, unsigned tag, const unsigned char *at,
     size_t len)
 {
-	static const size_t lengths[TAGS] = { [TAG_FLAGS] = 1, [TAG_KIND] = 1,
-		[TAG_CHANGE] = 8, [TAG_CREATED] = 8, [TAG_CHANGED] = 8 };
+	static const size_t lengths[TAGS] = { [TAG_FLAGS] = 1,
+		[TAG_KIND] = 1,
+		[TAG_CHANGE] = 8,
+		[TAG_CREATED] = 8,
+		[TAG_CHANGED] = 8 };
 
 	if (lengths[tag] != 0 && lengths[tag] != len)
 		return false;
@@ -231,7 +234,7 @@ entry_decode(struct entry *out, const void *octets, size_t len,
 	}
 	/* All but the verifiers must be there. */
 	ok = at == end &&
-	    (seen | 1U << TAG_VERIFIER) == (1U << TAGS) - (1U << TAG_NAME);
+	     (seen | 1U << TAG_VERIFIER) == (1U << TAGS) - (1U << TAG_NAME);
 	if (ok)
 		*out = entry;
 out:

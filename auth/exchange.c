@@ -31,7 +31,7 @@ struct exchange {
 	Gsasl_session *session;        /* NULL once over */
 	unsigned steps;
 	unsigned prompts; /* LOGIN: asked for so far */
-	bool proved; /* the server's signature is out, an empty line is due */
+	bool proved;  /* the server's signature is out, an empty line is due */
 	bool trouble; /* the verifier could not be read */
 	bool validated; /* PLAIN, LOGIN: name and password were handed over */
 	bool other;     /* authorization identity is another's */
@@ -65,8 +65,8 @@ take_identity(struct exchange *x, const char *authid, const char *authzid)
 	if (!name_parse(x->name, authid, x->default_realm, NULL))
 		x->name[0] = '\0';
 	if (authzid != NULL && *authzid != '\0')
-		x->other = !name_parse(other, authzid, x->default_realm,
-			       NULL) ||
+		x->other =
+		    !name_parse(other, authzid, x->default_realm, NULL) ||
 		    strcmp(other, x->name) != 0;
 }
 
@@ -160,8 +160,8 @@ server_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 		/* A binding when none was offered would refuse honest clients
 		 * that say "y"; tls-unique is not safe and never given. */
 		return x->binding[0] != '\0'
-		    ? gsasl_property_set(session, property, x->binding)
-		    : GSASL_NO_CALLBACK;
+			   ? gsasl_property_set(session, property, x->binding)
+			   : GSASL_NO_CALLBACK;
 	default:
 		return GSASL_NO_CALLBACK;
 	}
@@ -336,8 +336,7 @@ static enum exchange_step
 finish_failed(struct exchange *x, int rc, struct reason *why)
 {
 	fail(why, REASON_AUTH, "%s: %s", x->way->name, gsasl_strerror(rc));
-	if (x->trouble || rc == GSASL_MALLOC_ERROR ||
-	    rc == GSASL_CRYPTO_ERROR)
+	if (x->trouble || rc == GSASL_MALLOC_ERROR || rc == GSASL_CRYPTO_ERROR)
 		return finish(x, EXCHANGE_TROUBLE);
 	switch (rc) {
 	case GSASL_MECHANISM_PARSE_ERROR:
@@ -363,9 +362,8 @@ judge(struct exchange *x, int rc, struct reason *why)
 	if (rc != GSASL_OK)
 		return finish_failed(x, rc, why);
 	if (x->way->way != WAY_SCRAM)
-		return x->validated
-		    ? finish_simple(x, why)
-		    : finish_failed(x, GSASL_NO_AUTHID, why);
+		return x->validated ? finish_simple(x, why)
+				    : finish_failed(x, GSASL_NO_AUTHID, why);
 	if (!x->scram.has_keys) /* cannot be, and must never be a yes */
 		return finish_failed(x, GSASL_AUTHENTICATION_ERROR, why);
 	/* The server's signature goes out as a challenge, and an empty
@@ -385,7 +383,7 @@ is_other_binding(const struct exchange *x, const gnutls_datum_t *first)
 	if (first->size == 0 || first->data[0] != 'p')
 		return false;
 	return x->binding[0] == '\0' || first->size < len ||
-	    memcmp(first->data, good, len) != 0;
+	       memcmp(first->data, good, len) != 0;
 }
 
 static int
@@ -437,8 +435,10 @@ exchange_step(struct exchange *x, const gnutls_datum_t *response,
 	if (x->proved) {
 		if (response != NULL && response->size == 0)
 			return finish(x, EXCHANGE_PROVED);
-		fail(why, REASON_SYNTAX, "%s: response to the server's "
-		    "signature, expected an empty one", x->way->name);
+		fail(why, REASON_SYNTAX,
+		    "%s: response to the server's "
+		    "signature, expected an empty one",
+		    x->way->name);
 		return finish(x, EXCHANGE_MALFORMED);
 	}
 	rc = feed(x, response);

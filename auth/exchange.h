@@ -62,9 +62,8 @@ struct exchange_options {
 struct exchange;
 
 /* REASON_ABSENT: no such mechanism. */
-bool exchange_new(struct exchange **exchange_out,
-    struct sasl_library *library, const struct exchange_options *options,
-    struct reason *why);
+bool exchange_new(struct exchange **exchange_out, struct sasl_library *library,
+    const struct exchange_options *options, struct reason *why);
 void exchange_free(struct exchange *exchange); /* wipes; NULL is fine */
 
 enum exchange_step {
@@ -72,7 +71,7 @@ enum exchange_step {
 	EXCHANGE_PASSWORD,  /* over: name and password are to be checked */
 	EXCHANGE_PROVED,    /* over: the client knows name's password */
 	EXCHANGE_DENIED,    /* over: it does not, wants to act as another, or
-	                       what it claims to be is no name */
+			       what it claims to be is no name */
 	EXCHANGE_MALFORMED, /* over: this is not the mechanism's syntax */
 	EXCHANGE_TROUBLE,   /* over: it cannot be told now */
 };

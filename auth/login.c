@@ -133,7 +133,7 @@ read_word(struct line *line)
 		return true;
 	/* The closing quote, and nothing glued to it. */
 	return line->at < line->end && ++line->at <= line->end &&
-	    (line->at == line->end || is_blank(*line->at));
+	       (line->at == line->end || is_blank(*line->at));
 }
 
 static bool
@@ -149,12 +149,13 @@ read_words(struct line *line, struct reason *why)
 		if (line->count == WORDS)
 			return fail(why, REASON_SYNTAX,
 			    "%s:%u: more than %d words, expected NAME "
-			    "MECHANISM USER PASSWORD", line->path,
-			    line->number, WORDS);
+			    "MECHANISM USER PASSWORD",
+			    line->path, line->number, WORDS);
 		if (!read_word(line))
 			return fail(why, REASON_SYNTAX,
 			    "%s:%u: broken quotes, expected \"...\" with \\\" "
-			    "and \\\\ inside", line->path, line->number);
+			    "and \\\\ inside",
+			    line->path, line->number);
 	}
 }
 
@@ -164,8 +165,9 @@ is_name(const char *word)
 	size_t len = strlen(word);
 
 	return len > 0 && len <= LOGIN_NAME_MAX &&
-	    strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			 "0123456789._-") == len;
+	       strspn(word,
+		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		   "0123456789._-") == len;
 }
 
 static const struct manner *
@@ -227,12 +229,12 @@ read_password(struct book_row *row, const struct line *line,
 			    line->path, line->number, len, PASSWORD_MAX);
 		row->password = strdup(word);
 		return row->password != NULL
-		    ? true
-		    : fail(why, REASON_NO_MEMORY, "upstream logins");
+			   ? true
+			   : fail(why, REASON_NO_MEMORY, "upstream logins");
 	}
 	if (word[5] == '\0')
-		return fail(why, REASON_SYNTAX,
-		    "%s:%u: file: without a path", line->path, line->number);
+		return fail(why, REASON_SYNTAX, "%s:%u: file: without a path",
+		    line->path, line->number);
 	row->file = absolute(line->path, word + 5);
 	if (row->file == NULL)
 		return fail(why, REASON_NO_MEMORY, "upstream logins");
@@ -243,11 +245,11 @@ read_password(struct book_row *row, const struct line *line,
 		    "%s:%u: the password file %s cannot be had", line->path,
 		    line->number, row->file);
 	row->password = first_line(&octets);
-	return row->password != NULL
-	    ? true
-	    : fail(why, REASON_SYNTAX,
-		  "%s:1: expected a password of 1 to %d octets, without NUL",
-		  row->file, PASSWORD_MAX);
+	return row->password != NULL ? true
+				     : fail(why, REASON_SYNTAX,
+					   "%s:1: expected a password of 1 to "
+					   "%d octets, without NUL",
+					   row->file, PASSWORD_MAX);
 }
 
 static bool
@@ -259,27 +261,29 @@ read_row(struct book_row *row, const struct line *line,
 	if (!is_name(line->words[0]))
 		return fail(why, REASON_SYNTAX,
 		    "%s:%u: name of a login, expected at most %d of letters, "
-		    "digits, '.', '-' and '_'", line->path, line->number,
-		    LOGIN_NAME_MAX);
+		    "digits, '.', '-' and '_'",
+		    line->path, line->number, LOGIN_NAME_MAX);
 	if (line->count > 1)
 		row->manner = find_manner(line->words[1]);
 	if (line->count > 1 && !any && row->manner == NULL)
 		return fail(why, REASON_SYNTAX,
 		    "%s:%u: unknown mechanism, expected any, SCRAM-SHA-256, "
-		    "SCRAM-SHA-1, PLAIN, LOGIN or EXTERNAL", line->path,
-		    line->number);
+		    "SCRAM-SHA-1, PLAIN, LOGIN or EXTERNAL",
+		    line->path, line->number);
 	if (line->count < 3)
 		return fail(why, REASON_SYNTAX,
 		    "%s:%u: cut off, expected NAME MECHANISM USER PASSWORD",
 		    line->path, line->number);
 	if ((line->count == 4) != (any || row->manner->has_password))
-		return fail(why, REASON_SYNTAX, line->count == 4
+		return fail(why, REASON_SYNTAX,
+		    line->count == 4
 			? "%s:%u: EXTERNAL has no password"
 			: "%s:%u: no password, expected it or file:PATH after "
-			  "the user", line->path, line->number);
-	if (line->count == 4 && *line->words[2] == '\0')
-		return fail(why, REASON_SYNTAX, "%s:%u: empty user",
+			  "the user",
 		    line->path, line->number);
+	if (line->count == 4 && *line->words[2] == '\0')
+		return fail(why, REASON_SYNTAX, "%s:%u: empty user", line->path,
+		    line->number);
 	row->name = strdup(line->words[0]);
 	row->user = strdup(line->words[2]);
 	if (row->name == NULL || row->user == NULL)
@@ -354,8 +358,8 @@ login_book_parse(struct login_book **book_out, const char *path,
 			    LOGIN_LINE_MAX);
 		else
 			ok = read_words(&line, why) &&
-			    (line.count == 0 ||
-				add_row(book, &line, &secrets, why));
+			     (line.count == 0 ||
+				 add_row(book, &line, &secrets, why));
 	}
 	explicit_bzero(&line, sizeof line);
 	if (ok)
@@ -407,16 +411,14 @@ add_word(char **at, char *end, const char *word, char after)
 }
 
 bool
-login_book_line(char *out, size_t size, const char *name,
-    const char *mechanism, const char *user, const char *password,
-    struct reason *why)
+login_book_line(char *out, size_t size, const char *name, const char *mechanism,
+    const char *user, const char *password, struct reason *why)
 {
 	char *end = out + size;
 	int n;
 
-	if (!is_name(name) ||
-	    (strcasecmp(mechanism, "any") != 0 &&
-		find_manner(mechanism) == NULL))
+	if (!is_name(name) || (strcasecmp(mechanism, "any") != 0 &&
+				  find_manner(mechanism) == NULL))
 		return fail(why, REASON_SYNTAX,
 		    "not the name of a login, or not a mechanism");
 	n = snprintf(out, size, "%s %s ", name, mechanism);
@@ -479,17 +481,18 @@ login_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 	external = !login->manner->has_password;
 	switch (property) {
 	case GSASL_AUTHID:
-		return external ? GSASL_NO_CALLBACK
-				: gsasl_property_set(session, property,
-				      login->user);
+		return external
+			   ? GSASL_NO_CALLBACK
+			   : gsasl_property_set(session, property, login->user);
 	case GSASL_AUTHZID:
 		return external && *login->user != '\0'
-		    ? gsasl_property_set(session, property, login->user)
-		    : GSASL_NO_CALLBACK;
+			   ? gsasl_property_set(session, property, login->user)
+			   : GSASL_NO_CALLBACK;
 	case GSASL_PASSWORD:
 		return external || login->manner->scram
-		    ? GSASL_NO_CALLBACK
-		    : gsasl_property_set(session, property, login->password);
+			   ? GSASL_NO_CALLBACK
+			   : gsasl_property_set(session, property,
+				 login->password);
 	case GSASL_SCRAM_SALTED_PASSWORD:
 		return give_salted_password(login, session);
 	default:
@@ -532,7 +535,7 @@ copy_row(struct login *login, const struct book_row *row)
 	if (row->password != NULL)
 		login->password = strdup(row->password);
 	return login->user != NULL &&
-	    (row->password == NULL || login->password != NULL);
+	       (row->password == NULL || login->password != NULL);
 }
 
 bool
@@ -545,15 +548,19 @@ login_new(struct login **login_out, struct sasl_library *library,
 	struct login *login;
 
 	if (row == NULL)
-		return fail(why, REASON_ABSENT, "no upstream login of that "
+		return fail(why, REASON_ABSENT,
+		    "no upstream login of that "
 		    "name");
 	if (!tls)
 		return fail(why, REASON_CLEARTEXT,
 		    "login %s: never outside TLS", name);
 	manner = choose(row, offered);
 	if (manner == NULL)
-		return fail(why, REASON_ABSENT, "login %s: the smarthost does "
-		    "not offer %s", name, row->manner != NULL
+		return fail(why, REASON_ABSENT,
+		    "login %s: the smarthost does "
+		    "not offer %s",
+		    name,
+		    row->manner != NULL
 			? row->manner->name
 			: "SCRAM-SHA-256, SCRAM-SHA-1, PLAIN or LOGIN");
 	if (manner->has_password && row->password == NULL)
@@ -632,9 +639,9 @@ login_step(struct login *login, const gnutls_datum_t *challenge,
 		return step_failed(login, why,
 		    "the smarthost asks for more than the mechanism has");
 	rc = gsasl_step(login->session,
-	    challenge == NULL		? NULL
-		: challenge->size == 0 ? ""
-				       : (const char *)challenge->data,
+	    challenge == NULL      ? NULL
+	    : challenge->size == 0 ? ""
+				   : (const char *)challenge->data,
 	    challenge == NULL ? 0 : challenge->size, &login->response,
 	    &login->response_len);
 	if (rc != GSASL_OK && rc != GSASL_NEEDS_MORE) {

@@ -43,7 +43,7 @@ static bool
 is_alnum(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	    (c >= '0' && c <= '9');
+	       (c >= '0' && c <= '9');
 }
 
 static bool
@@ -121,12 +121,15 @@ name_parse(char out[static NAME_SIZE], const char *name,
 	if (!saslprep(local, &prepared, why))
 		return false;
 	if (strlen(prepared) > NAME_LOCAL_MAX) {
-		fail(why, REASON_SYNTAX, "local part is too long, expected "
-		    "at most %d octets", NAME_LOCAL_MAX);
+		fail(why, REASON_SYNTAX,
+		    "local part is too long, expected "
+		    "at most %d octets",
+		    NAME_LOCAL_MAX);
 		goto out;
 	}
 	if (!is_local(prepared)) {
-		fail(why, REASON_SYNTAX, "not a login name, expected "
+		fail(why, REASON_SYNTAX,
+		    "not a login name, expected "
 		    "local@realm");
 		goto out;
 	}

@@ -22,9 +22,10 @@ enum {
 /*
  * The canonical form of a name as a client or an operator gave it.
  *
- * Local part: ASCII letters and digits, what of UTF-8 passes SASLprep, !#$%&'*+-/=?^_`{|}~ and
- * dots that neither begin, end nor repeat (RFC 5321 Dot-string; RFC 6531).
- * Realm: letters, digits and hyphens in labels of at most 63 octets.
+ * Local part: ASCII letters and digits, what of UTF-8 passes SASLprep,
+ * !#$%&'*+-/=?^_`{|}~ and dots that neither begin, end nor repeat (RFC 5321
+ * Dot-string; RFC 6531). Realm: letters, digits and hyphens in labels of at
+ * most 63 octets.
  *
  * default_realm  in any case; NULL: a bare name is refused.
  */

@@ -32,7 +32,7 @@ static const char secret_key[] = ".secret";
 struct store {
 	KCDB *db;
 	char path[PATH_MAX];
-	uint64_t count; /* entries */
+	uint64_t count;  /* entries */
 	uint64_t change; /* the last one made */
 	unsigned char secret[SECRET_OCTETS];
 	bool broken; /* a transaction did not end as it should have */
@@ -103,7 +103,8 @@ read_record(struct store *store, const char *key, size_t key_len,
 	if (store->broken)
 		return fail(why, REASON_IO,
 		    "%s: a change could not be completed, the store must be "
-		    "opened again", store->path);
+		    "opened again",
+		    store->path);
 	len = kcdbgetbuf(store->db, key, key_len, (char *)out, VALUE_MAX);
 	if (len < 0 && kcdbecode(store->db) == KCENOREC)
 		return fail(why, REASON_ABSENT, "no such entry");
@@ -114,7 +115,8 @@ read_record(struct store *store, const char *key, size_t key_len,
 	    !is_sealed(key, key_len, out, (size_t)len - CRC_OCTETS))
 		return fail(why, REASON_DAMAGED,
 		    "%s: a record is damaged (its checksum is wrong); put the "
-		    "store back from a copy", store->path);
+		    "store back from a copy",
+		    store->path);
 	*len_out = (size_t)len - CRC_OCTETS;
 	return true;
 }
@@ -155,8 +157,10 @@ commit(struct store *store, const struct record *records, size_t n,
 	for (size_t i = 0; ok && i < n; i++)
 		ok = apply(store, &records[i]);
 	if (ok && kcdbcount(store->db) != (int64_t)count + OWN_RECORDS) {
-		fail(why, REASON_DAMAGED, "%s: has not the number of records "
-		    "that it should have", store->path);
+		fail(why, REASON_DAMAGED,
+		    "%s: has not the number of records "
+		    "that it should have",
+		    store->path);
 		ok = false;
 	} else if (!ok) {
 		fail_kyoto(store, why, "cannot be written");
@@ -213,10 +217,12 @@ open_database(struct store *store, uint32_t create, struct reason *why)
 	umask(mask);
 	if (!ok && kcdbecode(store->db) == KCESYSTEM &&
 	    strstr(kcdbemsg(store->db), "fcntl") != NULL)
-		return fail(why, REASON_AWAY,
-		    "%s: another process has it open", store->path);
-	return ok ? true : fail_kyoto(store, why, "cannot be opened; put the "
-			       "store back from a copy");
+		return fail(why, REASON_AWAY, "%s: another process has it open",
+		    store->path);
+	return ok ? true
+		  : fail_kyoto(store, why,
+			"cannot be opened; put the "
+			"store back from a copy");
 }
 
 void
@@ -276,7 +282,7 @@ make_file(const char *path, const char *folder, struct reason *why)
 	if (fd < 0)
 		return fail_errno(why, "%s", path);
 	ok = fchmod(fd, 0600) == 0 &&
-	    (geteuid() != 0 || fchown(fd, st.st_uid, st.st_gid) == 0);
+	     (geteuid() != 0 || fchown(fd, st.st_uid, st.st_gid) == 0);
 	if (!ok)
 		fail_errno(why, "%s", path);
 	close(fd);
@@ -300,7 +306,7 @@ fill_new(const char *path, struct reason *why)
 	}
 	seal(record.key, record.key_len, secret, SECRET_OCTETS);
 	ok = open_database(store, KCOCREATE, why) &&
-	    commit(store, &record, 1, 0, 0, why);
+	     commit(store, &record, 1, 0, 0, why);
 	if (ok && !kcdbclose(store->db))
 		ok = fail_kyoto(store, why, "cannot be closed");
 out:
@@ -354,8 +360,8 @@ check_folder(const char *path, struct reason *why)
 	    !(st.st_uid == 0 && (st.st_mode & S_ISVTX) != 0))
 		return fail(why, REASON_PERMISSION,
 		    "%s: mode %03o lets others write where the credential "
-		    "store is, expected 700", folder,
-		    (unsigned)st.st_mode & 0777);
+		    "store is, expected 700",
+		    folder, (unsigned)st.st_mode & 0777);
 	return true;
 }
 
@@ -363,8 +369,8 @@ static bool
 check_stat(const char *path, const struct stat *st, struct reason *why)
 {
 	if (!S_ISREG(st->st_mode))
-		return fail(why, REASON_PERMISSION,
-		    "%s: not a regular file", path);
+		return fail(why, REASON_PERMISSION, "%s: not a regular file",
+		    path);
 	if ((st->st_mode & 077) != 0)
 		return fail(why, REASON_PERMISSION,
 		    "%s: mode %03o, expected 600", path,
@@ -387,16 +393,17 @@ check_file(const char *path, struct reason *why)
 	bool ok;
 
 	if (fd < 0)
-		return errno == ENOENT
-		    ? fail(why, REASON_ABSENT,
-			  "%s: there is no credential store, expected one made "
-			  "by \"sallyport init\"", path)
-		    : fail_errno(why, "%s", path);
+		return errno == ENOENT ? fail(why, REASON_ABSENT,
+					     "%s: there is no credential "
+					     "store, expected one made "
+					     "by \"sallyport init\"",
+					     path)
+				       : fail_errno(why, "%s", path);
 	ok = fstat(fd, &st) == 0 ? check_stat(path, &st, why)
 				 : fail_errno(why, "%s", path);
 	if (ok && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-		ok = fail(why, REASON_AWAY, "%s: process %ld has it open",
-		    path, (long)lock.l_pid);
+		ok = fail(why, REASON_AWAY, "%s: process %ld has it open", path,
+		    (long)lock.l_pid);
 	close(fd);
 	return ok;
 }
@@ -409,8 +416,7 @@ check_journal(const char *path, struct reason *why)
 
 	snprintf(journal, sizeof journal, "%s.wal", path);
 	if (lstat(journal, &st) < 0)
-		return errno == ENOENT ? true
-				       : fail_errno(why, "%s", journal);
+		return errno == ENOENT ? true : fail_errno(why, "%s", journal);
 	return check_stat(journal, &st, why);
 }
 
@@ -444,7 +450,8 @@ load_own(struct store *store, struct reason *why)
 out:
 	explicit_bzero(value, sizeof value);
 	if (!ok && why != NULL && why->code == REASON_ABSENT)
-		fail(why, REASON_DAMAGED, "%s: not a credential store, or "
+		fail(why, REASON_DAMAGED,
+		    "%s: not a credential store, or "
 		    "records are lost; put the store back from a copy",
 		    store->path);
 	return ok;
@@ -455,13 +462,13 @@ check_count(struct store *store, struct reason *why)
 {
 	int64_t records = kcdbcount(store->db);
 
-	if (records >= 0 &&
-	    (uint64_t)records == store->count + OWN_RECORDS)
+	if (records >= 0 && (uint64_t)records == store->count + OWN_RECORDS)
 		return true;
 	return fail(why, REASON_DAMAGED,
 	    "%s: holds %jd entries, expected %ju: entries are lost; put the "
-	    "store back from a copy", store->path,
-	    (intmax_t)(records - OWN_RECORDS), (uintmax_t)store->count);
+	    "store back from a copy",
+	    store->path, (intmax_t)(records - OWN_RECORDS),
+	    (uintmax_t)store->count);
 }
 
 bool
@@ -517,8 +524,8 @@ store_get(struct store *store, const char *name, struct entry *out,
 
 	if (!read_record(store, key, key_len, value, &len, why))
 		return why != NULL && why->code == REASON_ABSENT
-		    ? fail(why, REASON_ABSENT, "%s: no such user", name)
-		    : false;
+			   ? fail(why, REASON_ABSENT, "%s: no such user", name)
+			   : false;
 	ok = decode(store, key, key_len, value, len, out, why);
 	explicit_bzero(value, sizeof value);
 	return ok;
@@ -532,7 +539,8 @@ is_there(struct store *store, const char *key, size_t key_len, bool *is_out,
 	if (store->broken)
 		return fail(why, REASON_IO,
 		    "%s: a change could not be completed, the store must be "
-		    "opened again", store->path);
+		    "opened again",
+		    store->path);
 	*is_out = kcdbcheck(store->db, key, key_len) >= 0;
 	if (!*is_out && kcdbecode(store->db) != KCENOREC)
 		return fail_kyoto(store, why, "cannot be read");
@@ -623,8 +631,7 @@ store_walk_free(struct store_walk *walk)
 }
 
 bool
-store_walk_next(struct store_walk *walk, struct entry *out,
-    struct reason *why)
+store_walk_next(struct store_walk *walk, struct entry *out, struct reason *why)
 {
 	struct store *store = walk->store;
 	const char *value;
@@ -637,8 +644,8 @@ store_walk_next(struct store_walk *walk, struct entry *out,
 		key = kccurget(walk->cursor, &key_len, &value, &len, 1);
 		if (key == NULL)
 			return kccurecode(walk->cursor) == KCENOREC
-			    ? false
-			    : fail_kyoto(store, why, "cannot be read");
+				   ? false
+				   : fail_kyoto(store, why, "cannot be read");
 		if (key_len > 1 && key_len <= KEY_MAX && key[0] == 'u')
 			break;
 		kcfree(key);
@@ -648,7 +655,8 @@ store_walk_next(struct store_walk *walk, struct entry *out,
 		len - CRC_OCTETS))
 		ok = fail(why, REASON_DAMAGED,
 		    "%s: a record is damaged (its checksum is wrong); put the "
-		    "store back from a copy", store->path);
+		    "store back from a copy",
+		    store->path);
 	else
 		ok = decode(store, key, key_len, (const unsigned char *)value,
 		    len - CRC_OCTETS, out, why);
@@ -719,7 +727,8 @@ store_each(struct store *store,
 	if (!sorted_names(store, &names, &n, why))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (ok && more && (ok = store_get(store, names[i], &entry, why)))
+		if (ok && more &&
+		    (ok = store_get(store, names[i], &entry, why)))
 			more = each(context, &entry);
 		free(names[i]);
 	}

@@ -33,8 +33,7 @@ bool store_create(const char *path, struct reason *why);
  * REASON_PERMISSION: others can read it, or it is another user's;
  * REASON_AWAY: another process has it open; REASON_DAMAGED otherwise.
  */
-bool store_open(struct store **store_out, const char *path,
-    struct reason *why);
+bool store_open(struct store **store_out, const char *path, struct reason *why);
 void store_close(struct store *store);
 
 /* name is canonical (auth/name.h).  REASON_ABSENT if there is no such entry;

@@ -47,10 +47,12 @@ password_prepare(char out[static PASSWORD_MAX + 1], const char *password,
 		    PASSWORD_MAX);
 	if (!saslprep(password, &prepared, why))
 		return why != NULL && why->code == REASON_SYNTAX
-		    ? fail(why, REASON_SYNTAX, "the password has characters "
-			  "that SASLprep (RFC 4013) does not allow, such as "
-			  "control characters or emoji")
-		    : false;
+			   ? fail(why, REASON_SYNTAX,
+				 "the password has characters "
+				 "that SASLprep (RFC 4013) does not allow, "
+				 "such as "
+				 "control characters or emoji")
+			   : false;
 	len = strlen(prepared);
 	ok = len > 0 && len <= PASSWORD_MAX;
 	if (ok)
@@ -84,8 +86,8 @@ verifier_salted_password(enum verifier_hash hash, const char *prepared,
 
 /* HMAC(SaltedPassword, what) */
 static bool
-salted_hmac(const struct hash *h, const unsigned char *salted,
-    const char *what, unsigned char out[static VERIFIER_KEY_MAX])
+salted_hmac(const struct hash *h, const unsigned char *salted, const char *what,
+    unsigned char out[static VERIFIER_KEY_MAX])
 {
 	return gnutls_hmac_fast(h->mac, salted, h->octets, what, strlen(what),
 		   out) >= 0;
@@ -99,7 +101,7 @@ stored_key(const struct hash *h, const unsigned char *salted,
 	bool ok;
 
 	ok = salted_hmac(h, salted, "Client Key", client) &&
-	    gnutls_hash_fast(h->digest, client, h->octets, out) >= 0;
+	     gnutls_hash_fast(h->digest, client, h->octets, out) >= 0;
 	explicit_bzero(client, sizeof client);
 	return ok;
 }
@@ -112,8 +114,10 @@ verifier_derive(struct verifier *out, enum verifier_hash hash,
 	const struct hash *h = &hashes[hash];
 	unsigned char salted[VERIFIER_KEY_MAX];
 	char prepared[PASSWORD_MAX + 1];
-	struct verifier made = { .present = true, .has_keys = true,
-		.iterations = iterations, .salt_len = salt_len };
+	struct verifier made = { .present = true,
+		.has_keys = true,
+		.iterations = iterations,
+		.salt_len = salt_len };
 	bool ok = false;
 
 	if (!password_prepare(prepared, password, why))
@@ -123,7 +127,7 @@ verifier_derive(struct verifier *out, enum verifier_hash hash,
 		goto out;
 	memcpy(made.salt, salt, salt_len);
 	ok = stored_key(h, salted, made.stored) &&
-	    salted_hmac(h, salted, "Server Key", made.server);
+	     salted_hmac(h, salted, "Server Key", made.server);
 	if (ok)
 		*out = made;
 	else
@@ -136,8 +140,8 @@ out:
 }
 
 bool
-verifier_make(struct verifier out[static VERIFIER_HASHES],
-    const char *password, uint32_t iterations, struct reason *why)
+verifier_make(struct verifier out[static VERIFIER_HASHES], const char *password,
+    uint32_t iterations, struct reason *why)
 {
 	unsigned char salt[VERIFIER_SALT_OCTETS];
 
@@ -166,8 +170,8 @@ verifier_matches(const struct verifier *verifier, enum verifier_hash hash,
 		return false;
 	ok = verifier_salted_password(hash, prepared, verifier->iterations,
 		 verifier->salt, verifier->salt_len, salted, NULL) &&
-	    stored_key(h, salted, stored) &&
-	    gnutls_memcmp(stored, verifier->stored, h->octets) == 0;
+	     stored_key(h, salted, stored) &&
+	     gnutls_memcmp(stored, verifier->stored, h->octets) == 0;
 	explicit_bzero(prepared, sizeof prepared);
 	explicit_bzero(salted, sizeof salted);
 	explicit_bzero(stored, sizeof stored);

@@ -17,7 +17,7 @@
 #include "log.h"
 
 enum {
-	HELPER_GRACE_MS = 2000, /* beyond the helpers' own deadline */
+	HELPER_GRACE_MS = 2000,    /* beyond the helpers' own deadline */
 	HELPER_PASSWORD_MAX = 512, /* PAM_MAX_RESP_SIZE */
 	PACKETS_A_TURN = 64,
 	BINDING_OCTETS = 32,
@@ -111,8 +111,8 @@ static void
 send_result(struct dialogue *d)
 {
 	struct auth_role *role = d->role;
-	enum channel_io io = say_result(role, d->number, d->result, d->login,
-	    d->text);
+	enum channel_io io =
+	    say_result(role, d->number, d->result, d->login, d->text);
 
 	if (io == CHANNEL_WAIT) {
 		timer_set(&role->timers, &d->timer,
@@ -136,7 +136,7 @@ failure_due(const struct dialogue *d)
 	if (delay <= 0)
 		return d->asked_ms + spent;
 	return d->asked_ms +
-	    (spent <= delay ? delay : (spent + delay - 1) / delay * delay);
+	       (spent <= delay ? delay : (spent + delay - 1) / delay * delay);
 }
 
 static void
@@ -147,8 +147,7 @@ decide(struct dialogue *d, enum auth_result result, const char *text)
 	forget_helper(d);
 	d->state = DIALOGUE_DECIDED;
 	d->result = result;
-	strncpy(d->login,
-	    *name != '\0' ? name : exchange_claimed(d->exchange),
+	strncpy(d->login, *name != '\0' ? name : exchange_claimed(d->exchange),
 	    sizeof d->login - 1);
 	strncpy(d->text, text, sizeof d->text - 1);
 	/* Name and password are of no further use. */
@@ -348,8 +347,8 @@ send_check(struct dialogue *d, uint64_t serial)
 	wire_put_string(&w, d->client);
 	wire_put_u32(&w, config->helper_deadline_ms);
 	io = w.failed || d->role->helpers.fd < 0
-	    ? CHANNEL_FAILED
-	    : channel_send(d->role->helpers.fd, packet, w.len, -1);
+		 ? CHANNEL_FAILED
+		 : channel_send(d->role->helpers.fd, packet, w.len, -1);
 	explicit_bzero(packet, sizeof packet);
 	return io;
 }
@@ -444,7 +443,7 @@ is_address(const char *text)
 	unsigned char address[16];
 
 	return inet_pton(AF_INET, text, address) == 1 ||
-	    inet_pton(AF_INET6, text, address) == 1;
+	       inet_pton(AF_INET6, text, address) == 1;
 }
 
 static bool
@@ -465,12 +464,12 @@ read_start(struct wire_reader *r, struct start *start)
 	start->spki = wire_get_bytes(r, BINDING_OCTETS);
 	start->tls_version = wire_get_u8(r);
 	return wire_reader_done(r) && has_initial <= 1 &&
-	    (start->binding.size == 0 ||
-		start->binding.size == BINDING_OCTETS) &&
-	    (start->spki.size == 0 || start->spki.size == BINDING_OCTETS) &&
-	    /* Never outside TLS, whatever the session believes. */
-	    (start->tls_version == 12 || start->tls_version == 13) &&
-	    is_address(start->client);
+	       (start->binding.size == 0 ||
+		   start->binding.size == BINDING_OCTETS) &&
+	       (start->spki.size == 0 || start->spki.size == BINDING_OCTETS) &&
+	       /* Never outside TLS, whatever the session believes. */
+	       (start->tls_version == 12 || start->tls_version == 13) &&
+	       is_address(start->client);
 }
 
 static bool
@@ -488,18 +487,18 @@ static struct dialogue *
 dialogue_new(struct auth_role *role, const struct start *start,
     enum auth_result *result_out, struct reason *why)
 {
-	struct auth_config *config = auth_config_find(role,
-	    start->configuration);
-	const struct config_listener *listener = config != NULL
-	    ? config_listener(config->config, start->listener)
-	    : NULL;
+	struct auth_config *config =
+	    auth_config_find(role, start->configuration);
+	const struct config_listener *listener =
+	    config != NULL ? config_listener(config->config, start->listener)
+			   : NULL;
 	struct dialogue *d;
 
 	*result_out = AUTH_UNAVAILABLE;
 	if (listener == NULL || role->dialogue_count >= AUTH_DIALOGUES_MAX) {
-		fail(why, REASON_RANGE, listener == NULL
-			? "no such configuration or listener"
-			: "too many exchanges");
+		fail(why, REASON_RANGE,
+		    listener == NULL ? "no such configuration or listener"
+				     : "too many exchanges");
 		return NULL;
 	}
 	if (!is_allowed(listener, start->mechanism)) {
@@ -646,8 +645,7 @@ end_all(struct auth_role *role)
 }
 
 static void
-session_ready(struct auth_role *role, struct auth_watch *watch,
-    uint32_t events)
+session_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 {
 	static unsigned char packet[CHANNEL_PACKET_MAX];
 	enum channel_io io;
@@ -655,8 +653,7 @@ session_ready(struct auth_role *role, struct auth_watch *watch,
 
 	(void)events;
 	for (int i = 0; i < PACKETS_A_TURN && watch->fd >= 0; i++) {
-		io = channel_recv(watch->fd, packet, sizeof packet, &len,
-		    NULL);
+		io = channel_recv(watch->fd, packet, sizeof packet, &len, NULL);
 		if (io == CHANNEL_WAIT)
 			return;
 		if (io != CHANNEL_DONE) {
@@ -686,8 +683,7 @@ find_call(const struct auth_role *role, uint64_t serial)
 }
 
 static void
-helper_answered(struct auth_role *role, const unsigned char *packet,
-    size_t len)
+helper_answered(struct auth_role *role, const unsigned char *packet, size_t len)
 {
 	struct wire_reader r;
 	struct dialogue *d;
@@ -712,8 +708,9 @@ helper_answered(struct auth_role *role, const unsigned char *packet,
 	if (answered == HELPER_YES)
 		decide(d, AUTH_GRANTED, "");
 	else
-		decide(d, answered == HELPER_NO ? AUTH_DENIED
-						: AUTH_UNAVAILABLE, text);
+		decide(d,
+		    answered == HELPER_NO ? AUTH_DENIED : AUTH_UNAVAILABLE,
+		    text);
 }
 
 static void
@@ -726,8 +723,7 @@ helpers_gone(struct auth_role *role)
 }
 
 static void
-helpers_ready(struct auth_role *role, struct auth_watch *watch,
-    uint32_t events)
+helpers_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 {
 	unsigned char packet[1024];
 	enum channel_io io;
@@ -735,8 +731,7 @@ helpers_ready(struct auth_role *role, struct auth_watch *watch,
 
 	(void)events;
 	for (int i = 0; i < PACKETS_A_TURN && watch->fd >= 0; i++) {
-		io = channel_recv(watch->fd, packet, sizeof packet, &len,
-		    NULL);
+		io = channel_recv(watch->fd, packet, sizeof packet, &len, NULL);
 		if (io == CHANNEL_WAIT)
 			return;
 		if (io != CHANNEL_DONE) {

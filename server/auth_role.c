@@ -45,7 +45,8 @@ auth_watch_set(struct auth_role *role, struct auth_watch *watch, int fd,
 	/* How the master's channel waits is server/role.c's business. */
 	if ((fd != ROLE_MASTER_FD && fcntl(fd, F_SETFL, O_NONBLOCK) < 0) ||
 	    epoll_ctl(role->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-		log_line(SAY_ALARM, "epoll", "error=%s", strerrorname_np(errno));
+		log_line(SAY_ALARM, "epoll", "error=%s",
+		    strerrorname_np(errno));
 		close(fd);
 		return;
 	}
@@ -161,8 +162,7 @@ config_build(struct auth_config *made, const struct bundle *bundle,
 		text.size, why))
 		return false;
 	path = made->config->upstream;
-	if (path == NULL ||
-	    !bundle_find(bundle, BUNDLE_UPSTREAM, path, &text))
+	if (path == NULL || !bundle_find(bundle, BUNDLE_UPSTREAM, path, &text))
 		return true;
 	return login_book_parse(&made->book, path, &text, give_secret,
 	    (void *)(uintptr_t)bundle, why);
@@ -318,8 +318,7 @@ static const struct role_handler handler = {
 };
 
 static void
-master_ready(struct auth_role *role, struct auth_watch *watch,
-    uint32_t events)
+master_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 {
 	(void)watch;
 	(void)events;

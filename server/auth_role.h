@@ -26,10 +26,10 @@ enum {
 	AUTH_DIALOGUES_MAX = 8192, /* exchanges alive at once */
 	AUTH_BUCKETS = 4096,
 	AUTH_LIFETIME_MS = 10 * 60 * 1000, /* of an exchange */
-	AUTH_RETRY_MS = 10, /* when a channel has no room */
+	AUTH_RETRY_MS = 10,                /* when a channel has no room */
 	AUTH_HELPERS_MAX = 1024, /* questions to the helpers at once */
-	AUTH_RELAYS_MAX = 1024, /* relay threads */
-	AUTH_TOOLS_MAX = 8,     /* control connections at once */
+	AUTH_RELAYS_MAX = 1024,  /* relay threads */
+	AUTH_TOOLS_MAX = 8,      /* control connections at once */
 	AUTH_TOOL_IDLE_MS = 30000,
 };
 
@@ -47,7 +47,7 @@ struct auth_config {
 	uint32_t number;
 	struct config *config;
 	struct login_book *book; /* NULL: no upstream logins */
-	unsigned users; /* dialogues on it */
+	unsigned users;          /* dialogues on it */
 	bool retired;
 };
 
@@ -72,7 +72,7 @@ struct auth_role {
 	struct timers timers;
 	struct auth_watch master, clock, session, helpers, control;
 	struct sasl_library *sasl;
-	struct store *store; /* NULL: not open */
+	struct store *store;    /* NULL: not open */
 	int64_t store_again_ms; /* when to try once more */
 	struct cache *cache;
 	unsigned cache_size, cache_ttl_s;

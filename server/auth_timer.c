@@ -37,9 +37,8 @@ sink(struct timers *timers, size_t at)
 	struct timer *timer = timers->heap[at];
 
 	for (size_t child; (child = 2 * at) <= timers->count; at = child) {
-		if (child < timers->count &&
-		    timers->heap[child + 1]->due_ms <
-			timers->heap[child]->due_ms)
+		if (child < timers->count && timers->heap[child + 1]->due_ms <
+						 timers->heap[child]->due_ms)
 			child++;
 		if (timers->heap[child]->due_ms >= timer->due_ms)
 			break;

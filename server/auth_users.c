@@ -83,7 +83,7 @@ gather(struct auth_tool *tool)
 
 	/* An entry that did not fit would be lost: leave room for any. */
 	while (!tool->walked &&
-	    sizeof tool->data - tool->len >= 2 + ENTRY_OCTETS_MAX) {
+	       sizeof tool->data - tool->len >= 2 + ENTRY_OCTETS_MAX) {
 		if (store_walk_next(tool->walk, &entry, &tool->why))
 			control_user_data_add(tool->data, &tool->len,
 			    sizeof tool->data, &entry);
@@ -163,8 +163,9 @@ answer_request(struct auth_tool *tool, const unsigned char *octets, size_t len)
 	bool ok;
 
 	if (store == NULL) {
-		say_end(tool, false, "the credential store is not open, see "
-				     "the log");
+		say_end(tool, false,
+		    "the credential store is not open, see "
+		    "the log");
 		tool_end(tool);
 		return;
 	}
@@ -213,8 +214,7 @@ tool_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 }
 
 static void
-control_ready(struct auth_role *role, struct auth_watch *watch,
-    uint32_t events)
+control_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 {
 	int fd = control_accept(watch->fd);
 	struct auth_tool *tool;

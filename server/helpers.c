@@ -377,7 +377,7 @@ is_address(const char *text)
 	unsigned char address[16];
 
 	return inet_pton(AF_INET, text, address) == 1 ||
-	    inet_pton(AF_INET6, text, address) == 1;
+	       inet_pton(AF_INET6, text, address) == 1;
 }
 
 static bool
@@ -395,8 +395,8 @@ read_check(struct spawner *s, struct check *check, const unsigned char *packet,
 	    !wire_get_string(&r, check->user, sizeof check->user))
 		return false;
 	password = wire_get_bytes(&r, PASSWORD_SIZE - 1);
-	if (r.failed || !wire_get_string(&r, check->client,
-			    sizeof check->client))
+	if (r.failed ||
+	    !wire_get_string(&r, check->client, sizeof check->client))
 		return false;
 	check->deadline_ms = wire_get_u32(&r);
 	if (!wire_reader_done(&r) || password.size == 0 ||
@@ -405,8 +405,8 @@ read_check(struct spawner *s, struct check *check, const unsigned char *packet,
 	memcpy(check->password, password.data, password.size);
 	check->password[password.size] = '\0';
 	return check->deadline_ms > 0 &&
-	    check->deadline_ms <= DEADLINE_MOST_MS &&
-	    is_service(s, check->service) && is_address(check->client);
+	       check->deadline_ms <= DEADLINE_MOST_MS &&
+	       is_service(s, check->service) && is_address(check->client);
 }
 
 /* A free place; NULL if as many run as may. */
@@ -587,8 +587,7 @@ helpers_peer(void *self, enum role peer, unsigned index, int fd)
 	for (size_t i = 0; i < HELPERS_MAX; i++)
 		s->attempts[i].answered = true;
 	watch_close(&s->auth);
-	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ||
-	    !watch_set(s, &s->auth, fd)) {
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || !watch_set(s, &s->auth, fd)) {
 		log_line(SAY_ALARM, "epoll", "error=%s",
 		    strerrorname_np(errno));
 		close(fd);

@@ -37,7 +37,7 @@ struct listing {
 	struct line {
 		char *name;
 		char *text;
-	} *lines;
+	} * lines;
 	size_t count, room;
 };
 
@@ -55,8 +55,7 @@ static const struct action {
 	{ "list", CONTROL_USER_LIST, "list [--json]",
 	    "all users and the mechanisms they can use" },
 	{ "show", CONTROL_USER_SHOW, "show NAME [--json]", "one user" },
-	{ "enable", CONTROL_USER_ENABLE, "enable NAME",
-	    "may log in (again)" },
+	{ "enable", CONTROL_USER_ENABLE, "enable NAME", "may log in (again)" },
 	{ "disable", CONTROL_USER_DISABLE, "disable NAME",
 	    "may not log in, and is kept" },
 	{ "remove", CONTROL_USER_REMOVE, "remove NAME", "is forgotten" },
@@ -69,8 +68,7 @@ print_help(FILE *to)
 {
 	fprintf(to, "usage: sallyport [-c FILE] user COMMAND ...\n\n");
 	for (int i = 0; i < ACTIONS; i++)
-		fprintf(to, "  %s\n\t%s\n", actions[i].usage,
-		    actions[i].help);
+		fprintf(to, "  %s\n\t%s\n", actions[i].usage, actions[i].help);
 	fprintf(to,
 	    "\nNAME is local@realm; a bare name gets the realm of "
 	    "sallyport.conf.\nA password is asked for at the terminal, or is "
@@ -126,8 +124,7 @@ entry_line(const struct entry *entry)
 		entry->enabled ? "" : " disabled",
 		entry->kind == ENTRY_PERSON ? "" : " ",
 		entry->kind == ENTRY_PERSON ? ""
-					    : entry_kind_word(entry->kind)) <
-	    0)
+					    : entry_kind_word(entry->kind)) < 0)
 		return NULL;
 	return text;
 }
@@ -152,8 +149,7 @@ entry_text(const struct entry *entry)
 		"name:       %s\nenabled:    %s\nkind:       %s\n"
 		"mechanisms: %s\ncreated:    %s\nchanged:    %s",
 		entry->name, entry->enabled ? "yes" : "no",
-		entry_kind_word(entry->kind), mechanisms, created,
-		changed) < 0)
+		entry_kind_word(entry->kind), mechanisms, created, changed) < 0)
 		return NULL;
 	return text;
 }
@@ -174,9 +170,9 @@ listing_add(struct listing *l, const struct entry *entry)
 	}
 	line = &l->lines[l->count];
 	line->name = strdup(entry->name);
-	line->text = l->json ? entry_json(entry)
-	    : l->show	     ? entry_text(entry)
-			     : entry_line(entry);
+	line->text = l->json   ? entry_json(entry)
+		     : l->show ? entry_text(entry)
+			       : entry_line(entry);
 	if (line->name == NULL || line->text == NULL) {
 		free(line->name);
 		free(line->text);
@@ -323,7 +319,7 @@ act(const struct config *config, enum control_user_verb verb,
 		return ok;
 	}
 	return why->code == REASON_AWAY &&
-	    ask_store(config->state, verb, entry, l, why);
+	       ask_store(config->state, verb, entry, l, why);
 }
 
 static bool
@@ -336,8 +332,8 @@ take_password(const struct config *config, const struct options *options,
 	snprintf(prompt, sizeof prompt, "Password for %s: ", entry->name);
 	ok = tool_secret(prompt, options->from_stdin, true, password,
 		 sizeof password, why) &&
-	    verifier_make(entry->verifiers, password,
-		config->scram_iterations, why);
+	     verifier_make(entry->verifiers, password, config->scram_iterations,
+		 why);
 	explicit_bzero(password, sizeof password);
 	return ok;
 }
@@ -389,10 +385,10 @@ option_fits(const struct action *action, int option)
 	switch (option) {
 	case OPT_JSON:
 		return action->verb == CONTROL_USER_LIST ||
-		    action->verb == CONTROL_USER_SHOW;
+		       action->verb == CONTROL_USER_SHOW;
 	case OPT_STDIN:
 		return action->verb == CONTROL_USER_ADD ||
-		    action->verb == CONTROL_USER_SET;
+		       action->verb == CONTROL_USER_SET;
 	default:
 		return action->verb == CONTROL_USER_ADD;
 	}
@@ -412,8 +408,8 @@ wrong_usage(const struct action *action)
 int
 tool_user(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, OPT_JSON },
+	static const struct option longs[] = { { "json", no_argument, NULL,
+						   OPT_JSON },
 		{ "password-stdin", no_argument, NULL, OPT_STDIN },
 		{ "disabled", no_argument, NULL, OPT_DISABLED },
 		{ "kind", required_argument, NULL, OPT_KIND },
@@ -441,8 +437,7 @@ tool_user(int argc, char **argv)
 			return TOOL_DONE;
 		}
 		if (c == '?' || !option_fits(action, c) ||
-		    (c == OPT_KIND &&
-			!entry_kind_parse(&options.kind, optarg)))
+		    (c == OPT_KIND && !entry_kind_parse(&options.kind, optarg)))
 			return wrong_usage(action);
 		options.json |= c == OPT_JSON;
 		options.from_stdin |= c == OPT_STDIN;
@@ -451,6 +446,5 @@ tool_user(int argc, char **argv)
 	names = argc - 1 - optind;
 	if (names != (action->verb != CONTROL_USER_LIST))
 		return wrong_usage(action);
-	return run(action, &options,
-	    names == 1 ? argv[1 + optind] : NULL);
+	return run(action, &options, names == 1 ? argv[1 + optind] : NULL);
 }

@@ -34,9 +34,10 @@ setup(void **state)
 {
 	(void)state;
 	return sasl_library_new(&library, NULL) &&
-		verifier_make(store.verifiers, "pencil", ITERATIONS, NULL)
-	    ? 0
-	    : -1;
+		       verifier_make(store.verifiers, "pencil", ITERATIONS,
+			   NULL)
+		   ? 0
+		   : -1;
 }
 
 static int
@@ -112,10 +113,10 @@ decide(struct exchange *x, enum exchange_step result)
 	if (result != EXCHANGE_PASSWORD)
 		return result;
 	return strcmp(exchange_name(x), "alice@x.org") == 0 &&
-		verifier_matches(&store.verifiers[0], VERIFIER_SHA_256,
-		    exchange_password(x))
-	    ? EXCHANGE_PROVED
-	    : EXCHANGE_DENIED;
+		       verifier_matches(&store.verifiers[0], VERIFIER_SHA_256,
+			   exchange_password(x))
+		   ? EXCHANGE_PROVED
+		   : EXCHANGE_DENIED;
 }
 
 /* A GNU SASL client; initial: whether its first octets go with AUTH. */
@@ -169,10 +170,8 @@ static const struct {
 	{ "the right password", "alice@x.org", NULL, "pencil",
 	    EXCHANGE_PROVED },
 	{ "a bare name", "alice", NULL, "pencil", EXCHANGE_PROVED },
-	{ "the realm's case", "alice@X.org", NULL, "pencil",
-	    EXCHANGE_PROVED },
-	{ "a wrong password", "alice@x.org", NULL, "pencils",
-	    EXCHANGE_DENIED },
+	{ "the realm's case", "alice@X.org", NULL, "pencil", EXCHANGE_PROVED },
+	{ "a wrong password", "alice@x.org", NULL, "pencils", EXCHANGE_DENIED },
 	{ "an unknown name", "bob@x.org", NULL, "pencil", EXCHANGE_DENIED },
 	{ "another realm", "alice@y.org", NULL, "pencil", EXCHANGE_DENIED },
 	{ "no name at all", "a:b c", NULL, "pencil", EXCHANGE_DENIED },
@@ -207,8 +206,7 @@ test_clients(void **state)
 					fail_msg("%s, %s, initial %d: %d, "
 						 "expected %d",
 					    mechanisms[m], people[i].what,
-					    initial, result,
-					    people[i].result);
+					    initial, result, people[i].result);
 			}
 }
 
@@ -219,8 +217,10 @@ static const struct {
 	size_t len;
 	enum exchange_step result;
 } malformed[] = {
-#define ROW(what, mechanism, response, result) \
-	{ what, mechanism, response, sizeof(response) - 1, result }
+#define ROW(what, mechanism, response, result)                                 \
+	{                                                                      \
+		what, mechanism, response, sizeof(response) - 1, result        \
+	}
 	ROW("PLAIN: empty", "PLAIN", "", EXCHANGE_MALFORMED),
 	ROW("PLAIN: no NUL", "PLAIN", "alice", EXCHANGE_MALFORMED),
 	ROW("PLAIN: one NUL", "PLAIN", "\0alice", EXCHANGE_MALFORMED),
@@ -232,16 +232,14 @@ static const struct {
 	ROW("PLAIN: empty user with a realm", "PLAIN", "\0@x.org\0pencil",
 	    EXCHANGE_DENIED),
 	ROW("PLAIN: empty password", "PLAIN", "\0alice\0", EXCHANGE_DENIED),
-	ROW("PLAIN: not UTF-8", "PLAIN", "\0al\xff\0pencil",
-	    EXCHANGE_DENIED),
+	ROW("PLAIN: not UTF-8", "PLAIN", "\0al\xff\0pencil", EXCHANGE_DENIED),
 	ROW("PLAIN: control character", "PLAIN", "\0al\1\0pencil",
 	    EXCHANGE_DENIED),
 	ROW("PLAIN: line end in the name", "PLAIN", "\0al\r\n\0pencil",
 	    EXCHANGE_DENIED),
 	ROW("PLAIN: unassigned code point", "PLAIN",
 	    "\0alice\0\xf0\x9f\x98\x80", EXCHANGE_DENIED),
-	ROW("SCRAM: rubbish", "SCRAM-SHA-256", "rubbish",
-	    EXCHANGE_MALFORMED),
+	ROW("SCRAM: rubbish", "SCRAM-SHA-256", "rubbish", EXCHANGE_MALFORMED),
 	ROW("SCRAM: NUL", "SCRAM-SHA-256", "n,,n=a\0b,r=abc",
 	    EXCHANGE_MALFORMED),
 	ROW("SCRAM: no nonce", "SCRAM-SHA-256", "n,,n=alice",
@@ -250,8 +248,8 @@ static const struct {
 	    "n,,m=x,n=alice,r=abc", EXCHANGE_MALFORMED),
 	ROW("SCRAM: a binding where none was offered", "SCRAM-SHA-256",
 	    "p=tls-exporter,,n=alice,r=abc", EXCHANGE_DENIED),
-	ROW("SCRAM: tls-unique", "SCRAM-SHA-256",
-	    "p=tls-unique,,n=alice,r=abc", EXCHANGE_DENIED),
+	ROW("SCRAM: tls-unique", "SCRAM-SHA-256", "p=tls-unique,,n=alice,r=abc",
+	    EXCHANGE_DENIED),
 	ROW("SCRAM: y, and none was offered", "SCRAM-SHA-256",
 	    "y,,n=alice,r=abc", EXCHANGE_CHALLENGE),
 #undef ROW
@@ -263,16 +261,16 @@ test_malformed(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
 		struct exchange *x = begin(malformed[i].mechanism);
-		enum exchange_step result = step(x, malformed[i].response,
-		    malformed[i].len);
+		enum exchange_step result =
+		    step(x, malformed[i].response, malformed[i].len);
 
 		if (result != malformed[i].result)
 			fail_msg("%s: %d, expected %d", malformed[i].what,
 			    result, malformed[i].result);
 		/* Over is over. */
 		if (result != EXCHANGE_CHALLENGE)
-			assert_int_equal(
-			    step(x, "\0alice\0pencil", 13), result);
+			assert_int_equal(step(x, "\0alice\0pencil", 13),
+			    result);
 		exchange_free(x);
 	}
 }
@@ -342,8 +340,7 @@ test_bounds(void **state)
 	assert_int_equal(step(x, large, sizeof large), EXCHANGE_MALFORMED);
 	exchange_free(x);
 	x = begin("LOGIN");
-	assert_int_equal(step(x, large, sizeof large - 1),
-	    EXCHANGE_CHALLENGE);
+	assert_int_equal(step(x, large, sizeof large - 1), EXCHANGE_CHALLENGE);
 	assert_int_equal(step(x, large, sizeof large - 1), EXCHANGE_DENIED);
 	assert_int_equal(strlen(exchange_claimed(x)), EXCHANGE_CLAIMED_MAX);
 	exchange_free(x);
@@ -470,8 +467,8 @@ book_of(const char *text, struct reason *why)
 
 	return login_book_parse(&book, "/etc/sp/upstream", &octets, give_file,
 		   NULL, why)
-	    ? book
-	    : NULL;
+		   ? book
+		   : NULL;
 }
 
 static const struct {
@@ -567,9 +564,10 @@ log_in(const char *line, const char *offered, const char *server)
 		fail_msg("%s", why.text);
 	assert_string_equal(login_mechanism(login), server);
 	assert_true(login_step(login, NULL, &response, &has_response, &why));
-	result = step(x, has_response
-		? (response.data != NULL ? (void *)response.data : "")
-		: NULL, response.size);
+	result = step(x,
+	    has_response ? (response.data != NULL ? (void *)response.data : "")
+			 : NULL,
+	    response.size);
 	while (result == EXCHANGE_CHALLENGE) {
 		challenge = exchange_challenge(x);
 		if (!login_step(login, &challenge, &response, &has_response,
@@ -577,8 +575,9 @@ log_in(const char *line, const char *offered, const char *server)
 			result = EXCHANGE_TROUBLE;
 			break;
 		}
-		result = step(x, response.data != NULL ? (void *)response.data
-						       : "", response.size);
+		result =
+		    step(x, response.data != NULL ? (void *)response.data : "",
+			response.size);
 	}
 	result = decide(x, result);
 	login_free(login);
@@ -598,16 +597,18 @@ test_logins(void **state)
 	assert_int_equal(log_in("isp any alice pencil",
 			     "LOGIN PLAIN SCRAM-SHA-1", "SCRAM-SHA-1"),
 	    EXCHANGE_PROVED);
-	assert_int_equal(log_in("isp any alice pencil", "LOGIN  PLAIN",
-			     "PLAIN"), EXCHANGE_PROVED);
-	assert_int_equal(log_in("isp any alice pencil", "LOGIN PLAINER",
-			     "LOGIN"), EXCHANGE_PROVED);
+	assert_int_equal(
+	    log_in("isp any alice pencil", "LOGIN  PLAIN", "PLAIN"),
+	    EXCHANGE_PROVED);
+	assert_int_equal(
+	    log_in("isp any alice pencil", "LOGIN PLAINER", "LOGIN"),
+	    EXCHANGE_PROVED);
 	assert_int_equal(log_in("isp plain alice pencil", all, "PLAIN"),
 	    EXCHANGE_PROVED);
 	assert_int_equal(log_in("isp any alice wrong", all, "SCRAM-SHA-256"),
 	    EXCHANGE_DENIED);
-	assert_int_equal(log_in("isp any alice file:secret", "PLAIN",
-			     "PLAIN"), EXCHANGE_DENIED);
+	assert_int_equal(log_in("isp any alice file:secret", "PLAIN", "PLAIN"),
+	    EXCHANGE_DENIED);
 }
 
 static void
@@ -615,31 +616,32 @@ test_login_choice(void **state)
 {
 	struct login_book *book = book_of("isp any a b\nfix LOGIN a b\n"
 					  "cert EXTERNAL \"\"\n"
-					  "named EXTERNAL relay\n", NULL);
+					  "named EXTERNAL relay\n",
+	    NULL);
 	gnutls_datum_t response;
 	struct login *login;
 	struct reason why;
 	bool has;
 
 	(void)state;
-	assert_false(login_new(&login, library, book, "isp", "PLAIN", false,
-	    &why));
+	assert_false(
+	    login_new(&login, library, book, "isp", "PLAIN", false, &why));
 	assert_int_equal(why.code, REASON_CLEARTEXT);
 	assert_false(login_new(&login, library, book, "isp",
 	    "EXTERNAL CRAM-MD5", true, &why));
 	assert_int_equal(why.code, REASON_ABSENT);
-	assert_false(login_new(&login, library, book, "fix", "PLAIN", true,
-	    &why));
-	assert_false(login_new(&login, library, book, "other", "PLAIN", true,
-	    &why));
-	assert_true(login_new(&login, library, book, "cert", "EXTERNAL", true,
-	    &why));
+	assert_false(
+	    login_new(&login, library, book, "fix", "PLAIN", true, &why));
+	assert_false(
+	    login_new(&login, library, book, "other", "PLAIN", true, &why));
+	assert_true(
+	    login_new(&login, library, book, "cert", "EXTERNAL", true, &why));
 	assert_true(login_step(login, NULL, &response, &has, &why));
 	assert_true(has);
 	assert_int_equal(response.size, 0);
 	login_free(login);
-	assert_true(login_new(&login, library, book, "named", "EXTERNAL", true,
-	    &why));
+	assert_true(
+	    login_new(&login, library, book, "named", "EXTERNAL", true, &why));
 	assert_true(login_step(login, NULL, &response, &has, &why));
 	assert_int_equal(response.size, 5);
 	assert_memory_equal(response.data, "relay", 5);
@@ -678,8 +680,8 @@ test_hostile_smarthost(void **state)
 		login_free(login);
 	}
 	/* The right count, and a signature that it cannot know. */
-	assert_true(login_new(&login, library, book, "isp", "SCRAM-SHA-1",
-	    true, &why));
+	assert_true(
+	    login_new(&login, library, book, "isp", "SCRAM-SHA-1", true, &why));
 	assert_true(login_step(login, NULL, &response, &has, &why));
 	snprintf(text, sizeof text, "%.*sx,s=QSXCR+Q6sek8bf92,i=4096",
 	    (int)response.size - 7, response.data + 7);
@@ -702,8 +704,7 @@ test_book_line(void **state)
 	(void)state;
 	assert_true(login_book_line(line, sizeof line, "isp", "any", "alice",
 	    "file:\"p\\ #", NULL));
-	assert_string_equal(line,
-	    "isp any \"alice\" \"file:\\\"p\\\\ #\"\n");
+	assert_string_equal(line, "isp any \"alice\" \"file:\\\"p\\\\ #\"\n");
 	book = book_of(line, NULL);
 	assert_non_null(book);
 	assert_null(login_book_file(book, 0));
@@ -713,8 +714,8 @@ test_book_line(void **state)
 	assert_string_equal(line, "isp EXTERNAL \"\"\n");
 	assert_false(login_book_line(line, sizeof line, "isp", "any", "a",
 	    "b\nc", NULL));
-	assert_false(login_book_line(line, sizeof line, "i p", "any", "a",
-	    "b", NULL));
+	assert_false(
+	    login_book_line(line, sizeof line, "i p", "any", "a", "b", NULL));
 	for (size_t size = 1; size < 18; size++)
 		assert_false(login_book_line(line, size, "isp", "any", "a",
 		    "bcd", NULL));

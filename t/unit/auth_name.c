@@ -148,8 +148,8 @@ test_listing_has_no_keys(void **state)
 	(void)state;
 	fill(&in);
 	len = entry_encode(&in, false, octets);
-	assert_null(memmem(octets, len,
-	    in.verifiers[VERIFIER_SHA_256].stored, 8));
+	assert_null(
+	    memmem(octets, len, in.verifiers[VERIFIER_SHA_256].stored, 8));
 	assert_null(memmem(octets, len, "0123456789abcdef", 16));
 	assert_true(entry_decode(&out, octets, len, NULL));
 	assert_true(out.verifiers[VERIFIER_SHA_1].present);
@@ -173,7 +173,7 @@ test_broken_octets(void **state)
 		if (entry_decode(&out, octets, cut, NULL)) {
 			/* Whole without it, or without both. */
 			assert_true(out.verifiers[0].present == false ||
-			    out.verifiers[1].present == false);
+				    out.verifiers[1].present == false);
 			out = before;
 		}
 	octets[0] = 2;

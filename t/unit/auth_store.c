@@ -122,17 +122,19 @@ test_create(void **state)
 static void
 test_create_for_the_folders_owner(void **state)
 {
+	uid_t uid = geteuid();
 	struct stat st;
 
 	(void)state;
-	if (geteuid() != 0)
-		skip();
-	assert_int_equal(chown(folder, 12345, 12346), 0);
+	if (uid == 0) {
+		uid = 12345;
+		assert_int_equal(chown(folder, uid, 12346), 0);
+	}
 	create();
 	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_uid, 12345);
-	assert_int_equal(st.st_gid, 12346);
-	refused(REASON_PERMISSION, "belongs to uid 12345");
+	assert_int_equal(st.st_uid, uid);
+	if (uid != geteuid())
+		refused(REASON_PERMISSION, "belongs to uid 12345");
 }
 
 static void
@@ -526,20 +528,25 @@ test_kill(void **state)
 		if (pid == 0)
 			write_on(ends[1], done + 1);
 		close(ends[1]);
-		/* At another place of the transaction each time. */
-		nap.tv_nsec = 20000000 + round * 1370000;
+		/* However slow the disk is, something has been acknowledged;
+		 * then at another place of a transaction each time. */
+		assert_int_equal(
+		    read(ends[0], &acknowledged, sizeof acknowledged),
+		    sizeof acknowledged);
+		done = acknowledged;
+		nap.tv_nsec = round * 1370000;
 		nanosleep(&nap, NULL);
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 		while (read(ends[0], &acknowledged, sizeof acknowledged) ==
-		    sizeof acknowledged)
+		       sizeof acknowledged)
 			done = acknowledged;
 		close(ends[0]);
 		store = open_it();
 		check_written(store, done);
 		store_close(store);
 	}
-	assert_true(done > 20);
+	assert_true(done >= 20);
 	print_message("# %u acknowledged\n", done);
 }
 
@@ -553,41 +560,41 @@ test_control(void **state)
 	(void)state;
 	create();
 	store = open_it();
-	assert_false(control_user_apply(store, CONTROL_USER_SET, &entry, 10,
-	    &why));
+	assert_false(
+	    control_user_apply(store, CONTROL_USER_SET, &entry, 10, &why));
 	assert_int_equal(why.code, REASON_ABSENT);
-	assert_true(control_user_apply(store, CONTROL_USER_ADD, &entry, 10,
-	    &why));
-	assert_false(control_user_apply(store, CONTROL_USER_ADD, &entry, 11,
-	    &why));
+	assert_true(
+	    control_user_apply(store, CONTROL_USER_ADD, &entry, 10, &why));
+	assert_false(
+	    control_user_apply(store, CONTROL_USER_ADD, &entry, 11, &why));
 	assert_int_equal(why.code, REASON_EXISTS);
-	assert_true(control_user_apply(store, CONTROL_USER_DISABLE, &entry, 12,
-	    &why));
+	assert_true(
+	    control_user_apply(store, CONTROL_USER_DISABLE, &entry, 12, &why));
 	was = entry;
-	assert_true(control_user_apply(store, CONTROL_USER_SHOW, &entry, 0,
-	    &why));
+	assert_true(
+	    control_user_apply(store, CONTROL_USER_SHOW, &entry, 0, &why));
 	assert_false(entry.enabled);
 	assert_int_equal(entry.created, 10);
 	assert_int_equal(entry.changed, 12);
 	/* Another password neither enables nor makes it another kind. */
 	was.kind = ENTRY_SERVER;
 	was.verifiers[0].salt[0] ^= 1;
-	assert_true(control_user_apply(store, CONTROL_USER_SET, &was, 13,
-	    &why));
+	assert_true(
+	    control_user_apply(store, CONTROL_USER_SET, &was, 13, &why));
 	assert_true(store_get(store, "alice@x.org", &entry, &why));
 	assert_false(entry.enabled);
 	assert_int_equal(entry.kind, ENTRY_PERSON);
 	assert_memory_equal(&entry.verifiers, &was.verifiers,
 	    sizeof was.verifiers);
-	assert_true(control_user_apply(store, CONTROL_USER_ENABLE, &entry, 14,
-	    &why));
-	assert_true(control_user_apply(store, CONTROL_USER_REMOVE, &entry, 15,
-	    &why));
+	assert_true(
+	    control_user_apply(store, CONTROL_USER_ENABLE, &entry, 14, &why));
+	assert_true(
+	    control_user_apply(store, CONTROL_USER_REMOVE, &entry, 15, &why));
 	assert_int_equal(store_count(store), 0);
 	/* A verifier that costs nothing to guess at is none. */
 	entry.verifiers[0].iterations = 4095;
-	assert_false(control_user_apply(store, CONTROL_USER_ADD, &entry, 16,
-	    &why));
+	assert_false(
+	    control_user_apply(store, CONTROL_USER_ADD, &entry, 16, &why));
 	store_close(store);
 }
 

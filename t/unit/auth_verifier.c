@@ -52,14 +52,14 @@ test_vectors(void **state)
 		size_t salt_len;
 
 		assert_int_equal(gsasl_base64_from(v->salt, strlen(v->salt),
-				     &salt, &salt_len), GSASL_OK);
+				     &salt, &salt_len),
+		    GSASL_OK);
 		assert_true(verifier_derive(&verifier, v->hash, "pencil", 4096,
 		    salt, salt_len, NULL));
-		gnutls_hmac_fast(v->hash == VERIFIER_SHA_1
-			? GNUTLS_MAC_SHA1
-			: GNUTLS_MAC_SHA256,
-		    verifier.server, verifier_key_len(v->hash),
-		    v->auth_message, strlen(v->auth_message), signature);
+		gnutls_hmac_fast(v->hash == VERIFIER_SHA_1 ? GNUTLS_MAC_SHA1
+							   : GNUTLS_MAC_SHA256,
+		    verifier.server, verifier_key_len(v->hash), v->auth_message,
+		    strlen(v->auth_message), signature);
 		assert_int_equal(gsasl_base64_to((char *)signature,
 				     verifier_key_len(v->hash), &base64, NULL),
 		    GSASL_OK);
@@ -126,26 +126,24 @@ test_refused(void **state)
 	(void)state;
 	memset(longest, 'p', sizeof longest);
 	longest[PASSWORD_MAX] = '\0';
-	assert_true(verifier_derive(&v, VERIFIER_SHA_1, longest, 1, "s", 1,
-	    NULL));
+	assert_true(
+	    verifier_derive(&v, VERIFIER_SHA_1, longest, 1, "s", 1, NULL));
 	longest[PASSWORD_MAX] = 'p';
 	longest[PASSWORD_MAX + 1] = '\0';
-	assert_false(verifier_derive(&v, VERIFIER_SHA_1, longest, 1, "s", 1,
-	    NULL));
+	assert_false(
+	    verifier_derive(&v, VERIFIER_SHA_1, longest, 1, "s", 1, NULL));
 	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "", 1, "s", 1, NULL));
-	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "p", 0, "s", 1,
-	    NULL));
-	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "p", 1, "s", 0,
-	    NULL));
+	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "p", 0, "s", 1, NULL));
+	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "p", 1, "s", 0, NULL));
 	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "p",
 	    VERIFIER_ITERATIONS_MOST + 1, "s", 1, NULL));
 	/* Not Unicode 3.2: clients would refuse to send it. */
 	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "\xf0\x9f\x98\x80", 1,
 	    "s", 1, NULL));
-	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "a\x01", 1, "s", 1,
-	    NULL));
-	assert_false(verifier_derive(&v, VERIFIER_SHA_1, "\xff", 1, "s", 1,
-	    NULL));
+	assert_false(
+	    verifier_derive(&v, VERIFIER_SHA_1, "a\x01", 1, "s", 1, NULL));
+	assert_false(
+	    verifier_derive(&v, VERIFIER_SHA_1, "\xff", 1, "s", 1, NULL));
 }
 
 static void

@@ -1,0 +1,784 @@
+/*
+ * t/unit/auth_role.c: the auth role as its peers see it: a real process,
+ * spoken to by packets, honest ones and others.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../auth/store.h"
+#include "../../server/bundle.h"
+#include "../../server/channel.h"
+#include "../../server/role.h"
+#include "../../server/wire.h"
+
+/* After policy/reason.h: it has a macro named fail. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { DELAY_MS = 200, PATIENCE_MS = 5000, NOBODY = 65534 };
+
+static const char conf[] =
+    "hostname = \"mail.example.org\"\n"
+    "realm = \"example.org\"\n"
+    "upstream = \"upstream\"\n"
+    "auth-failure-delay = \"200ms\"\n"
+    "smarthost { address = \"smtp.isp.example:465\" tls = implicit }\n"
+    "listener store { kind = submissions addresses = { \"127.0.0.1:465\" }\n"
+    "  certificates = { \"server\" }\n"
+    "  mechanisms = { \"SCRAM-SHA-256\", \"PLAIN\" } }\n"
+    "listener both { kind = submissions addresses = { \"127.0.0.1:466\" }\n"
+    "  certificates = { \"server\" } backends = { \"store\", \"pam\" } }\n"
+    "certificate server { chain = \"c.pem\" key = \"c.key\" role = server }\n"
+    "end = true\n";
+
+static const char upstream[] = "isp PLAIN relay secret\n";
+
+static struct {
+	char folder[64];
+	pid_t pid;
+	int master, session, helpers, relay;
+	uint64_t number;
+} t;
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The next packet; its length, 0 if none comes in time, -1 at the end. */
+static int
+receive(int fd, unsigned char *packet, size_t size, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	size_t len;
+
+	if (poll(&p, 1, ms) <= 0)
+		return 0;
+	return channel_recv(fd, packet, size, &len, NULL) == CHANNEL_DONE
+		   ? (int)len
+		   : -1;
+}
+
+static void
+give_peer(enum role role, int *fd_out)
+{
+	unsigned char packet[8];
+	struct wire_writer w;
+	int ends[2];
+
+	assert_true(channel_pair(ends, false, NULL));
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, MASTER_PEER);
+	wire_put_u8(&w, (uint8_t)role);
+	wire_put_u16(&w, 0);
+	assert_int_equal(channel_send(t.master, packet, w.len, ends[1]),
+	    CHANNEL_DONE);
+	close(ends[1]);
+	*fd_out = ends[0];
+}
+
+static void
+prepare(uint32_t number)
+{
+	gnutls_datum_t text = { (void *)(uintptr_t)conf, sizeof conf - 1 };
+	gnutls_datum_t logins = { (void *)(uintptr_t)upstream,
+		sizeof upstream - 1 };
+	struct bundle *bundle = bundle_new();
+	unsigned char packet[512];
+	struct wire_writer w;
+	int fd;
+
+	assert_true(
+	    bundle_add(bundle, BUNDLE_CONF, "/x/sallyport.conf", &text, NULL));
+	assert_true(
+	    bundle_add(bundle, BUNDLE_UPSTREAM, "/x/upstream", &logins, NULL));
+	assert_true(bundle_seal(bundle, &fd, NULL));
+	bundle_free(bundle);
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, MASTER_PREPARE);
+	wire_put_u32(&w, number);
+	assert_int_equal(channel_send(t.master, packet, w.len, fd),
+	    CHANNEL_DONE);
+	close(fd);
+}
+
+static void
+commit(uint32_t number)
+{
+	unsigned char packet[8];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, MASTER_COMMIT);
+	wire_put_u32(&w, number);
+	assert_int_equal(channel_send(t.master, packet, w.len, -1),
+	    CHANNEL_DONE);
+}
+
+/* The role, as the master would start it, but never as root. */
+static void
+start(void)
+{
+	unsigned char packet[1024];
+	struct wire_writer w;
+	int ends[2], log[2];
+
+	assert_true(channel_pair(ends, false, NULL));
+	assert_int_equal(pipe(log), 0);
+	t.pid = fork();
+	if (t.pid == 0) {
+		if (geteuid() == 0 &&
+		    (setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+			setresuid(NOBODY, NOBODY, NOBODY) < 0))
+			_exit(1);
+		/* Out of the way of 3 and 4 first. */
+		dup2(ends[1], 100);
+		dup2(log[1], 101);
+		dup2(100, ROLE_MASTER_FD);
+		dup2(101, ROLE_LOG_FD);
+		for (int fd = 5; fd < 128; fd++)
+			close(fd);
+		auth_main();
+		_exit(1);
+	}
+	close(ends[1]);
+	close(log[1]);
+	close(log[0]);
+	t.master = ends[0];
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, MASTER_HELLO);
+	wire_put_u8(&w, ROLE_AUTH);
+	wire_put_u8(&w, 0);
+	wire_put_u16(&w, 1);
+	wire_put_u64(&w, 1);
+	wire_put_string(&w, t.folder);
+	wire_put_string(&w, "");
+	wire_put_string(&w, "mail.example.org");
+	assert_int_equal(channel_send(t.master, packet, w.len, -1),
+	    CHANNEL_DONE);
+	assert_int_equal(receive(t.master, packet, sizeof packet, PATIENCE_MS),
+	    1);
+	assert_int_equal(packet[0], ROLE_READY);
+}
+
+static int
+make_store(void)
+{
+	struct entry entry = { .name = "alice@example.org", .enabled = true };
+	char path[128];
+	struct store *store;
+
+	strcpy(t.folder, "/tmp/auth_role.XXXXXX");
+	if (mkdtemp(t.folder) == NULL || chmod(t.folder, 0755) < 0)
+		return -1;
+	snprintf(path, sizeof path, "%s/store", t.folder);
+	if (mkdir(path, 0700) < 0)
+		return -1;
+	strcat(path, "/users.kch");
+	if (!verifier_make(entry.verifiers, "pencil", 4096, NULL) ||
+	    !store_create(path, NULL) || !store_open(&store, path, NULL) ||
+	    !store_put(store, &entry, NULL))
+		return -1;
+	strcpy(entry.name, "off@example.org");
+	entry.enabled = false;
+	if (!store_put(store, &entry, NULL))
+		return -1;
+	store_close(store);
+	if (geteuid() != 0)
+		return 0;
+	if (chown(path, NOBODY, NOBODY) < 0)
+		return -1;
+	path[strlen(path) - strlen("/users.kch")] = '\0';
+	return chown(path, NOBODY, NOBODY);
+}
+
+static int
+setup(void **state)
+{
+	unsigned char packet[512];
+
+	(void)state;
+	if (make_store() < 0)
+		return -1;
+	start();
+	prepare(1);
+	assert_true(receive(t.master, packet, sizeof packet, PATIENCE_MS) > 0);
+	assert_int_equal(packet[0], ROLE_PREPARED);
+	commit(1);
+	give_peer(ROLE_SESSION, &t.session);
+	give_peer(ROLE_HELPERS, &t.helpers);
+	give_peer(ROLE_RELAY, &t.relay);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	char command[128];
+	int status;
+
+	(void)state;
+	/* The master's end closes: the role ends at once. */
+	close(t.master);
+	close(t.session);
+	close(t.helpers);
+	close(t.relay);
+	if (waitpid(t.pid, &status, 0) != t.pid || WIFSIGNALED(status))
+		return -1;
+	snprintf(command, sizeof command, "rm -rf %s", t.folder);
+	return system(command);
+}
+
+struct start {
+	uint32_t configuration;
+	const char *listener, *mechanism, *client;
+	uint8_t tls_version;
+};
+
+static const struct start usual = { 1, "store", "PLAIN", "192.0.2.1", 13 };
+
+static size_t
+write_start(unsigned char *packet, size_t size, uint64_t number,
+    const struct start *s, const void *initial, size_t initial_len)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, size);
+	wire_put_u8(&w, AUTH_START);
+	wire_put_u64(&w, number);
+	wire_put_u32(&w, s->configuration);
+	wire_put_string(&w, s->listener);
+	wire_put_string(&w, s->mechanism);
+	wire_put_string(&w, s->client);
+	wire_put_u8(&w, initial != NULL);
+	wire_put_bytes(&w, initial, initial_len);
+	wire_put_bytes(&w, NULL, 0);
+	wire_put_bytes(&w, NULL, 0);
+	wire_put_u8(&w, s->tls_version);
+	assert_false(w.failed);
+	return w.len;
+}
+
+static uint64_t
+ask_as(uint64_t number, const struct start *s, const void *initial,
+    size_t initial_len)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	size_t len =
+	    write_start(packet, sizeof packet, number, s, initial, initial_len);
+
+	assert_int_equal(channel_send(t.session, packet, len, -1),
+	    CHANNEL_DONE);
+	return number;
+}
+
+#define ask(s, text) ask_as(++t.number, s, text, sizeof(text) - 1)
+
+static void
+step(uint64_t number, const void *octets, size_t len)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_STEP);
+	wire_put_u64(&w, number);
+	wire_put_bytes(&w, octets, len);
+	assert_int_equal(channel_send(t.session, packet, w.len, -1),
+	    CHANNEL_DONE);
+}
+
+static void
+abandon(uint64_t number)
+{
+	unsigned char packet[16];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_ABORT);
+	wire_put_u64(&w, number);
+	assert_int_equal(channel_send(t.session, packet, w.len, -1),
+	    CHANNEL_DONE);
+}
+
+static char login[512], text[512];
+
+/* The result for number; -1: something else came, or nothing. */
+static int
+result(uint64_t number)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_reader r;
+	int len = receive(t.session, packet, sizeof packet, PATIENCE_MS);
+	int got;
+
+	if (len <= 0)
+		return -1;
+	wire_reader_init(&r, packet, (size_t)len);
+	if (wire_get_u8(&r) != AUTH_RESULT || wire_get_u64(&r) != number)
+		return -1;
+	got = wire_get_u8(&r);
+	wire_get_string(&r, login, sizeof login);
+	wire_get_string(&r, text, sizeof text);
+	return wire_reader_done(&r) ? got : -1;
+}
+
+static bool
+challenge(uint64_t number, char *out, size_t size)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_reader r;
+	int len = receive(t.session, packet, sizeof packet, PATIENCE_MS);
+	gnutls_datum_t octets;
+
+	if (len <= 0)
+		return false;
+	wire_reader_init(&r, packet, (size_t)len);
+	if (wire_get_u8(&r) != AUTH_CHALLENGE || wire_get_u64(&r) != number)
+		return false;
+	octets = wire_get_bytes(&r, size - 1);
+	memcpy(out, octets.data, octets.size);
+	out[octets.size] = '\0';
+	return wire_reader_done(&r);
+}
+
+static bool
+is_silent(int fd, int ms)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+
+	return receive(fd, packet, sizeof packet, ms) == 0;
+}
+
+static void
+test_granted_at_once(void **state)
+{
+	(void)state;
+	/* The second time from the cache. */
+	for (int i = 0; i < 2; i++) {
+		int64_t begun = now_ms();
+
+		assert_int_equal(result(ask(&usual, "\0alice\0pencil")),
+		    AUTH_GRANTED);
+		assert_string_equal(login, "alice@example.org");
+		assert_true(now_ms() - begun < DELAY_MS);
+	}
+}
+
+static void
+test_denied_in_time(void **state)
+{
+	static const struct {
+		const char *what, *initial;
+		size_t len;
+	} rows[] = {
+		{ "wrong password", "\0alice\0pencils", 14 },
+		{ "unknown user", "\0bob\0pencil", 11 },
+		{ "disabled, right password", "\0off\0pencil", 11 },
+		{ "disabled, wrong password", "\0off\0pencils", 12 },
+		{ "another realm", "\0alice@x.org\0pencil", 19 },
+		{ "acting as another", "off\0alice\0pencil", 16 },
+		{ "no name", "\0a b\0pencil", 11 },
+		{ "empty name", "\0\0pencil", 8 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		int64_t begun = now_ms(), spent;
+		int got = result(
+		    ask_as(++t.number, &usual, rows[i].initial, rows[i].len));
+
+		spent = now_ms() - begun;
+		if (got != AUTH_DENIED)
+			fail_msg("%s: result %d", rows[i].what, got);
+		if (spent < DELAY_MS || spent > DELAY_MS * 2)
+			fail_msg("%s: after %d ms", rows[i].what, (int)spent);
+	}
+}
+
+static void
+test_refused(void **state)
+{
+	static const struct {
+		const char *what;
+		struct start start;
+		int result;
+	} rows[] = {
+		{ "LOGIN is not offered there",
+		    { 1, "store", "LOGIN", "192.0.2.1", 13 },
+		    AUTH_NO_MECHANISM },
+		{ "no such mechanism",
+		    { 1, "store", "CRAM-MD5", "192.0.2.1", 13 },
+		    AUTH_NO_MECHANISM },
+		{ "outside TLS", { 1, "store", "PLAIN", "192.0.2.1", 0 },
+		    AUTH_UNAVAILABLE },
+		{ "no such configuration",
+		    { 2, "store", "PLAIN", "192.0.2.1", 13 },
+		    AUTH_UNAVAILABLE },
+		{ "no such listener", { 1, "other", "PLAIN", "192.0.2.1", 13 },
+		    AUTH_UNAVAILABLE },
+		{ "a name for an address",
+		    { 1, "store", "PLAIN", "localhost", 13 },
+		    AUTH_UNAVAILABLE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		int got = result(ask(&rows[i].start, "\0alice\0pencil"));
+
+		if (got != rows[i].result)
+			fail_msg("%s: result %d", rows[i].what, got);
+	}
+	assert_int_equal(result(ask(&usual, "\0alice")), AUTH_MALFORMED);
+}
+
+static void
+test_dialogue(void **state)
+{
+	char got[512];
+	uint64_t number = ask_as(++t.number, &usual, NULL, 0);
+
+	(void)state;
+	assert_true(challenge(number, got, sizeof got));
+	assert_string_equal(got, "");
+	/* The number is taken: this asks nothing. */
+	ask_as(number, &usual, "\0alice\0pencil", 13);
+	assert_true(is_silent(t.session, 100));
+	step(number, "\0alice\0pencil", 13);
+	assert_int_equal(result(number), AUTH_GRANTED);
+	/* It is over. */
+	step(number, "\0alice\0pencil", 13);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	number = ask_as(++t.number, &usual, NULL, 0);
+	assert_true(challenge(number, got, sizeof got));
+	abandon(number);
+	step(number, "\0alice\0pencil", 13);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	/* Nothing is said about a result that nobody waits for. */
+	number = ask(&usual, "\0alice\0wrong");
+	abandon(number);
+	assert_true(is_silent(t.session, DELAY_MS * 2));
+	/* A step while the answer is being held back asks nothing. */
+	number = ask(&usual, "\0alice\0wrong");
+	step(number, "\0alice\0pencil", 13);
+	assert_int_equal(result(number), AUTH_DENIED);
+	assert_true(is_silent(t.session, DELAY_MS * 2));
+}
+
+static void
+test_unknown_salt(void **state)
+{
+	static const struct start scram = { 1, "store", "SCRAM-SHA-256",
+		"192.0.2.1", 13 };
+	char first[512], second[512], known[512], *at;
+	uint64_t number;
+
+	(void)state;
+	number = ask(&scram, "n,,n=zoe,r=abc");
+	assert_true(challenge(number, first, sizeof first));
+	abandon(number);
+	number = ask(&scram, "n,,n=zoe,r=abc");
+	assert_true(challenge(number, second, sizeof second));
+	abandon(number);
+	number = ask(&scram, "n,,n=alice,r=abc");
+	assert_true(challenge(number, known, sizeof known));
+	abandon(number);
+	/* But for the nonce they are the same, and look like a known one. */
+	assert_non_null(at = strstr(first, ",s="));
+	assert_string_equal(at, strstr(second, ",s="));
+	assert_int_equal(strcspn(at + 3, ","),
+	    strcspn(strstr(known, ",s=") + 3, ","));
+	assert_non_null(strstr(first, ",i="));
+}
+
+/* Cut short, too long, of no known type: none of it ends the role. */
+static void
+test_broken_packets(void **state)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX], drop[1024];
+	size_t len = write_start(packet, sizeof packet, ++t.number, &usual,
+	    "\0alice\0pencil", 13);
+
+	(void)state;
+	for (size_t cut = 1; cut < len; cut++)
+		assert_int_equal(channel_send(t.session, packet, cut, -1),
+		    CHANNEL_DONE);
+	packet[len] = 0;
+	channel_send(t.session, packet, len + 1, -1);
+	memset(packet, 0xff, sizeof packet);
+	for (unsigned type = 0; type < 256; type++) {
+		packet[0] = (unsigned char)type;
+		channel_send(t.session, packet, 40, -1);
+		while (receive(t.session, drop, sizeof drop, 0) > 0) {
+			/* Only refusals. */
+			assert_int_equal(drop[0], AUTH_RESULT);
+			assert_int_equal(drop[9], AUTH_UNAVAILABLE);
+		}
+	}
+	packet[0] = AUTH_STEP;
+	channel_send(t.session, packet, sizeof packet, -1);
+	usleep(50000);
+	while (receive(t.session, drop, sizeof drop, 50) > 0)
+		assert_int_equal(drop[9], AUTH_UNAVAILABLE);
+	assert_int_equal(result(ask(&usual, "\0alice\0pencil")), AUTH_GRANTED);
+}
+
+static const struct start with_pam = { 1, "both", "PLAIN", "192.0.2.1", 12 };
+
+struct check {
+	uint64_t serial;
+	char service[64], user[64], password[64], client[64];
+};
+
+static bool
+get_check(struct check *c)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_reader r;
+	gnutls_datum_t password;
+	int len = receive(t.helpers, packet, sizeof packet, PATIENCE_MS);
+
+	if (len <= 0)
+		return false;
+	memset(c, 0, sizeof *c);
+	wire_reader_init(&r, packet, (size_t)len);
+	if (wire_get_u8(&r) != HELPER_CHECK)
+		return false;
+	c->serial = wire_get_u64(&r);
+	wire_get_string(&r, c->service, sizeof c->service);
+	wire_get_string(&r, c->user, sizeof c->user);
+	password = wire_get_bytes(&r, sizeof c->password - 1);
+	memcpy(c->password, password.data, password.size);
+	wire_get_string(&r, c->client, sizeof c->client);
+	wire_get_u32(&r);
+	return wire_reader_done(&r);
+}
+
+static void
+answer_check(uint64_t serial, enum helper_answer answer)
+{
+	unsigned char packet[64];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, HELPER_ANSWER);
+	wire_put_u64(&w, serial);
+	wire_put_u8(&w, (uint8_t)answer);
+	wire_put_string(&w, "said PAM");
+	assert_int_equal(channel_send(t.helpers, packet, w.len, -1),
+	    CHANNEL_DONE);
+}
+
+static void
+test_helpers(void **state)
+{
+	static const int results[] = { [HELPER_YES] = AUTH_GRANTED,
+		[HELPER_NO] = AUTH_DENIED,
+		[HELPER_TROUBLE] = AUTH_UNAVAILABLE,
+		[HELPER_DEADLINE] = AUTH_UNAVAILABLE };
+	struct check c;
+	uint64_t number;
+
+	(void)state;
+	/* A user of the store is never asked of PAM. */
+	assert_int_equal(result(ask(&with_pam, "\0alice\0wrong")), AUTH_DENIED);
+	assert_true(is_silent(t.helpers, 0));
+	/* Nor a realm that is not PAM's. */
+	assert_int_equal(result(ask(&with_pam, "\0peter@x.org\0pan")),
+	    AUTH_DENIED);
+	assert_true(is_silent(t.helpers, 0));
+	for (int a = HELPER_YES; a <= HELPER_DEADLINE; a++) {
+		number = ask(&with_pam, "\0peter\0pan");
+		assert_true(get_check(&c));
+		assert_string_equal(c.service, "sallyport");
+		assert_string_equal(c.user, "peter");
+		assert_string_equal(c.password, "pan");
+		assert_string_equal(c.client, "192.0.2.1");
+		answer_check(c.serial + 1, HELPER_YES); /* nobody's */
+		answer_check(c.serial, (enum helper_answer)a);
+		assert_int_equal(result(number), results[a]);
+	}
+	/* Other logins go on while a helper is at it. */
+	number = ask(&with_pam, "\0peter\0pan");
+	assert_true(get_check(&c));
+	assert_int_equal(result(ask(&with_pam, "\0alice\0pencil")),
+	    AUTH_GRANTED);
+	/* Given up, and begun anew under the same number: the answer for the
+	 * one must not be taken for the other's. */
+	abandon(number);
+	ask_as(number, &with_pam, "\0wendy\0guess", 12);
+	answer_check(c.serial, HELPER_YES);
+	assert_true(get_check(&c));
+	assert_string_equal(c.user, "wendy");
+	assert_true(is_silent(t.session, 100));
+	answer_check(c.serial, HELPER_NO);
+	assert_int_equal(result(number), AUTH_DENIED);
+}
+
+/* An answer that comes late goes out at a whole multiple of the delay. */
+static void
+test_late_failure(void **state)
+{
+	int64_t begun = now_ms(), spent;
+	uint64_t number = ask(&with_pam, "\0peter\0pan");
+	struct check c;
+
+	(void)state;
+	assert_true(get_check(&c));
+	usleep((DELAY_MS + DELAY_MS / 2) * 1000);
+	answer_check(c.serial, HELPER_NO);
+	assert_int_equal(result(number), AUTH_DENIED);
+	spent = now_ms() - begun;
+	assert_true(spent >= 2 * DELAY_MS && spent < 3 * DELAY_MS);
+}
+
+static void
+test_helpers_go(void **state)
+{
+	uint64_t number = ask(&with_pam, "\0peter\0pan");
+	struct check c;
+
+	(void)state;
+	assert_true(get_check(&c));
+	close(t.helpers);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(result(ask(&with_pam, "\0peter\0pan")),
+	    AUTH_UNAVAILABLE);
+	give_peer(ROLE_HELPERS, &t.helpers);
+	number = ask(&with_pam, "\0peter\0pan");
+	assert_true(get_check(&c));
+	answer_check(c.serial, HELPER_YES);
+	assert_int_equal(result(number), AUTH_GRANTED);
+}
+
+/* A new session role: what the old one asked is nobody's. */
+static void
+test_session_goes(void **state)
+{
+	char got[64];
+	uint64_t number = ask_as(++t.number, &usual, NULL, 0);
+
+	(void)state;
+	assert_true(challenge(number, got, sizeof got));
+	close(t.session);
+	give_peer(ROLE_SESSION, &t.session);
+	step(number, "\0alice\0pencil", 13);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(result(ask(&usual, "\0alice\0pencil")), AUTH_GRANTED);
+}
+
+/* LOGIN_START; the type of the answer, and its octets. */
+static int
+log_in(const char *name, const char *offered, uint8_t tls, unsigned char *out,
+    size_t size)
+{
+	unsigned char packet[1024];
+	struct wire_writer w;
+	int len;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, LOGIN_START);
+	wire_put_u64(&w, ++t.number);
+	wire_put_u32(&w, 1);
+	wire_put_string(&w, name);
+	wire_put_string(&w, offered);
+	wire_put_string(&w, "smtp.isp.example");
+	wire_put_bytes(&w, NULL, 0);
+	wire_put_u8(&w, tls);
+	assert_int_equal(channel_send(t.relay, packet, w.len, -1),
+	    CHANNEL_DONE);
+	len = receive(t.relay, out, size, PATIENCE_MS);
+	return len > 9 ? out[0] : -1;
+}
+
+static void
+test_upstream(void **state)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_reader r;
+	gnutls_datum_t octets;
+	char mechanism[32];
+
+	(void)state;
+	assert_int_equal(log_in("isp", "PLAIN", 0, packet, sizeof packet),
+	    LOGIN_FAILED);
+	assert_int_equal(log_in("isp", "LOGIN", 1, packet, sizeof packet),
+	    LOGIN_FAILED);
+	assert_int_equal(log_in("other", "PLAIN", 1, packet, sizeof packet),
+	    LOGIN_FAILED);
+	assert_int_equal(log_in("isp", "LOGIN PLAIN", 1, packet, sizeof packet),
+	    LOGIN_SEND);
+	wire_reader_init(&r, packet + 1, sizeof packet - 1);
+	assert_int_equal(wire_get_u64(&r), t.number);
+	assert_true(wire_get_string(&r, mechanism, sizeof mechanism));
+	assert_string_equal(mechanism, "PLAIN");
+	assert_int_equal(wire_get_u8(&r), 1);
+	octets = wire_get_bytes(&r, 100);
+	assert_int_equal(octets.size, 13);
+	assert_memory_equal(octets.data, "\0relay\0secret", 13);
+}
+
+/* The store cannot be had: a reload that needs it is refused, by name. */
+static void
+test_no_store(void **state)
+{
+	unsigned char packet[1024];
+	char path[128], refusal[512];
+	struct wire_reader r;
+	int len;
+
+	(void)state;
+	assert_int_equal(make_store(), 0);
+	snprintf(path, sizeof path, "%s/store/users.kch", t.folder);
+	assert_int_equal(chmod(path, 0644), 0);
+	start();
+	prepare(7);
+	len = receive(t.master, packet, sizeof packet, PATIENCE_MS);
+	assert_true(len > 0);
+	assert_int_equal(packet[0], ROLE_REFUSED);
+	wire_reader_init(&r, packet + 1, (size_t)len - 1);
+	assert_int_equal(wire_get_u32(&r), 7);
+	assert_true(wire_get_string(&r, refusal, sizeof refusal));
+	assert_non_null(strstr(refusal, "mode 644, expected 600"));
+	t.session = t.helpers = t.relay = -1;
+	assert_int_equal(teardown(NULL), 0);
+}
+
+#define role_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		role_test(test_granted_at_once),
+		role_test(test_denied_in_time),
+		role_test(test_refused),
+		role_test(test_dialogue),
+		role_test(test_unknown_salt),
+		role_test(test_broken_packets),
+		role_test(test_helpers),
+		role_test(test_late_failure),
+		role_test(test_helpers_go),
+		role_test(test_session_goes),
+		role_test(test_upstream),
+		cmocka_unit_test(test_no_store),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
