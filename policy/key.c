@@ -108,14 +108,15 @@ host_normalise(char out[static HOST_MAX], const char *text, size_t len)
 	return to_ascii(out, text, len);
 }
 
-/* ::ffff:a.b.c.d is a.b.c.d, whichever way it came. */
+/* ::ffff:a.b.c.d is a.b.c.d, whichever way it came; address has all its
+ * bits. */
 static void
 address_unmap(struct address *address)
 {
 	static const unsigned char mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 		0xff, 0xff };
 
-	if (address->family != AF_INET6 || address->prefix < 96 ||
+	if (address->family != AF_INET6 ||
 	    memcmp(address->octets, mapped, sizeof(mapped)) != 0)
 		return;
 	address->family = AF_INET;

@@ -525,6 +525,22 @@ option_of_word(const char *word, size_t len)
 }
 
 static bool
+fail_unknown(const char *word, struct reason *why)
+{
+	char all[160] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < COUNT(options) && len < sizeof(all); i++)
+		len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s",
+		    i == 0                    ? ""
+		    : i == COUNT(options) - 1 ? " or "
+					      : ", ",
+		    options[i].word);
+	return fail(why, REASON_SYNTAX, "unknown option \"%.40s\", expected %s",
+	    word, all);
+}
+
+static bool
 option_may_stand(const struct option *option, const struct row *row,
     bool repeated, struct reason *why)
 {
@@ -554,11 +570,7 @@ parse_option(const struct option_context *base, const char *word,
 	unsigned bit;
 
 	if (option == NULL)
-		return fail(c.why, REASON_SYNTAX,
-		    "unknown option \"%.40s\", expected ca, crl, pin, match, "
-		    "issuer, org, min, bits, eku, chain, cert, auth, sni, "
-		    "reuse, mode, fail, until or reason",
-		    word);
+		return fail_unknown(word, c.why);
 	bit = 1u << (option - options);
 	if (!option_may_stand(option, c.row, (*seen & bit) != 0, c.why))
 		return false;

@@ -20,7 +20,8 @@ enum { PORT_SUBMISSIONS = 465 };
 struct report {
 	const struct demand *demand;
 	json_t *tried, *rows, *points;
-	const char *file;
+	const char *file; /* as the configuration names it */
+	const char *base; /* as decisions name it */
 	bool ok;
 };
 
@@ -182,7 +183,7 @@ place_of(const struct report *report, const struct demand_row *row,
 	if (row->line == 0)
 		(void)snprintf(out, 300, "no row matches");
 	else
-		(void)snprintf(out, 300, "%.250s:%u", report->file, row->line);
+		(void)snprintf(out, 300, "%.250s:%u", report->base, row->line);
 }
 
 static void
@@ -333,7 +334,7 @@ print_text(const struct report *report, const struct explain *asked)
 		printf("  %-4s %-40s ", text_in(one, "direction"),
 		    text_in(one, "key"));
 		if (line != 0)
-			printf("%s:%lld ", report->file, (long long)line);
+			printf("%s:%lld ", report->base, (long long)line);
 		printf("%s\n", text_in(one, "result"));
 	}
 	printf("\nrows that speak\n");
@@ -393,6 +394,7 @@ policy_explains(const char *direction)
 int
 policy_explain(struct policy *policy, const struct explain *asked)
 {
+	const char *slash = strrchr(policy->source.path, '/');
 	struct report report = { .file = policy->source.path, .ok = true };
 	struct demand *demand = demand_new();
 	struct reason why = { REASON_NO_MEMORY, "out of memory" };
@@ -400,6 +402,7 @@ policy_explain(struct policy *policy, const struct explain *asked)
 
 	while (strcmp(asked->direction, directions[i].word) != 0)
 		i++;
+	report.base = slash == NULL ? report.file : slash + 1;
 	report.demand = demand;
 	report.tried = json_array();
 	report.rows = json_array();

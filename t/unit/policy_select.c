@@ -31,7 +31,9 @@ static const char TEXT[] =
     "seen.test          out  lock mode=observe until=2026-06-10 reason=r\n"
     "eku.test           out  verify eku=any until=2026-06-10 reason=r\n"
     "gone.test          both verify fail=permanent              \n"
-    "[2001:db8::5]:25   out  verify                             \n"; /* 25 */
+    "[2001:db8::5]:25   out  verify                             \n" /* 25 */
+    "min.test           out  encrypt min=tls1.3 mode=observe "
+    "until=2026-06-10 reason=r\n";
 
 static struct table *table;
 
@@ -457,17 +459,21 @@ test_covers(void **state)
 static void
 test_covers_observed(void **state)
 {
-	struct demand *a = out_of("seen.test", NULL);
-	struct demand *b = demand_new();
-	struct reason why;
+	static const char *const hosts[] = { "seen.test", "min.test" };
 
 	(void)state;
-	assert_true(demand_out(b, table, "seen.test", 465,
-	    NOW + 10 * (time_t)DAY, &why));
-	assert_false(demand_covers(a, b));
-	assert_true(demand_covers(b, a));
-	demand_free(a);
-	demand_free(b);
+	for (size_t i = 0; i < ROWS(hosts); i++) {
+		struct demand *a = out_of(hosts[i], NULL);
+		struct demand *b = demand_new();
+		struct reason why;
+
+		assert_true(demand_out(b, table, hosts[i], 465,
+		    NOW + 10 * (time_t)DAY, &why));
+		assert_false(demand_covers(a, b));
+		assert_true(demand_covers(b, a));
+		demand_free(a);
+		demand_free(b);
+	}
 }
 
 static int
