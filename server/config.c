@@ -8,6 +8,7 @@
  */
 #include "config.h"
 
+#include <assert.h>
 #include <confuse.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "config_scan.h"
+#include "config_table.h"
 #include "config_value.h"
 
 enum {
@@ -27,197 +29,6 @@ enum {
 	SECTIONS_MAX = 64, /* listeners, certificates */
 	LIST_MAX = 64,
 };
-
-enum type {
-	T_HOST,
-	T_NAME,
-	T_PATH,
-	T_COUNT,
-	T_SIZE,
-	T_SECONDS,
-	T_MILLISECONDS,
-	T_SWITCH,
-	T_WORD,
-	T_HOST_PORT,
-	T_ADDRESSES, /* lists from here on */
-	T_NAMES,
-	T_HOSTS,
-	T_BITS,
-};
-
-struct word {
-	const char *word;
-	unsigned value;
-};
-
-struct option {
-	const char *name;
-	enum type type;
-	size_t offset, size; /* of the field in its struct */
-	const char *standard; /* default; NULL: none, "" in a list: none */
-	uint64_t least, most;
-	const struct word *words;
-};
-
-#define FIELD(s, f) offsetof(struct s, f), sizeof(((struct s *)0)->f)
-#define KIB ((uint64_t)1024)
-#define MIB (KIB * 1024)
-#define GIB (MIB * 1024)
-#define SECOND ((uint64_t)1000)
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define DAY (24 * HOUR)
-
-static const struct word words_confine[] = { { "full", 0 }, { "best", 1 },
-	{ NULL, 0 } };
-static const struct word words_log[] = { { "syslog", LOG_TO_SYSLOG },
-	{ "stderr", LOG_TO_STDERR }, { NULL, 0 } };
-static const struct word words_tls[] = { { "implicit", 1 },
-	{ "starttls", 0 }, { NULL, 0 } };
-static const struct word words_kind[] = {
-	{ "submission", LISTENER_SUBMISSION },
-	{ "submissions", LISTENER_SUBMISSIONS }, { NULL, 0 }
-};
-static const struct word words_ask[] = { { "none", 0 }, { "ask", 1 },
-	{ NULL, 0 } };
-static const struct word words_min[] = { { "1.2", 12 }, { "1.3", 13 },
-	{ NULL, 0 } };
-static const struct word words_role[] = { { "server", CERTIFICATE_SERVER },
-	{ "client", CERTIFICATE_CLIENT },
-	{ "both", CERTIFICATE_SERVER | CERTIFICATE_CLIENT }, { NULL, 0 } };
-static const struct word words_mechanism[] = {
-	{ "SCRAM-SHA-256", MECHANISM_SCRAM_SHA_256 },
-	{ "SCRAM-SHA-1", MECHANISM_SCRAM_SHA_1 },
-	{ "PLAIN", MECHANISM_PLAIN },
-	{ "LOGIN", MECHANISM_LOGIN },
-	{ NULL, 0 }
-};
-static const struct word words_backend[] = { { "store", BACKEND_STORE },
-	{ "pam", BACKEND_PAM }, { NULL, 0 } };
-
-/* The last line of the file; it fills no field. */
-static const char end_option[] = "end";
-
-static const struct option top_options[] = {
-	{ "hostname", T_HOST, FIELD(config, hostname), NULL, 0, 0, NULL },
-	{ "realm", T_HOST, FIELD(config, realm), NULL, 0, 0, NULL },
-	{ "state", T_PATH, FIELD(config, state), "state", 0, 0, NULL },
-	{ "sites", T_PATH, FIELD(config, sites), "sites", 0, 0, NULL },
-	{ "upstream", T_PATH, FIELD(config, upstream), NULL, 0, 0, NULL },
-	{ "system-ca", T_PATH, FIELD(config, system_ca),
-	    "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },
-
-	{ "threads", T_COUNT, FIELD(config, threads), "0", 0, 1024, NULL },
-	{ "message-size", T_SIZE, FIELD(config, message_size), "50M", 64 * KIB,
-	    4 * GIB, NULL },
-	{ "recipients", T_COUNT, FIELD(config, recipients), "100", 1, 10000,
-	    NULL },
-	{ "sessions", T_COUNT, FIELD(config, sessions), "20000", 1, 1000000,
-	    NULL },
-	{ "sessions-per-client", T_COUNT, FIELD(config, sessions_per_client),
-	    "100", 1, 1000000, NULL },
-	{ "auth-tries", T_COUNT, FIELD(config, auth_tries), "3", 1, 20, NULL },
-	{ "command-timeout", T_SECONDS, FIELD(config, command_timeout_s), "5m",
-	    SECOND, HOUR, NULL },
-	{ "data-timeout", T_SECONDS, FIELD(config, data_timeout_s), "5m",
-	    SECOND, HOUR, NULL },
-	{ "handshake-timeout", T_SECONDS, FIELD(config, handshake_timeout_s),
-	    "30s", SECOND, 10 * MINUTE, NULL },
-	{ "spool-memory", T_SIZE, FIELD(config, spool_memory), "64M", MIB,
-	    64 * GIB, NULL },
-	{ "spool-reserve", T_SIZE, FIELD(config, spool_reserve), "64M", 0,
-	    1024 * GIB, NULL },
-	{ "trace-client", T_SWITCH, FIELD(config, trace_client), "no", 0, 0,
-	    NULL },
-
-	{ "auth-failure-delay", T_MILLISECONDS,
-	    FIELD(config, auth_failure_delay_ms), "2s", 0, MINUTE, NULL },
-	{ "scram-iterations", T_COUNT, FIELD(config, scram_iterations), "10000",
-	    4096, 10000000, NULL },
-	{ "cache-size", T_COUNT, FIELD(config, cache_size), "10000", 0, 10000000,
-	    NULL },
-	{ "cache-ttl", T_SECONDS, FIELD(config, cache_ttl_s), "1h", 0, 7 * DAY,
-	    NULL },
-	{ "pam-service", T_NAME, FIELD(config, pam_service), "sallyport", 0, 0,
-	    NULL },
-	{ "pam-realms", T_HOSTS, FIELD(config, pam_realms), "", 0, 0, NULL },
-	{ "helper-deadline", T_MILLISECONDS, FIELD(config, helper_deadline_ms),
-	    "30s", 100, 10 * MINUTE, NULL },
-	{ "helpers", T_COUNT, FIELD(config, helpers), "32", 1, 1024, NULL },
-
-	{ "relay-threads", T_COUNT, FIELD(config, relay_threads), "16", 1, 256,
-	    NULL },
-	{ "retry-first", T_SECONDS, FIELD(config, retry_first_s), "1m", SECOND,
-	    DAY, NULL },
-	{ "retry-most", T_SECONDS, FIELD(config, retry_most_s), "1h", SECOND,
-	    7 * DAY, NULL },
-	{ "expire", T_SECONDS, FIELD(config, expire_s), "5d", SECOND, 60 * DAY,
-	    NULL },
-	{ "connect-timeout", T_SECONDS, FIELD(config, connect_timeout_s), "30s",
-	    SECOND, 10 * MINUTE, NULL },
-
-	{ "confine", T_WORD, FIELD(config, confine_best), "full", 0, 0,
-	    words_confine },
-	{ "log", T_WORD, FIELD(config, log), "syslog", 0, 0, words_log },
-	{ "debug", T_SWITCH, FIELD(config, debug), "no", 0, 0, NULL },
-	{ "stop-timeout", T_SECONDS, FIELD(config, stop_timeout_s), "20s",
-	    SECOND, HOUR, NULL },
-	{ end_option, T_SWITCH, 0, 0, NULL, 0, 0, NULL },
-};
-
-static const struct option smarthost_options[] = {
-	{ "address", T_HOST_PORT, FIELD(config, smarthost.host), NULL, 0, 0,
-	    NULL },
-	{ "tls", T_WORD, FIELD(config, smarthost.implicit_tls), NULL, 0, 0,
-	    words_tls },
-	{ "ca", T_PATH, FIELD(config, smarthost.ca), NULL, 0, 0, NULL },
-};
-
-static const struct option listener_options[] = {
-	{ "kind", T_WORD, FIELD(config_listener, kind), NULL, 0, 0, words_kind },
-	{ "addresses", T_ADDRESSES, FIELD(config_listener, addresses), NULL, 0,
-	    0, NULL },
-	{ "certificates", T_NAMES, FIELD(config_listener, certificates), NULL,
-	    0, 0, NULL },
-	{ "client-cert", T_WORD, FIELD(config_listener, ask_client_cert), "none",
-	    0, 0, words_ask },
-	{ "client-ca", T_PATH, FIELD(config_listener, client_ca), NULL, 0, 0,
-	    NULL },
-	{ "tickets", T_SWITCH, FIELD(config_listener, tickets), "yes", 0, 0,
-	    NULL },
-	{ "min-tls", T_WORD, FIELD(config_listener, min_tls), "1.2", 0, 0,
-	    words_min },
-	{ "mechanisms", T_BITS, FIELD(config_listener, mechanisms),
-	    "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN", 0, 0, words_mechanism },
-	{ "backends", T_BITS, FIELD(config_listener, backends), "store", 0, 0,
-	    words_backend },
-};
-
-static const struct option certificate_options[] = {
-	{ "chain", T_PATH, FIELD(config_certificate, chain), NULL, 0, 0, NULL },
-	{ "key", T_PATH, FIELD(config_certificate, key), NULL, 0, 0, NULL },
-	{ "role", T_WORD, FIELD(config_certificate, roles), "server", 0, 0,
-	    words_role },
-};
-
-#define COUNT(a) (sizeof(a) / sizeof(*(a)))
-
-static const struct section {
-	const char *name;
-	const struct option *options;
-	size_t count;
-	cfg_flag_t flags;
-} sections[] = {
-	{ "", top_options, COUNT(top_options), CFGF_NONE },
-	{ "smarthost", smarthost_options, COUNT(smarthost_options),
-	    CFGF_NODEFAULT },
-	{ "listener", listener_options, COUNT(listener_options),
-	    CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES },
-	{ "certificate", certificate_options, COUNT(certificate_options),
-	    CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES },
-};
-
-enum { SECTION_TOP, SECTION_SMARTHOST, SECTION_LISTENER, SECTION_CERTIFICATE };
 
 /* A config and what it owns. */
 struct owner {
@@ -238,29 +49,8 @@ struct parse {
 
 static _Thread_local struct parse *parse_now;
 
-bool
-config_option(size_t i, const char **section_out, const char **name_out,
-    const char **default_out)
-{
-	for (size_t s = 0; s < COUNT(sections); s++) {
-		const struct option *o;
-
-		if (i >= sections[s].count) {
-			i -= sections[s].count;
-			continue;
-		}
-		o = &sections[s].options[i];
-		*section_out = sections[s].name;
-		*name_out = o->name;
-		*default_out = o->standard == NULL ? "" : o->standard;
-		return true;
-	}
-	return false;
-}
-
 /* The first failure counts; libconfuse may report more after it. */
-static bool
-parse_fail(struct parse *p, int line, const char *format, ...)
+static bool parse_fail(struct parse *p, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 static bool
@@ -297,8 +87,8 @@ own(struct owner *owner, void *data)
 		return NULL;
 	if (owner->owned_count == owner->owned_capacity) {
 		size_t capacity = owner->owned_capacity * 2 + 32;
-		void **more = reallocarray(owner->owned, capacity,
-		    sizeof(*more));
+		void **more =
+		    reallocarray(owner->owned, capacity, sizeof(*more));
 
 		if (more == NULL) {
 			free(data);
@@ -326,13 +116,13 @@ own_path(struct owner *owner, const char *folder, const char *path)
 	if (path[0] == '/')
 		return own_string(owner, path);
 	if (asprintf(&s, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder,
-	        path) < 0)
+		path) < 0)
 		return NULL;
 	return own(owner, s);
 }
 
 static void
-store_number(void *base, const struct option *o, uint64_t v)
+store_number(void *base, const struct field *o, uint64_t v)
 {
 	unsigned char *at = (unsigned char *)base + o->offset;
 
@@ -349,192 +139,23 @@ store_number(void *base, const struct option *o, uint64_t v)
 	}
 }
 
-/* "none or ask", for messages. */
-static const char *
-words_print(const struct word *words, char *out, size_t capacity)
-{
-	size_t at = 0;
-
-	out[0] = '\0';
-	for (; words->word != NULL; words++) {
-		int n = snprintf(out + at, capacity - at, "%s%s",
-		    at == 0                      ? ""
-		        : words[1].word == NULL ? " or "
-		                                : ", ",
-		    words->word);
-
-		if (n < 0 || (size_t)n >= capacity - at)
-			break;
-		at += (size_t)n;
-	}
-	return out;
-}
-
-static const struct word *
-word_find(const struct word *words, const char *text)
-{
-	for (; words->word != NULL; words++)
-		if (strcmp(words->word, text) == 0)
-			return words;
-	return NULL;
-}
-
-/* What a value of o has to look like, for messages. */
-static void
-expected(const struct option *o, char *out, size_t capacity)
-{
-	char words[128];
-
-	switch (o->type) {
-	case T_HOST:
-	case T_HOSTS:
-		snprintf(out, capacity, "a host name");
-		break;
-	case T_NAME:
-	case T_NAMES:
-		snprintf(out, capacity, "letters, digits, - and _, at most 63");
-		break;
-	case T_PATH:
-		snprintf(out, capacity, "a path of printable characters");
-		break;
-	case T_COUNT:
-		snprintf(out, capacity, "%ju to %ju", (uintmax_t)o->least,
-		    (uintmax_t)o->most);
-		break;
-	case T_SIZE:
-		snprintf(out, capacity,
-		    "a size such as 512K, 50M or 1G, %ju to %ju octets",
-		    (uintmax_t)o->least, (uintmax_t)o->most);
-		break;
-	case T_SECONDS:
-	case T_MILLISECONDS:
-		snprintf(out, capacity,
-		    "a time such as 200ms, 30s, 5m, 2h or 5d, %ju to %ju %s",
-		    (uintmax_t)(o->type == T_SECONDS ? o->least / 1000
-		                                     : o->least),
-		    (uintmax_t)(o->type == T_SECONDS ? o->most / 1000
-		                                     : o->most),
-		    o->type == T_SECONDS ? "s" : "ms");
-		break;
-	case T_SWITCH:
-		snprintf(out, capacity, "yes or no");
-		break;
-	case T_WORD:
-	case T_BITS:
-		snprintf(out, capacity, "%s",
-		    words_print(o->words, words, sizeof(words)));
-		break;
-	case T_HOST_PORT:
-		snprintf(out, capacity,
-		    "HOST:PORT, ADDRESS:PORT or [IPV6]:PORT, port 1 to 65535");
-		break;
-	case T_ADDRESSES:
-		snprintf(out, capacity,
-		    "ADDRESS:PORT or [IPV6]:PORT, port 0 to 65535");
-		break;
-	}
-}
-
-static bool
-is_path(const char *text)
-{
-	size_t len = strlen(text);
-
-	if (len == 0 || len >= PATH_MAX)
-		return false;
-	for (; *text != '\0'; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			return false;
-	return true;
-}
-
-static bool
-in_range(const struct option *o, uint64_t v)
-{
-	return v >= o->least && v <= o->most;
-}
-
-/* A number, duration, switch or word as what is stored for it. */
-static bool
-number_of(const struct option *o, const char *text, uint64_t *out)
-{
-	const struct word *w;
-	bool on;
-
-	switch (o->type) {
-	case T_COUNT:
-		return value_count(text, out) && in_range(o, *out);
-	case T_SIZE:
-		return value_size(text, out) && in_range(o, *out);
-	case T_MILLISECONDS:
-		return value_duration(text, out) && in_range(o, *out);
-	case T_SECONDS:
-		if (!value_duration(text, out) || !in_range(o, *out) ||
-		    *out % 1000 != 0)
-			return false;
-		*out /= 1000;
-		return true;
-	case T_SWITCH:
-		if (!value_switch(text, &on))
-			return false;
-		*out = on;
-		return true;
-	case T_WORD:
-	case T_BITS:
-		w = word_find(o->words, text);
-		if (w == NULL)
-			return false;
-		*out = w->value;
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool
-is_valid(const struct option *o, const char *text)
-{
-	struct sockaddr_storage address;
-	socklen_t address_len;
-	char host[254];
-	uint16_t port;
-	uint64_t number;
-
-	switch (o->type) {
-	case T_HOST:
-	case T_HOSTS:
-		return value_is_host(text);
-	case T_NAME:
-	case T_NAMES:
-		return value_is_name(text);
-	case T_PATH:
-		return is_path(text);
-	case T_HOST_PORT:
-		return value_host_port(text, host, &port);
-	case T_ADDRESSES:
-		return value_address(text, &address, &address_len);
-	default:
-		return number_of(o, text, &number);
-	}
-}
-
 static const struct section *
 section_of(const cfg_t *cfg)
 {
-	for (size_t i = 1; i < COUNT(sections); i++)
-		if (strcmp(cfg->name, sections[i].name) == 0)
-			return &sections[i];
-	return &sections[SECTION_TOP];
+	for (size_t i = 1; i < SECTIONS; i++)
+		if (strcmp(cfg->name, config_sections[i].name) == 0)
+			return &config_sections[i];
+	return &config_sections[SECTION_TOP];
 }
 
-static const struct option *
+static const struct field *
 option_of(const cfg_t *cfg, const char *name)
 {
 	const struct section *s = section_of(cfg);
 
 	for (size_t i = 0; i < s->count; i++)
-		if (strcmp(s->options[i].name, name) == 0)
-			return &s->options[i];
+		if (strcmp(s->fields[i].name, name) == 0)
+			return &s->fields[i];
 	return NULL;
 }
 
@@ -543,7 +164,7 @@ static int
 on_value(cfg_t *cfg, cfg_opt_t *opt)
 {
 	struct parse *p = parse_now;
-	const struct option *o = option_of(cfg, opt->name);
+	const struct field *o = option_of(cfg, opt->name);
 	unsigned count = cfg_opt_size(opt);
 	char text[160];
 	const char *value;
@@ -558,9 +179,9 @@ on_value(cfg_t *cfg, cfg_opt_t *opt)
 		return -1;
 	}
 	value = cfg_opt_getnstr(opt, count - 1);
-	if (is_valid(o, value))
+	if (field_is_valid(o, value))
 		return 0;
-	expected(o, text, sizeof(text));
+	field_expected(o, text, sizeof(text));
 	parse_fail(p, cfg->line, "%s: \"%.64s\", expected %s", opt->name, value,
 	    text);
 	return -1;
@@ -597,7 +218,7 @@ static void
 fill_options(cfg_opt_t *opts, const struct section *s)
 {
 	for (size_t i = 0; i < s->count; i++) {
-		const struct option *o = &s->options[i];
+		const struct field *o = &s->fields[i];
 		cfg_opt_t one = CFG_STR(NULL, NULL, CFGF_NODEFAULT);
 		cfg_opt_t list = CFG_STR_LIST(NULL, NULL, CFGF_NODEFAULT);
 
@@ -607,26 +228,30 @@ fill_options(cfg_opt_t *opts, const struct section *s)
 	}
 }
 
-/* One more than the most options any section has, and its subsections. */
-enum { OPTIONS_MAX = COUNT(top_options) + COUNT(sections) };
+/* Room for the fields of any section, its subsections, and an end. */
+enum { OPTIONS_MAX = 64 };
 
 static cfg_t *
 read_syntax(struct parse *p, const char *text)
 {
-	cfg_opt_t opts[COUNT(sections)][OPTIONS_MAX];
+	cfg_opt_t opts[SECTIONS][OPTIONS_MAX];
 	cfg_t *cfg;
 
+	assert(config_sections[SECTION_TOP].count + SECTIONS < OPTIONS_MAX);
 	memset(opts, 0, sizeof(opts));
-	for (size_t i = 0; i < COUNT(sections); i++)
-		fill_options(opts[i], &sections[i]);
-	for (size_t i = 1; i < COUNT(sections); i++) {
+	for (size_t i = 0; i < SECTIONS; i++)
+		fill_options(opts[i], &config_sections[i]);
+	for (size_t i = 1; i < SECTIONS; i++) {
 		cfg_opt_t sec = CFG_SEC(NULL, NULL, CFGF_NONE);
 
-		sec.name = sections[i].name;
+		sec.name = config_sections[i].name;
 		sec.subopts = opts[i];
-		sec.flags = sections[i].flags;
+		sec.flags = config_sections[i].titled
+				? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES
+				: CFGF_NODEFAULT;
 		sec.validcb = on_section;
-		opts[SECTION_TOP][COUNT(top_options) + i - 1] = sec;
+		opts[SECTION_TOP][config_sections[SECTION_TOP].count + i - 1] =
+		    sec;
 	}
 	cfg = cfg_init(opts[SECTION_TOP], CFGF_NONE);
 	if (cfg == NULL) {
@@ -649,7 +274,7 @@ no_memory(struct parse *p)
 }
 
 static bool
-store_list(struct parse *p, const struct option *o, cfg_opt_t *opt, void *base)
+store_list(struct parse *p, const struct field *o, cfg_opt_t *opt, void *base)
 {
 	size_t count = cfg_opt_size(opt);
 	unsigned char *at = (unsigned char *)base + o->offset;
@@ -658,8 +283,8 @@ store_list(struct parse *p, const struct option *o, cfg_opt_t *opt, void *base)
 	if (list == NULL)
 		return no_memory(p);
 	for (size_t i = 0; i < count; i++) {
-		list[i] = own_string(p->owner,
-		    cfg_opt_getnstr(opt, (unsigned)i));
+		list[i] =
+		    own_string(p->owner, cfg_opt_getnstr(opt, (unsigned)i));
 		if (list[i] == NULL)
 			return no_memory(p);
 	}
@@ -670,7 +295,7 @@ store_list(struct parse *p, const struct option *o, cfg_opt_t *opt, void *base)
 }
 
 static void
-store_bits(const struct option *o, cfg_opt_t *opt, void *base)
+store_bits(const struct field *o, cfg_opt_t *opt, void *base)
 {
 	uint64_t bits = 0, bit;
 
@@ -680,14 +305,13 @@ store_bits(const struct option *o, cfg_opt_t *opt, void *base)
 				bits |= w->value;
 	}
 	for (unsigned i = 0; i < cfg_opt_size(opt); i++)
-		if (number_of(o, cfg_opt_getnstr(opt, i), &bit))
+		if (field_number(o, cfg_opt_getnstr(opt, i), &bit))
 			bits |= bit;
 	store_number(base, o, bits);
 }
 
 static bool
-store_one(struct parse *p, const struct option *o, const char *text,
-    void *base)
+store_one(struct parse *p, const struct field *o, const char *text, void *base)
 {
 	const char *s;
 	uint64_t number;
@@ -697,8 +321,8 @@ store_one(struct parse *p, const struct option *o, const char *text,
 	case T_NAME:
 	case T_PATH:
 		s = o->type == T_PATH
-		    ? own_path(p->owner, p->owner->config.folder, text)
-		    : own_string(p->owner, text);
+			? own_path(p->owner, p->owner->config.folder, text)
+			: own_string(p->owner, text);
 		if (s == NULL)
 			return no_memory(p);
 		memcpy((unsigned char *)base + o->offset, &s, sizeof(s));
@@ -706,7 +330,7 @@ store_one(struct parse *p, const struct option *o, const char *text,
 	case T_HOST_PORT:
 		return true; /* store_smarthost's */
 	default:
-		if (o->name != end_option && number_of(o, text, &number))
+		if (field_number(o, text, &number))
 			store_number(base, o, number);
 		return true;
 	}
@@ -717,7 +341,7 @@ static bool
 store(struct parse *p, cfg_t *cfg, const struct section *s, void *base)
 {
 	for (size_t i = 0; i < s->count; i++) {
-		const struct option *o = &s->options[i];
+		const struct field *o = &s->fields[i];
 		cfg_opt_t *opt = cfg_getopt(cfg, o->name);
 		const char *text = o->standard;
 
@@ -756,7 +380,7 @@ store_smarthost(struct parse *p, cfg_t *cfg)
 		return parse_fail(p, sec->line,
 		    "smarthost: no address, expected address = \"HOST:PORT\"");
 	value_host_port(cfg_getstr(sec, "address"), host, &port);
-	if (!store(p, sec, &sections[SECTION_SMARTHOST], c))
+	if (!store(p, sec, &config_sections[SECTION_SMARTHOST], c))
 		return false;
 	if (cfg_size(sec, "tls") == 0)
 		c->smarthost.implicit_tls = port == 465;
@@ -785,7 +409,7 @@ store_certificates(struct parse *p, cfg_t *cfg)
 		one->name = own_string(p->owner, cfg_title(sec));
 		if (one->name == NULL)
 			return no_memory(p);
-		if (!store(p, sec, &sections[SECTION_CERTIFICATE], one))
+		if (!store(p, sec, &config_sections[SECTION_CERTIFICATE], one))
 			return false;
 		if (one->chain == NULL || one->key == NULL)
 			return parse_fail(p, sec->line,
@@ -879,7 +503,7 @@ store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
 		    "listener %s: no kind, expected kind = submission or "
 		    "submissions",
 		    l->name);
-	if (!store(p, sec, &sections[SECTION_LISTENER], l))
+	if (!store(p, sec, &config_sections[SECTION_LISTENER], l))
 		return false;
 	if (l->address_count == 0 && !standard_addresses(p, l))
 		return false;
@@ -924,8 +548,8 @@ check_addresses(struct parse *p, const struct config_listener *l)
 		size_t count = 0;
 
 		for (size_t i = 0; i < c->listener_count; i++)
-			count += count_address(&c->listeners[i],
-			    l->addresses[k]);
+			count +=
+			    count_address(&c->listeners[i], l->addresses[k]);
 		if (count > 1 && !has_port_0(l->addresses[k]))
 			return parse_fail(p, (int)l->line,
 			    "listener %s: address %s, expected each address "
@@ -951,7 +575,7 @@ store_listeners(struct parse *p, cfg_t *cfg)
 		    "submission }");
 	for (size_t i = 0; i < count; i++)
 		if (!store_listener(p,
-		        cfg_getnsec(cfg, "listener", (unsigned)i), &list[i]))
+			cfg_getnsec(cfg, "listener", (unsigned)i), &list[i]))
 			return false;
 	c->listeners = list;
 	c->listener_count = count;
@@ -994,7 +618,7 @@ store_all(struct parse *p, cfg_t *cfg)
 {
 	struct config *c = &p->owner->config;
 
-	if (!store(p, cfg, &sections[SECTION_TOP], c))
+	if (!store(p, cfg, &config_sections[SECTION_TOP], c))
 		return false;
 	if (c->hostname == NULL)
 		return parse_fail(p, p->last_line,
@@ -1004,7 +628,7 @@ store_all(struct parse *p, cfg_t *cfg)
 		    "retry-most is %u s, expected at least retry-first, %u s",
 		    c->retry_most_s, c->retry_first_s);
 	return store_realms(p) && store_smarthost(p, cfg) &&
-	    store_certificates(p, cfg) && store_listeners(p, cfg);
+	       store_certificates(p, cfg) && store_listeners(p, cfg);
 }
 
 /* path and its folder. */
@@ -1020,7 +644,8 @@ store_path(struct parse *p, const char *path)
 	else if (slash == path)
 		c->folder = own_string(p->owner, "/");
 	else
-		c->folder = own(p->owner, strndup(path, (size_t)(slash - path)));
+		c->folder =
+		    own(p->owner, strndup(path, (size_t)(slash - path)));
 	return (c->path != NULL && c->folder != NULL) || no_memory(p);
 }
 
@@ -1133,14 +758,5 @@ config_listener(const struct config *config, const char *name)
 	for (size_t i = 0; i < config->listener_count; i++)
 		if (strcmp(config->listeners[i].name, name) == 0)
 			return &config->listeners[i];
-	return NULL;
-}
-
-const char *
-mechanism_name(unsigned bit)
-{
-	for (const struct word *w = words_mechanism; w->word != NULL; w++)
-		if (w->value == bit)
-			return w->word;
 	return NULL;
 }

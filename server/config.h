@@ -38,10 +38,10 @@ struct config_listener {
 	size_t address_count;
 	const char *const *certificates; /* section names; first is default */
 	size_t certificate_count;
-	bool ask_client_cert; /* client-cert = ask */
+	bool ask_client_cert;  /* client-cert = ask */
 	const char *client_ca; /* path of the anchors for them, or NULL */
 	bool tickets;
-	unsigned min_tls; /* 12 or 13 */
+	unsigned min_tls;    /* 12 or 13 */
 	unsigned mechanisms; /* after removing what no backend can serve */
 	unsigned backends;
 	unsigned unserved; /* mechanisms asked for that no backend can serve */
@@ -65,10 +65,10 @@ struct config {
 	const char *folder; /* that it lies in */
 
 	const char *hostname;
-	const char *realm;    /* default realm */
-	const char *state;    /* DIR/state */
-	const char *sites;    /* DIR/sites */
-	const char *upstream; /* DIR/upstream, or NULL */
+	const char *realm;     /* default realm */
+	const char *state;     /* DIR/state */
+	const char *sites;     /* DIR/sites */
+	const char *upstream;  /* DIR/upstream, or NULL */
 	const char *system_ca; /* anchors of the default set when relaying */
 
 	struct {
@@ -84,16 +84,16 @@ struct config {
 	size_t certificate_count;
 
 	/* Session. */
-	unsigned threads; /* 0: 4 per core, at least 16 */
-	uint64_t message_size; /* octets; 552 5.3.4 beyond */
-	unsigned recipients;   /* per transaction; 452 4.5.3 beyond */
-	unsigned sessions;     /* at once; 421 4.3.2 beyond */
+	unsigned threads;             /* 0: 4 per core, at least 16 */
+	uint64_t message_size;        /* octets; 552 5.3.4 beyond */
+	unsigned recipients;          /* per transaction; 452 4.5.3 beyond */
+	unsigned sessions;            /* at once; 421 4.3.2 beyond */
 	unsigned sessions_per_client; /* by address */
-	unsigned auth_tries;   /* per session, then 421 */
+	unsigned auth_tries;          /* per session, then 421 */
 	unsigned command_timeout_s;
 	unsigned data_timeout_s;
 	unsigned handshake_timeout_s;
-	uint64_t spool_memory; /* octets for messages being received */
+	uint64_t spool_memory;  /* octets for messages being received */
 	uint64_t spool_reserve; /* free octets below which MAIL gets 452 */
 	bool trace_client;
 
@@ -103,7 +103,8 @@ struct config {
 	unsigned cache_size; /* verified passwords kept; 0: none */
 	unsigned cache_ttl_s;
 	const char *pam_service;
-	const char *const *pam_realms; /* realms whose local part PAM is asked */
+	const char *const
+	    *pam_realms; /* realms whose local part PAM is asked */
 	size_t pam_realm_count;
 	unsigned helper_deadline_ms;
 	unsigned helpers; /* at once */
@@ -135,8 +136,8 @@ bool config_load(struct config **config_out, const char *path,
 
 void config_free(struct config *config);
 
-const struct config_certificate *config_certificate(
-    const struct config *config, const char *name);
+const struct config_certificate *config_certificate(const struct config *config,
+    const char *name);
 const struct config_listener *config_listener(const struct config *config,
     const char *name);
 

@@ -18,7 +18,7 @@ enum {
 };
 
 enum token {
-	TOKEN_WORD,   /* unquoted */
+	TOKEN_WORD, /* unquoted */
 	TOKEN_QUOTED,
 	TOKEN_OPEN,
 	TOKEN_CLOSE,
@@ -52,8 +52,9 @@ struct scan {
 	/* The words of the statement being read, "NAME" or "NAME TITLE". */
 	struct span words[2];
 	size_t word_count;
-	bool value;   /* after "=": a value comes next */
-	bool in_list; /* between "= {" and "}" */
+	int word_line; /* of the first */
+	bool value;    /* after "=": a value comes next */
+	bool in_list;  /* between "= {" and "}" */
 
 	unsigned scope, scopes;
 	unsigned outer[SCAN_DEPTH_MAX];
@@ -67,8 +68,7 @@ struct scan {
 	bool ended;
 };
 
-static bool
-scan_fail(struct scan *s, int line, const char *format, ...)
+static bool scan_fail(struct scan *s, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 static bool
@@ -254,9 +254,10 @@ take_string(struct scan *s)
 		return true;
 	}
 	if (s->word_count == 2)
-		return scan_fail(s, s->line,
-		    "\"%.*s\": expected = or {", (int)s->token.len,
-		    s->token.at);
+		return scan_fail(s, s->line, "\"%.*s\": expected = or {",
+		    (int)s->token.len, s->token.at);
+	if (s->word_count == 0)
+		s->word_line = s->line;
 	s->words[s->word_count++] = s->token;
 	return true;
 }
@@ -264,6 +265,9 @@ take_string(struct scan *s)
 static bool
 take_is(struct scan *s)
 {
+	if (s->word_count == 2)
+		return scan_fail(s, s->word_line, "\"%.*s\": expected = or {",
+		    (int)s->words[0].len, s->words[0].at);
 	if (s->word_count != 1 || s->value || s->in_list)
 		return scan_fail(s, s->line,
 		    "\"=\": expected it between an option's name and its "
@@ -309,9 +313,9 @@ take_close(struct scan *s)
 	}
 	if (s->depth == 0 || s->value || s->word_count > 0)
 		return scan_fail(s, s->line, "\"}\": expected %s",
-		    s->value                ? "a value"
-		        : s->word_count > 0 ? "= or {"
-		                            : "an option or a section");
+		    s->value            ? "a value"
+		    : s->word_count > 0 ? "= or {"
+					: "an option or a section");
 	s->scope = s->outer[--s->depth];
 	return true;
 }
@@ -349,8 +353,8 @@ static bool
 finish(struct scan *s)
 {
 	if (s->in_list || s->depth > 0)
-		return scan_fail(s, s->opened[s->in_list ? s->depth
-		                                         : s->depth - 1],
+		return scan_fail(s,
+		    s->opened[s->in_list ? s->depth : s->depth - 1],
 		    "the brace opened here is never closed, expected }");
 	if (!s->ended)
 		return scan_fail(s, s->line,
@@ -371,8 +375,8 @@ check_octets(struct scan *s, size_t len)
 		if (c == '\n')
 			line++;
 		else if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7f)
-			return scan_fail(s, line,
-			    "octet 0x%02x, expected text", c);
+			return scan_fail(s, line, "octet 0x%02x, expected text",
+			    c);
 		else if (c == '$' && s->text[i + 1] == '{')
 			return scan_fail(s, line,
 			    "\"${\", expected no variables");

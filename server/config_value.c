@@ -123,7 +123,7 @@ static bool
 is_alnum(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-	    (c >= 'A' && c <= 'Z');
+	       (c >= 'A' && c <= 'Z');
 }
 
 static bool
@@ -234,7 +234,7 @@ value_address(const char *text, struct sockaddr_storage *out,
 		in6->sin6_port = htons(port);
 		*len_out = sizeof(*in6);
 	} else if (text[0] != '[' &&
-	    inet_pton(AF_INET, host, &in4->sin_addr) == 1) {
+		   inet_pton(AF_INET, host, &in4->sin_addr) == 1) {
 		in4->sin_family = AF_INET;
 		in4->sin_port = htons(port);
 		*len_out = sizeof(*in4);
@@ -273,8 +273,7 @@ value_host_port(const char *text, char *host_out, uint16_t *port_out)
 }
 
 const char *
-value_address_print(const struct sockaddr_storage *address,
-    char out[static 64])
+value_address_print(const struct sockaddr_storage *address, char out[static 64])
 {
 	const struct sockaddr_in *in4 = (const struct sockaddr_in *)address;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;

@@ -35,8 +35,8 @@ identity_find(const struct confinement *c, struct identity *out,
 	errno = 0;
 	pw = getpwnam(c->user);
 	if (pw == NULL)
-		return fail(why, REASON_ABSENT,
-		    "system user %s does not exist", c->user);
+		return fail(why, REASON_ABSENT, "system user %s does not exist",
+		    c->user);
 	out->uid = pw->pw_uid;
 	out->gid = pw->pw_gid;
 	out->group_count = 0;
@@ -44,10 +44,10 @@ identity_find(const struct confinement *c, struct identity *out,
 	if (c->role == ROLE_HELPERS) {
 		out->group_count = GROUPS_MAX;
 		if (getgrouplist(c->user, pw->pw_gid, out->groups,
-		        &out->group_count) < 0)
+			&out->group_count) < 0)
 			return fail(why, REASON_RANGE,
-			    "system user %s is in more than %d groups",
-			    c->user, GROUPS_MAX);
+			    "system user %s is in more than %d groups", c->user,
+			    GROUPS_MAX);
 	}
 	return true;
 }
@@ -124,8 +124,7 @@ filter_build(scmp_filter_ctx ctx)
 	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls) && rc == 0; i++)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), calls[i],
-		    0);
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), calls[i], 0);
 	if (rc == 0)
 		rc = deny_fast_open(ctx, SCMP_SYS(sendto), 3);
 	if (rc == 0)

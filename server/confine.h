@@ -12,11 +12,11 @@
 /* What DESIGN section 3 gives each role. */
 struct confinement {
 	enum role role;
-	const char *user;  /* system user; its primary group is taken too */
-	const char *root;  /* new root directory, or NULL */
-	bool no_network;   /* empty network namespace */
-	bool no_connect;   /* the seccomp filter */
-	bool best;         /* confine = best: go on when the kernel refuses */
+	const char *user; /* system user; its primary group is taken too */
+	const char *root; /* new root directory, or NULL */
+	bool no_network;  /* empty network namespace */
+	bool no_connect;  /* the seccomp filter */
+	bool best;        /* confine = best: go on when the kernel refuses */
 };
 
 /*

@@ -147,8 +147,7 @@ control_send_data(int fd, const void *octets, size_t len)
 	wire_writer_init(&w, packet, sizeof(packet));
 	wire_put_u8(&w, CONTROL_DATA);
 	wire_put_bytes(&w, octets, len);
-	return !w.failed &&
-	    channel_send(fd, w.data, w.len, -1) == CHANNEL_DONE;
+	return !w.failed && channel_send(fd, w.data, w.len, -1) == CHANNEL_DONE;
 }
 
 bool
@@ -216,8 +215,8 @@ control_ask(int fd, const void *request, size_t len,
 	if (channel_send(fd, request, len, -1) != CHANNEL_DONE)
 		return fail(why, REASON_AWAY, "the server went away");
 	for (;;) {
-		switch (channel_recv(fd, packet, sizeof(packet) - 1, &got,
-		    NULL)) {
+		switch (
+		    channel_recv(fd, packet, sizeof(packet) - 1, &got, NULL)) {
 		case CHANNEL_DONE:
 			break;
 		case CHANNEL_WAIT:

@@ -136,7 +136,7 @@ files_read_secret(const char *path, gnutls_datum_t *out, struct reason *why)
 	if (fd < 0)
 		return false;
 	ok = check_mode(path, &st, why) && check_folders(path, why) &&
-	    read_all(fd, path, (size_t)st.st_size, out, why);
+	     read_all(fd, path, (size_t)st.st_size, out, why);
 	close(fd);
 	return ok;
 }
@@ -171,7 +171,7 @@ files_folder(const char *path, mode_t mode, uid_t uid, gid_t gid,
 		return fail_errno(why, "%s", path);
 	if (fstat(fd, &st) == 0 &&
 	    ((uid != (uid_t)-1 && st.st_uid != uid) ||
-	        (gid != (gid_t)-1 && st.st_gid != gid)) &&
+		(gid != (gid_t)-1 && st.st_gid != gid)) &&
 	    fchown(fd, uid, gid) != 0) {
 		fail_errno(why, "%s: owner", path);
 		close(fd);

@@ -77,7 +77,7 @@ run_role(const char *name)
 	if (role == ROLES || mains[role] == NULL ||
 	    fstat(ROLE_MASTER_FD, &st) != 0 || !S_ISSOCK(st.st_mode)) {
 		fprintf(stderr, "sallyportd: --role is for the server's own "
-		                "use\n");
+				"use\n");
 		return EXIT_USAGE;
 	}
 	snprintf(comm, sizeof(comm), "sally-%s", name);
@@ -110,7 +110,8 @@ check_state(const struct config *c)
 		if (stat(path, &st) != 0) {
 			fprintf(stderr, "%s: %s\n", path, strerror(errno));
 			ok = false;
-		} else if (!S_ISDIR(st.st_mode) || (st.st_mode & S_IWOTH) != 0) {
+		} else if (!S_ISDIR(st.st_mode) ||
+			   (st.st_mode & S_IWOTH) != 0) {
 			fprintf(stderr,
 			    "%s: mode %04o, expected a folder that others "
 			    "cannot write\n",

@@ -93,8 +93,9 @@ count_threads(const struct config *c)
 
 	if (c->threads > 0)
 		return c->threads;
-	return cores * 4 < 16 ? 16 : cores * 4 > 1024 ? 1024
-	                                              : (unsigned)cores * 4;
+	return cores * 4 < 16     ? 16
+	       : cores * 4 > 1024 ? 1024
+				  : (unsigned)cores * 4;
 }
 
 /* Our own log lines take the way of a role's. */
@@ -151,8 +152,8 @@ open_loop(struct master *m, struct reason *why)
 	if (!open_own_log(m, why))
 		return false;
 	return master_watch(m, m->signals, &m->signals_watch) &&
-	    master_watch(m, m->roles[ROLE_MASTER].log.fd,
-	        &m->roles[ROLE_MASTER].log.watch);
+	       master_watch(m, m->roles[ROLE_MASTER].log.fd,
+		   &m->roles[ROLE_MASTER].log.watch);
 }
 
 static bool
@@ -202,7 +203,7 @@ open_state(struct master *m, struct reason *why)
 	master_log_target(m->foreground ? LOG_TO_STDERR : c->log, true);
 	ok = !m->confining || state_check_users(why);
 	ok = ok && state_make_folders(c->state, m->confining, why) &&
-	    state_lock(c->state, &m->lock, why);
+	     state_lock(c->state, &m->lock, why);
 	if (ok) {
 		m->lock = high_fd(m->lock);
 		ok = open_controls(m, c->state, why);
@@ -222,8 +223,8 @@ start(struct master *m, struct reason *why)
 		return false;
 	c = m->current->prepared->config;
 	log_line(SAY_NOTE, "start",
-	    "version=%s pid=%d configuration=%s hostname=%s",
-	    SALLYPORT_VERSION, (int)getpid(), m->conf_path, c->hostname);
+	    "version=%s pid=%d configuration=%s hostname=%s", SALLYPORT_VERSION,
+	    (int)getpid(), m->conf_path, c->hostname);
 	if (!m->confining)
 		log_line(SAY_WARNING, "start",
 		    "confined=no note=\"not root: roles run unconfined\"");
@@ -239,16 +240,19 @@ start(struct master *m, struct reason *why)
 	return true;
 }
 
+/* Let go of the terminal, or of the pipe of whoever started us. */
 static void
-become_quiet(void)
+become_quiet(bool log_too)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null < 0)
 		return;
-	for (int fd = 0; fd < 3; fd++)
-		dup2(null, fd);
-	if (null > 2)
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	if (log_too)
+		dup2(null, STDERR_FILENO);
+	if (null > STDERR_FILENO)
 		close(null);
 }
 
@@ -271,8 +275,7 @@ announce(struct master *m)
 	m->ready_fd = -1;
 	if (!m->foreground) {
 		master_log_target(c->log, false);
-		if (c->log == LOG_TO_SYSLOG)
-			become_quiet();
+		become_quiet(c->log == LOG_TO_SYSLOG);
 	}
 }
 
@@ -318,9 +321,9 @@ static bool
 stop_is_over(const struct master *m)
 {
 	return m->stop_now ||
-	    (has_stopped(&m->roles[ROLE_SESSION]) &&
-	        has_stopped(&m->roles[ROLE_RELAY])) ||
-	    master_now() >= m->stop_until;
+	       (has_stopped(&m->roles[ROLE_SESSION]) &&
+		   has_stopped(&m->roles[ROLE_RELAY])) ||
+	       master_now() >= m->stop_until;
 }
 
 static void

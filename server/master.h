@@ -5,7 +5,8 @@
  *   master_state.c     lock, folders and system users
  *   master_listen.c    listening sockets, by bind or from the service manager
  *   master_log.c       the roles' pipes, to stderr or syslog
- *   master_role.c      starting roles, their packets, restart
+ *   master_spawn.c     starting a role
+ *   master_role.c      roles' packets, restart
  *   master_reload.c    numbered configurations: prepare, commit, retire
  *   master_control.c   the master's own control socket
  *
@@ -26,9 +27,10 @@
 #include "prepare.h"
 
 enum {
-	CONFIGURATIONS_MOST = 8, /* live at once */
-	LISTENINGS_MOST = 256,   /* listening sockets */
-	ASKERS_MOST = 16,        /* status and reload requests at once */
+	CONFIGURATIONS_MOST = 8,    /* live at once */
+	CONFIGURATIONS_BEHIND = 12, /* older ones are left by all */
+	LISTENINGS_MOST = 256,      /* listening sockets */
+	ASKERS_MOST = 16,           /* status and reload requests at once */
 	READY_TIMEOUT_MS = 20000,
 	PREPARE_TIMEOUT_MS = 60000,
 	STATUS_TIMEOUT_MS = 2000,
@@ -69,7 +71,7 @@ struct role_process {
 	struct log_pipe log;
 	uint64_t start_id;
 	int64_t started_at, restart_at, state_until; /* monotonic ms */
-	unsigned deaths; /* in a row */
+	unsigned deaths;                             /* in a row */
 	unsigned restarts;
 	unsigned awaiting; /* ROLE_PREPARED answers still to come */
 	char *status;      /* JSON of the last ROLE_STATUS, or NULL */
@@ -120,7 +122,7 @@ struct master {
 	bool failed; /* the start did not succeed */
 	int64_t stop_until;
 
-	int exe; /* this program's image, for roles started later */
+	int exe;  /* this program's image, for roles started later */
 	int lock; /* of the state folder; every role has it open too */
 	int epoll, signals;
 	struct watched_fd signals_watch, control_watch;
@@ -167,8 +169,7 @@ bool master_watch(struct master *m, int fd, struct watched_fd *watch);
 const char *state_user(enum role role);
 /* Names the missing ones. */
 bool state_check_users(struct reason *why);
-bool state_make_folders(const char *state, bool confining,
-    struct reason *why);
+bool state_make_folders(const char *state, bool confining, struct reason *why);
 /* Hold the folder alone; waits some seconds for roles of a master that died. */
 bool state_lock(const char *state, int *fd_out, struct reason *why);
 /* Remove compiled tables that no configuration in use names. */
@@ -189,13 +190,15 @@ void master_log_target(enum log_target target, bool copy_to_stderr);
 void log_pipe_read(struct log_pipe *pipe, enum role role);
 void log_pipe_close(struct log_pipe *pipe, enum role role);
 
-/* master_role.c */
+/* master_spawn.c */
 void role_run(struct master *m, enum role role);
+
+/* master_role.c */
 void role_packets(struct master *m, enum role role);
 /* A child ended. */
 void role_reaped(struct master *m, pid_t pid, int status);
-void role_send(struct master *m, enum role role, const void *packet,
-    size_t len, int fd);
+void role_send(struct master *m, enum role role, const void *packet, size_t len,
+    int fd);
 void role_send_number(struct master *m, enum role role, enum message type,
     uint32_t number);
 void role_send_generation(struct master *m, enum role role,
@@ -209,8 +212,8 @@ bool role_is_speaker(enum role role); /* session, relay */
 /* master_reload.c */
 bool reload_first(struct master *m, struct reason *why);
 void reload_begin(struct master *m);
-void reload_answered(struct master *m, enum role role, uint32_t number,
-    bool ok, const char *text);
+void reload_answered(struct master *m, enum role role, uint32_t number, bool ok,
+    const char *text);
 void reload_role_died(struct master *m, enum role role);
 void reload_unused(struct master *m, enum role role, uint32_t number);
 void reload_timer(struct master *m, int64_t now);

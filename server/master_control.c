@@ -77,7 +77,7 @@ listeners_array(const struct master *m)
 
 		json_array_append_new(array,
 		    json_pack("{s:s,s:s,s:b}", "name", l->name, "address",
-		        l->bound, "inherited", (int)l->inherited));
+			l->bound, "inherited", (int)l->inherited));
 	}
 	return array;
 }
@@ -111,7 +111,8 @@ answer_status(struct master *m)
 
 		if (a->fd < 0 || a->wants_reload)
 			continue;
-		if (text != NULL && control_send_data(a->fd, text, strlen(text)))
+		if (text != NULL &&
+		    control_send_data(a->fd, text, strlen(text)))
 			asker_end(a, true, "");
 		else
 			asker_end(a, false, "status too long");
@@ -202,7 +203,7 @@ control_packets(struct master *m)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
 	if (a == NULL || m->current == NULL ||
 	    channel_recv(fd, packet, sizeof(packet), &len, NULL) !=
-	        CHANNEL_DONE) {
+		CHANNEL_DONE) {
 		close(fd);
 		return;
 	}

@@ -56,8 +56,7 @@ bind_failed(const char *name, const char *address, struct reason *why)
 }
 
 static bool
-bind_one(const char *name, const char *address, int *fd_out,
-    struct reason *why)
+bind_one(const char *name, const char *address, int *fd_out, struct reason *why)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
@@ -66,8 +65,8 @@ bind_one(const char *name, const char *address, int *fd_out,
 	if (!value_address(address, &ss, &len))
 		return fail(why, REASON_SYNTAX, "listener %s: %s", name,
 		    address);
-	low = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-	    0);
+	low =
+	    socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	fd = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, DESCRIPTORS_FROM);
 	if (low >= 0)
 		close(low);

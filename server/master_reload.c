@@ -39,8 +39,8 @@ report_problem(void *context, bool is_error, const char *text)
 		return;
 	}
 	log_value(value, sizeof(value), text, strlen(text));
-	log_line(is_error ? SAY_ALARM : SAY_WARNING, "configuration",
-	    "%s=%s", is_error ? "error" : "warning", value);
+	log_line(is_error ? SAY_ALARM : SAY_WARNING, "configuration", "%s=%s",
+	    is_error ? "error" : "warning", value);
 }
 
 static struct generation_entry *
@@ -143,21 +143,36 @@ reload_refused(struct master *m, const char *text)
 	reload_end(m, false, copy);
 }
 
-/* Connections on the oldest ones leave when too many are live. */
+/* How many configurations newer than g role still uses. */
+static size_t
+count_newer(const struct master *m, const struct generation_entry *g,
+    enum role role)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i <= CONFIGURATIONS_MOST; i++)
+		if (m->generations[i].number > g->number &&
+		    m->generations[i].used_by[role])
+			count++;
+	return count;
+}
+
+/*
+ * What is still on the oldest ones is to leave when too many are live; and on
+ * one that many have followed, because signer and auth keep old keys and
+ * logins for it.
+ */
 static void
-retire_old(struct master *m)
+retire_old(struct master *m, enum role role)
 {
 	for (size_t i = 0; i <= CONFIGURATIONS_MOST; i++) {
 		const struct generation_entry *g = &m->generations[i];
-		size_t newer = 0;
 
-		for (size_t k = 0; k <= CONFIGURATIONS_MOST; k++)
-			if (m->generations[k].number > g->number)
-				newer++;
-		if (g->number == 0 || newer + 1 < CONFIGURATIONS_MOST)
+		if (g->number == 0 || g == m->current || !g->used_by[role])
 			continue;
-		role_send_number(m, ROLE_SESSION, MASTER_RETIRE, g->number);
-		role_send_number(m, ROLE_RELAY, MASTER_RETIRE, g->number);
+		if (count_newer(m, g, role) + 1 >= CONFIGURATIONS_MOST ||
+		    m->last_number - g->number >= CONFIGURATIONS_BEHIND)
+			role_send_number(m, role, MASTER_RETIRE, g->number);
 	}
 }
 
@@ -169,12 +184,14 @@ commit(struct master *m)
 	listen_send(m, g);
 	m->current = g;
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++) {
-		if (m->roles[r].state != ROLE_IS_UP || role_is_speaker((enum role)r))
+		if (m->roles[r].state != ROLE_IS_UP ||
+		    role_is_speaker((enum role)r))
 			continue;
 		role_send_number(m, (enum role)r, MASTER_COMMIT, g->number);
 	}
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++) {
-		if (m->roles[r].state != ROLE_IS_UP || !role_is_speaker((enum role)r))
+		if (m->roles[r].state != ROLE_IS_UP ||
+		    !role_is_speaker((enum role)r))
 			continue;
 		g->used_by[r] = true;
 		role_send_number(m, (enum role)r, MASTER_COMMIT, g->number);
@@ -184,8 +201,9 @@ commit(struct master *m)
 		master_log_target(g->prepared->config->log, false);
 	listen_sweep(m);
 	reload_end(m, true, "");
-	retire_old(m);
 	reload_unused(m, ROLE_MASTER, 0);
+	retire_old(m, ROLE_SESSION);
+	retire_old(m, ROLE_RELAY);
 }
 
 static bool
@@ -240,8 +258,10 @@ reload_begin(struct master *m)
 
 	if (m->stopping)
 		return;
-	/* One at a time, and not while a role is being started. */
-	if (m->reload_stage != RELOAD_NONE || !all_up(m)) {
+	/* One at a time, not while a role is being started, and not before
+	 * an old one is gone where there are too many. */
+	if (m->reload_stage != RELOAD_NONE || !all_up(m) ||
+	    entry_free_slot(m) == NULL) {
 		m->reload_again = true;
 		return;
 	}
@@ -253,7 +273,7 @@ reload_begin(struct master *m)
 		return;
 	}
 	if (strcmp(m->reloading->prepared->config->state,
-	        m->current->prepared->config->state) != 0) {
+		m->current->prepared->config->state) != 0) {
 		reload_refused(m, "state: another folder needs a restart");
 		return;
 	}
@@ -287,8 +307,7 @@ reload_role_died(struct master *m, enum role role)
 
 	if (m->reload_stage == RELOAD_NONE)
 		return;
-	snprintf(text, sizeof(text), "role %s died meanwhile",
-	    role_name(role));
+	snprintf(text, sizeof(text), "role %s died meanwhile", role_name(role));
 	reload_refused(m, text);
 }
 
@@ -297,7 +316,8 @@ reload_timer(struct master *m, int64_t now)
 {
 	if (m->reload_stage != RELOAD_NONE && now >= m->reload_until)
 		reload_refused(m, "a role did not answer in time");
-	if (m->reload_again && m->reload_stage == RELOAD_NONE && all_up(m)) {
+	if (m->reload_again && m->reload_stage == RELOAD_NONE && all_up(m) &&
+	    entry_free_slot(m) != NULL) {
 		m->reload_again = false;
 		reload_begin(m);
 	}
@@ -321,8 +341,8 @@ reload_unused(struct master *m, enum role role, uint32_t number)
 		for (int r = ROLE_MASTER + 1; r < ROLES; r++)
 			if (!role_is_speaker((enum role)r) &&
 			    m->roles[r].state == ROLE_IS_UP)
-				role_send_number(m, (enum role)r,
-				    MASTER_RETIRE, g->number);
+				role_send_number(m, (enum role)r, MASTER_RETIRE,
+				    g->number);
 		entry_fini(g);
 		swept = true;
 	}

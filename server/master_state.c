@@ -100,7 +100,7 @@ state_make_folders(const char *state, bool confining, struct reason *why)
 		gid_t gid, unused_gid;
 
 		if (snprintf(path, sizeof(path), "%s%s", state,
-		        folders[i].name) >= (int)sizeof(path))
+			folders[i].name) >= (int)sizeof(path))
 			return fail(why, REASON_RANGE, "%s: path too long",
 			    state);
 		ids(folders[i].owner, confining, &uid, &unused_gid);
@@ -128,8 +128,7 @@ state_lock(const char *state, int *fd_out, struct reason *why)
 	char path[PATH_MAX];
 	int fd, waited = 0;
 
-	if (snprintf(path, sizeof(path), "%s/lock", state) >=
-	    (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/lock", state) >= (int)sizeof(path))
 		return fail(why, REASON_RANGE, "%s: path too long", state);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -145,8 +144,7 @@ state_lock(const char *state, int *fd_out, struct reason *why)
 		if (is_alive(state) || waited >= LOCK_TIMEOUT_MS) {
 			close(fd);
 			return fail(why, REASON_EXISTS,
-			    "%s: another server uses this state folder",
-			    state);
+			    "%s: another server uses this state folder", state);
 		}
 		usleep(LOCK_STEP_MS * 1000);
 		waited += LOCK_STEP_MS;

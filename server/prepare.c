@@ -160,9 +160,9 @@ prepare_certificate(struct work *w, const struct config_certificate *c)
 		report(w, true, "%s:%u: certificate %s: %s", w->config->path,
 		    c->line, c->name, why.text);
 	} else if (!cert_matches_key(&chain, &key, &why)) {
-		report(w, true,
-		    "%s:%u: certificate %s: %s and %s: %s", w->config->path,
-		    c->line, c->name, c->chain, c->key, why.text);
+		report(w, true, "%s:%u: certificate %s: %s and %s: %s",
+		    w->config->path, c->line, c->name, c->chain, c->key,
+		    why.text);
 	} else {
 		check_chain(w, c, &chain);
 		add(w, ROLE_SIGNER, BUNDLE_KEY, c->name, &key);
@@ -227,8 +227,8 @@ last_good_table(const char *folder, char out[static 80])
 
 		if (strncmp(e->d_name, "sites.", 6) != 0 ||
 		    strlen(e->d_name) >= 80 ||
-		    snprintf(path, sizeof(path), "%s/%s", folder,
-		        e->d_name) >= (int)sizeof(path) ||
+		    snprintf(path, sizeof(path), "%s/%s", folder, e->d_name) >=
+			(int)sizeof(path) ||
 		    stat(path, &st) != 0 || (found && st.st_mtime < newest) ||
 		    !table_open(&table, path, true, NULL))
 			continue;
@@ -300,8 +300,7 @@ add_table_file(struct work *w, const char *path)
 		report(w, true, "%s: %s", w->config->sites, why.text);
 		return;
 	}
-	if (strstr((const char *)file.data, "-----BEGIN X509 CRL-----") !=
-	    NULL)
+	if (strstr((const char *)file.data, "-----BEGIN X509 CRL-----") != NULL)
 		kind = BUNDLE_CRL;
 	add(w, ROLE_SESSION, kind, path, &file);
 	add(w, ROLE_RELAY, kind, path, &file);
@@ -316,7 +315,7 @@ add_table(struct work *w)
 	struct reason why;
 
 	if (snprintf(path, sizeof(path), "%s/run/tables/%s", w->config->state,
-	        w->prepared->table) >= (int)sizeof(path) ||
+		w->prepared->table) >= (int)sizeof(path) ||
 	    !table_open(&table, path, true, &why)) {
 		report(w, true, "%s: %s", w->config->sites, why.text);
 		return;
@@ -415,7 +414,8 @@ prepare_store(struct work *w)
 	snprintf(path, sizeof(path), "%s/store/users.kch", w->config->state);
 	if (access(path, F_OK) != 0 && errno == ENOENT)
 		report(w, true,
-		    "%s: the credential store is missing, expected the one \"sallyport "
+		    "%s: the credential store is missing, expected the one "
+		    "\"sallyport "
 		    "init\" makes",
 		    path);
 	else if (!files_check_secret(path, &why))
@@ -473,8 +473,8 @@ read_configuration(struct work *w, gnutls_datum_t *text)
 		report(w, true, "%s", why.text);
 		return false;
 	}
-	if (!config_parse(&w->prepared->config, path,
-	        (const char *)text->data, text->size, &why)) {
+	if (!config_parse(&w->prepared->config, path, (const char *)text->data,
+		text->size, &why)) {
 		report(w, true, "%s", why.text);
 		return false;
 	}

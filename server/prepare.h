@@ -23,14 +23,13 @@ struct prepared {
 };
 
 /* Each problem found, with its place; warnings do not make it fail. */
-typedef void (*prepare_report)(void *context, bool is_error,
-    const char *text);
+typedef void (*prepare_report)(void *context, bool is_error, const char *text);
 
 struct prepare_options {
-	const char *path;  /* of sallyport.conf */
-	bool only_check;   /* -t: nothing is written */
-	bool last_table;   /* start: a table that does not compile is
-	                      replaced by the last good one */
+	const char *path; /* of sallyport.conf */
+	bool only_check;  /* -t: nothing is written */
+	bool last_table;  /* start: a table that does not compile is
+			     replaced by the last good one */
 	prepare_report report;
 	void *context;
 };

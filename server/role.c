@@ -179,7 +179,7 @@ read_hello(struct role_info *info, struct confinement *c, char *state,
 
 	if (!wait_for(POLLIN, HELLO_TIMEOUT_MS) ||
 	    channel_recv(ROLE_MASTER_FD, packet, sizeof(packet), &len, NULL) !=
-	        CHANNEL_DONE)
+		CHANNEL_DONE)
 		end(0);
 	wire_reader_init(&r, packet, len);
 	type = wire_get_u8(&r);
@@ -203,9 +203,8 @@ confine_role(struct role_info *info, struct confinement *c, const char *state)
 	const char *root = roles[info->role].root;
 	struct reason why = { .code = REASON_NONE };
 
-	if (root != NULL &&
-	    snprintf(info->root, sizeof(info->root), "%s/%s", state, root) >=
-	        (int)sizeof(info->root))
+	if (root != NULL && snprintf(info->root, sizeof(info->root), "%s/%s",
+				state, root) >= (int)sizeof(info->root))
 		end_broken("path of the state folder too long");
 	c->role = info->role;
 	c->root = root == NULL ? NULL : info->root;
@@ -224,7 +223,7 @@ static bool
 is_rooted(const struct role_info *info)
 {
 	return info->root[0] != '\0' && access(info->root, F_OK) != 0 &&
-	    errno == ENOENT;
+	       errno == ENOENT;
 }
 
 void

@@ -32,8 +32,8 @@ const char *role_root(enum role role);
 
 struct role_info {
 	enum role role;
-	uint64_t start_id;   /* of this process; session's names its segments */
-	unsigned threads;    /* how many channels an index-per-thread peer has */
+	uint64_t start_id; /* of this process; session's names its segments */
+	unsigned threads;  /* how many channels an index-per-thread peer has */
 	bool confined;
 	/* The role's root: "" when confined (chroot), else the folder that
 	 * would have been it; prepend to "/tables/...", "/in/...". */

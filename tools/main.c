@@ -29,7 +29,7 @@ static void
 usage(FILE *to)
 {
 	fprintf(to, "usage: sallyport [-c FILE] COMMAND ...\n"
-	            "       sallyport COMMAND --help\n");
+		    "       sallyport COMMAND --help\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		fprintf(to, "  %-7s %-33s %s\n", commands[i].name,
 		    commands[i].words, commands[i].help);

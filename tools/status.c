@@ -16,9 +16,9 @@ static void
 usage(FILE *to)
 {
 	fprintf(to, "usage: sallyport [-c FILE] status [--json] [--reload]\n"
-	            "  --json    as one JSON object\n"
-	            "  --reload  have the server read its configuration anew "
-	            "first\n");
+		    "  --json    as one JSON object\n"
+		    "  --reload  have the server read its configuration anew "
+		    "first\n");
 }
 
 static void
@@ -64,8 +64,7 @@ print_line(const char *title, json_t *object)
 	json_t *value;
 
 	printf("%s", title);
-	json_object_foreach(object, name, value)
-		print_value(name, value);
+	json_object_foreach(object, name, value) print_value(name, value);
 	printf("\n");
 }
 
@@ -79,14 +78,12 @@ print_text(json_t *top)
 	size_t i;
 
 	printf("server");
-	json_object_foreach(top, name, value)
-		if (value != roles && value != listeners)
-			print_value(name, value);
+	json_object_foreach(top, name,
+	    value) if (value != roles && value != listeners)
+	    print_value(name, value);
 	printf("\n");
-	json_array_foreach(listeners, i, value)
-		print_line("listener", value);
-	json_object_foreach(roles, name, value)
-		print_line(name, value);
+	json_array_foreach(listeners, i, value) print_line("listener", value);
+	json_object_foreach(roles, name, value) print_line(name, value);
 }
 
 static int

@@ -33,8 +33,8 @@ has_place(const char *text)
 void
 tool_error(const struct reason *why)
 {
-	fprintf(stderr, "%s%s\n", has_place(why->text) ? "" : "sallyport: ",
-	    why->text);
+	fprintf(stderr, "%s%s\n",
+	    has_place(why->text) ? "" : "sallyport: ", why->text);
 }
 
 /* One line from fd, octet by octet: what follows it is not ours to read. */
@@ -120,7 +120,7 @@ tool_secret(const char *prompt, bool from_stdin, bool twice, char *out,
 			    "no terminal to ask for the password, expected "
 			    "--password-stdin");
 		ok = twice ? ask_twice(tty, prompt, out, cap, why)
-		           : ask(tty, prompt, out, cap, why);
+			   : ask(tty, prompt, out, cap, why);
 		close(tty);
 	}
 	if (!ok)

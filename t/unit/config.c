@@ -1,0 +1,335 @@
+/*
+ * t/unit/config.c: sallyport.conf says what it means, or where it does not.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../server/config.h"
+#include "../../server/config_value.h"
+
+#include <cmocka.h> /* last: it has a macro named fail */
+
+static const char good[] =
+    "hostname = \"mail.example.org\"\n"                           /* 1 */
+    "# a comment\n"                                               /* 2 */
+    "smarthost { address = \"smtp.isp.example:465\" }\n"          /* 3 */
+    "listener submission {\n"                                     /* 4 */
+    "  kind = submission\n"                                       /* 5 */
+    "  addresses = { \"127.0.0.1:0\", \"[::1]:0\" }\n"            /* 6 */
+    "}\n"                                                         /* 7 */
+    "certificate server { chain = tls/s.pem key = \"/k.pem\" }\n" /* 8 */
+    "message-size = 10M\n"                                        /* 9 */
+    "end = true\n";                                               /* 10 */
+
+static struct config *
+parse(const char *text, struct reason *why)
+{
+	struct config *config = NULL;
+
+	if (!config_parse(&config, "/etc/s/s.conf", text, strlen(text), why))
+		return NULL;
+	return config;
+}
+
+/* good with its first from replaced by to; the caller frees. */
+static char *
+edited(const char *from, const char *to)
+{
+	const char *at = strstr(good, from);
+	char *text;
+
+	assert_non_null(at);
+	assert_true(asprintf(&text, "%.*s%s%s", (int)(at - good), good, to,
+			at + strlen(from)) > 0);
+	return text;
+}
+
+static void
+defaults_and_paths(void **state)
+{
+	struct reason why;
+	struct config *c = parse(good, &why);
+	const struct config_listener *l;
+
+	(void)state;
+	assert_non_null(c);
+	assert_string_equal(c->realm, "example.org");
+	assert_string_equal(c->state, "/etc/s/state");
+	assert_null(c->upstream);
+	assert_string_equal(c->certificates[0].chain, "/etc/s/tls/s.pem");
+	assert_string_equal(c->certificates[0].key, "/k.pem");
+	assert_int_equal(c->certificates[0].roles, CERTIFICATE_SERVER);
+	assert_string_equal(c->smarthost.host, "smtp.isp.example");
+	assert_int_equal(c->smarthost.port, 465);
+	assert_true(c->smarthost.implicit_tls);
+	assert_true(c->message_size == 10 * 1024 * 1024);
+	assert_int_equal(c->data_timeout_s, 300);
+	assert_int_equal(c->auth_failure_delay_ms, 2000);
+	assert_int_equal(c->expire_s, 5 * 86400);
+	assert_int_equal(c->pam_realm_count, 1);
+	assert_string_equal(c->pam_realms[0], "example.org");
+	l = config_listener(c, "submission");
+	assert_non_null(l);
+	assert_int_equal(l->address_count, 2);
+	assert_string_equal(l->addresses[1], "[::1]:0");
+	assert_string_equal(l->certificates[0], "server");
+	assert_true(l->tickets);
+	assert_int_equal(l->min_tls, 12);
+	assert_int_equal(l->mechanisms, 15);
+	assert_int_equal(l->backends, BACKEND_STORE);
+	assert_null(config_listener(c, "other"));
+	config_free(c);
+}
+
+/* from in the good text becomes to; says is in the message. */
+static const struct {
+	const char *name, *from, *to, *says;
+} wrong[] = {
+	{ "unknown option", "hostname", "hostnam", ":1: no such option" },
+	{ "cut off before end", "end = true\n", "", "cut off" },
+	{ "cut off inside a section", "}\ncertificate", "\ncertificate",
+	    ":4: the brace opened here" },
+	{ "end is not true", "end = true", "end = yes", ":10: end" },
+	{ "text after end", "end = true\n", "end = true\nx = 1\n", ":11:" },
+	{ "a section after end", "end = true\n", "end = true\nlistener x {\n",
+	    ":11:" },
+	{ "repeated scalar", "end", "message-size = 2M\nend",
+	    ":10: message-size: given twice" },
+	{ "repeated list", "  kind", "  addresses = {}\n  kind",
+	    ":7: addresses: given twice" },
+	{ "repeated title", "end",
+	    "listener submission { kind = submissions }\nend",
+	    ":10: listener submission: given twice" },
+	{ "repeated section", "end", "smarthost { address = \"a.b:1\" }\nend",
+	    ":10: smarthost: given twice" },
+	{ "variable", "mail.example.org", "${HOME}", ":1: \"${\"" },
+	{ "variable in a comment", "a comment", "${HOME}", ":2: \"${\"" },
+	{ "append", "message-size =", "message-size +=", ":9:" },
+	{ "NUL-like octet", "mail.example", "mail\001example", ":1: octet" },
+	{ "host name", "mail.example.org", "-mail", ":1: hostname" },
+	{ "size", "10M", "10k", ":9: message-size: \"10k\"" },
+	{ "size out of range", "10M", "5G", ":9: message-size" },
+	{ "size overflow", "10M", "99999999999999999999G", ":9:" },
+	{ "time without unit", "end", "expire = 5\nend", ":10: expire" },
+	{ "time too fine", "end", "expire = 1500ms\nend", ":10: expire" },
+	{ "count", "end", "recipients = many\nend", ":10: recipients" },
+	{ "switch", "end", "debug = perhaps\nend",
+	    ":10: debug: \"perhaps\", expected yes or no" },
+	{ "port", "127.0.0.1:0", "127.0.0.1:70000", ":6: addresses" },
+	{ "address", "127.0.0.1:0", "localhost:587", ":6: addresses" },
+	{ "the same address twice", "127.0.0.1:0",
+	    "127.0.0.1:5\", "
+	    "\"127.0.0.1:5",
+	    "each address once" },
+	{ "smarthost", "smtp.isp.example:465", "smtp.isp.example:0",
+	    ":3: address" },
+	{ "no smarthost", "smarthost { address = \"smtp.isp.example:465\" }",
+	    "", "no smarthost" },
+	{ "no smarthost address", "address = \"smtp.isp.example:465\"", "",
+	    ":3: smarthost" },
+	{ "no hostname", "hostname = \"mail.example.org\"", "", "no hostname" },
+	{ "no kind", "kind = submission", "", "no kind" },
+	{ "no title", "listener submission", "listener", "listener" },
+	{ "bad title", "listener submission", "listener \"a b\"",
+	    "listener \"a b\"" },
+	{ "no key", "key = \"/k.pem\"", "", ":8: certificate server: no key" },
+	{ "unknown certificate", "  kind", "  certificates = { other }\n  kind",
+	    "listener submission: certificate other" },
+	{ "no certificate for servers", "key =", "role = client key =",
+	    "listener submission: no certificate" },
+	{ "mechanism", "  kind", "  mechanisms = { NTLM }\n  kind",
+	    ":5: mechanisms: \"NTLM\", expected SCRAM-SHA-256" },
+	{ "no mechanism left", "  kind",
+	    "  mechanisms = { SCRAM-SHA-256 } backends = { pam }\n  kind",
+	    "no mechanism that its backends can serve" },
+	{ "retry order", "end", "retry-first = 2h\nend", "retry-most" },
+	{ "unclosed string", "\"mail.example.org\"", "\"mail", ":" },
+	{ "unclosed comment", "# a comment", "/* a comment",
+	    ":2: comment never ends" },
+	{ "stray value", "end", "foo\nend", ":10:" },
+};
+
+static void
+what_is_wrong_is_refused_with_its_place(void **state)
+{
+	int bad = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		char *text = edited(wrong[i].from, wrong[i].to);
+		struct reason why = { .text = "" };
+		struct config *c = parse(text, &why);
+
+		if (c != NULL || strstr(why.text, wrong[i].says) == NULL ||
+		    strncmp(why.text, "/etc/s/s.conf:", 14) != 0) {
+			print_error("%s: %s\n", wrong[i].name,
+			    c != NULL ? "accepted" : why.text);
+			bad++;
+		}
+		config_free(c);
+		free(text);
+	}
+	assert_int_equal(bad, 0);
+}
+
+/* A file that was cut anywhere is not taken for a whole one. */
+static void
+every_cut_is_refused(void **state)
+{
+	struct config *c;
+
+	(void)state;
+	for (size_t len = 0; len + 2 <= strlen(good); len++) {
+		if (config_parse(&c, "/c", good, len, NULL))
+			fail_msg("accepted when cut at %zu", len);
+	}
+}
+
+static void
+unserved_mechanisms_are_removed(void **state)
+{
+	char *text = edited("  kind", "  backends = { pam }\n  kind");
+	struct config *c = parse(text, NULL);
+
+	(void)state;
+	free(text);
+	assert_non_null(c);
+	assert_int_equal(c->listeners[0].mechanisms,
+	    MECHANISM_PLAIN | MECHANISM_LOGIN);
+	assert_int_equal(c->listeners[0].unserved,
+	    MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1);
+	config_free(c);
+}
+
+static void
+host_and_port(void **state)
+{
+	static const struct {
+		const char *text, *host; /* host NULL: refused */
+		uint16_t port;
+	} rows[] = {
+		{ "Smtp.Example:25", "smtp.example", 25 },
+		{ "smtp.example", "smtp.example", 0 },
+		{ "192.0.2.1:25", "192.0.2.1", 25 },
+		{ "[2001:DB8::1]:25", "2001:db8::1", 25 },
+		{ "[2001:db8::1]", "2001:db8::1", 0 },
+		{ "2001:db8::1", "2001:db8::1", 0 },
+		{ "smtp.example:", NULL, 0 },
+		{ "smtp.example:0", NULL, 0 },
+		{ "smtp.example:65536", NULL, 0 },
+		{ "smtp.example:2 5", NULL, 0 },
+		{ "[smtp.example]:25", NULL, 0 },
+		{ "smtp..example:25", NULL, 0 },
+		{ "1.2.3:25", NULL, 0 },
+		{ ":25", NULL, 0 },
+		{ "", NULL, 0 },
+		{ "[]", NULL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char host[254] = "";
+		uint16_t port = 0;
+		bool ok = value_host_port(rows[i].text, host, &port);
+
+		if (ok != (rows[i].host != NULL) ||
+		    (ok && (strcmp(host, rows[i].host) != 0 ||
+			       port != rows[i].port)))
+			fail_msg("\"%s\": %d %s %u", rows[i].text, ok, host,
+			    port);
+	}
+}
+
+/* The name of a ".It Ic NAME" line, or NULL. */
+static char *
+manual_option(char *line)
+{
+	static const char macro[] = ".It Ic ";
+
+	if (strncmp(line, macro, strlen(macro)) != 0)
+		return NULL;
+	line += strlen(macro);
+	line[strcspn(line, " \n")] = '\0';
+	return line;
+}
+
+static bool
+is_option(const char *word)
+{
+	const char *section, *name, *standard;
+
+	for (size_t i = 0; config_option(i, &section, &name, &standard); i++)
+		if (strcmp(name, word) == 0)
+			return true;
+	return false;
+}
+
+/* Is there an entry for name, and its default, if any, after it? */
+static bool
+is_documented(const char *page, const char *name, const char *standard)
+{
+	char entry[80], value[80];
+	const char *at = page;
+
+	snprintf(entry, sizeof(entry), "\n.It Ic %s\n", name);
+	/* sections may have options of one name: any may be it */
+	snprintf(value, sizeof(value), "\n.Li %s%s", standard,
+	    strchr(standard, ' ') != NULL ? "" : " ");
+	while ((at = strstr(at, entry)) != NULL) {
+		const char *next = strstr(at + strlen(entry), "\n.It ");
+		const char *found = strstr(at, value);
+
+		if (*standard == '\0' ||
+		    (found != NULL && (next == NULL || found < next)))
+			return true;
+		at += strlen(entry);
+	}
+	return false;
+}
+
+static void
+options_and_manual_agree(void **state)
+{
+	static char page[65536];
+	const char *section, *name, *standard;
+	FILE *f = fopen("man/sallyport.conf.5", "r");
+	char line[256], *word;
+
+	(void)state;
+	if (f == NULL) {
+		print_message("# not tried: not run from the repository\n");
+		return;
+	}
+	while (fgets(line, sizeof(line), f) != NULL) {
+		strncat(page, line, sizeof(page) - strlen(page) - 1);
+		word = manual_option(line);
+		if (word != NULL && !is_option(word))
+			fail_msg("%s is in the manual alone", word);
+	}
+	fclose(f);
+	for (size_t i = 0; config_option(i, &section, &name, &standard); i++)
+		if (!is_documented(page, name, standard))
+			fail_msg("%s %s, default \"%s\": not in the manual",
+			    section, name, standard);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_and_paths),
+		cmocka_unit_test(what_is_wrong_is_refused_with_its_place),
+		cmocka_unit_test(every_cut_is_refused),
+		cmocka_unit_test(unserved_mechanisms_are_removed),
+		cmocka_unit_test(host_and_port),
+		cmocka_unit_test(options_and_manual_agree),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
