@@ -79,6 +79,7 @@ struct listener {
 	char name[64];
 	bool armed;   /* has been added to the epoll set */
 	bool starved; /* no descriptor was left: a timer arms it */
+	bool alarmed; /* and somebody was told */
 };
 
 /* One listener as a numbered configuration has it. */
@@ -149,13 +150,14 @@ enum {
 	HAS_RCPT = 64,
 };
 
-/* Bits of session.bits: what others say to the owner. */
+/* Bits of session.bits: who owns it, and what others say to the owner. */
 enum {
-	SESSION_PARKED = 1,
-	SESSION_WOKEN = 2,
-	SESSION_EXPIRED = 4, /* its deadline has passed */
-	SESSION_LEAVE = 8,   /* its configuration goes: 421 4.3.2 */
-	SESSION_STORED = 16, /* the committer is through */
+	SESSION_ARMED = 1,   /* the kernel has it */
+	SESSION_PARKED = 2,  /* only a waker may arm it */
+	SESSION_WOKEN = 4,   /* do not park: there is something to look at */
+	SESSION_EXPIRED = 8, /* its deadline has passed */
+	SESSION_LEAVE = 16,  /* its configuration goes: 421 4.3.2 */
+	SESSION_STORED = 32, /* the committer is through */
 };
 
 /* Bits of session.waits: what an armed session waits for. */

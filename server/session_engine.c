@@ -69,8 +69,11 @@ session_enter(struct session *s, const struct state *state)
 	return STEP_AGAIN;
 }
 
-/* The only place that arms.  The caller owns the session, and no longer does
- * afterwards. */
+/*
+ * The only place that arms.  The caller owns the session, and no longer does
+ * once the kernel has it.  The bit says the same in the terms of C, where
+ * only an atomic orders what one thread wrote and the next one reads.
+ */
 static bool
 arm(struct session *s, uint32_t events)
 {
@@ -79,9 +82,11 @@ arm(struct session *s, uint32_t events)
 		.data.ptr = s,
 	};
 	int operation = s->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	int fd = s->fd;
 
 	s->registered = true;
-	return epoll_ctl(server.epoll, operation, s->fd, &event) == 0;
+	atomic_fetch_or(&s->bits, SESSION_ARMED);
+	return epoll_ctl(server.epoll, operation, fd, &event) == 0;
 }
 
 void
@@ -93,8 +98,9 @@ session_wake(struct session *s, unsigned bits)
 	 * find the bit before he parks. */
 	if ((old & SESSION_PARKED) == 0 || (old & SESSION_WOKEN) != 0)
 		return;
-	/* Always writable, or about to be told that it is gone. */
-	arm(s, EPOLLOUT);
+	/* Writable at once, nearly always; a client that takes nothing of
+	 * ours becomes readable when its deadline passes. */
+	arm(s, EPOLLIN | EPOLLOUT);
 }
 
 /* Now nobody but a waker may touch the session; false: woken meanwhile. */
@@ -129,6 +135,9 @@ session_expired(struct wheel_entry *entry)
 	shutdown(s->fd, for_room ? SHUT_RDWR : SHUT_RD);
 }
 
+/* Who waits for a command is told by end of file.  Who does not will look at
+ * the bit before his next command; cutting his input off would cost him the
+ * message he is sending. */
 void
 session_leave(struct session *s)
 {
@@ -332,7 +341,7 @@ wait_for_io(struct session *s, enum io io, enum step *next)
 		*next = session_drop(s, CLOSE_CLIENT);
 		break;
 	case IO_FAILED:
-		*next = session_drop(s, CLOSE_IO);
+		*next = session_drop(s, s->broken ? CLOSE_MEMORY : CLOSE_IO);
 		break;
 	}
 	return GO_ON;
@@ -407,12 +416,15 @@ session_drive(struct session *s)
 	unsigned budget = DRIVE_BUDGET;
 	enum step step;
 
-	atomic_fetch_and(&s->bits, ~(unsigned)(SESSION_PARKED | SESSION_WOKEN));
+	/* Before the first look at the bits: see session_leave. */
+	atomic_store(&s->waits, 0);
+	atomic_fetch_and(&s->bits,
+	    ~(unsigned)(SESSION_ARMED | SESSION_PARKED | SESSION_WOKEN));
 	do {
 		if (budget-- == 0) {
 			/* Others wait for the thread; we are writable, and
 			 * will be back. */
-			let_go(s, EPOLLOUT);
+			let_go(s, EPOLLIN | EPOLLOUT);
 			return;
 		}
 		step = s->state->run(s);
@@ -422,8 +434,6 @@ session_drive(struct session *s)
 			step = session_drop(s, CLOSE_MEMORY);
 		if (wait_as_told(s, step, &step) == LET_GO)
 			return;
-		if (s->broken)
-			step = session_drop(s, CLOSE_MEMORY);
 	} while (step != STEP_CLOSE);
 	session_free(s);
 }

@@ -54,7 +54,7 @@ listener_close(struct listener *listener)
 		epoll_ctl(server.epoll, EPOLL_CTL_DEL, listener->fd, NULL);
 	close(listener->fd);
 	listener->fd = -1;
-	listener->armed = listener->starved = false;
+	listener->armed = listener->starved = listener->alarmed = false;
 }
 
 void
@@ -197,8 +197,29 @@ accept_one(struct listener *listener, int *fd_out,
 	return *fd_out >= 0;
 }
 
-/* As many as the bound allows, under the lock; arms again or leaves that to
- * the timer. */
+/* Under the lock.  One alarm for as long as it lasts, however often the timer
+ * tries. */
+static void
+stop_starved(struct listener *listener)
+{
+	listener->starved = true;
+	if (!listener->alarmed)
+		log_line(SAY_ALARM, "accept",
+		    "listener=%s detail=\"%s; trying again every second\"",
+		    listener->name, strerrordesc_np(errno));
+	listener->alarmed = true;
+}
+
+static void
+note_recovery(struct listener *listener)
+{
+	if (listener->alarmed)
+		log_line(SAY_NOTE, "accept", "listener=%s recovered=yes",
+		    listener->name);
+	listener->alarmed = false;
+}
+
+/* As many as the bound allows; arms again or leaves that to the timer. */
 static size_t
 accept_some(struct listener *listener, int fds[ACCEPT_MOST],
     struct sockaddr_storage peers[ACCEPT_MOST], char name[64])
@@ -214,11 +235,10 @@ accept_some(struct listener *listener, int fds[ACCEPT_MOST],
 	while (n < ACCEPT_MOST && accept_one(listener, &fds[n], &peers[n]))
 		n++;
 	if (n < ACCEPT_MOST && is_starved(errno)) {
-		log_line(SAY_ALARM, "accept",
-		    "listener=%s detail=\"%s; trying again in a second\"", name,
-		    strerrordesc_np(errno));
-		listener->starved = true;
+		stop_starved(listener);
 	} else {
+		if (n < ACCEPT_MOST)
+			note_recovery(listener);
 		listener_arm(listener);
 	}
 	pthread_mutex_unlock(&listener->lock);

@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,37 +117,3 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	free(scanned.text);
 	return 0;
 }
-
-#ifndef FUZZ_LIBFUZZER
-static void
-run_file(const char *path)
-{
-	static uint8_t data[65536];
-	uint8_t *exact;
-	size_t size;
-	FILE *file = fopen(path, "rb");
-
-	if (file == NULL) {
-		perror(path);
-		exit(1);
-	}
-	size = fread(data, 1, sizeof data, file);
-	fclose(file);
-	/* Of its very size, so that a sanitizer sees one octet too many. */
-	exact = malloc(size + (size == 0));
-	assert(exact != NULL);
-	memcpy(exact, data, size);
-	LLVMFuzzerTestOneInput(exact, size);
-	free(exact);
-}
-
-int
-main(int argc, char **argv)
-{
-	int i;
-
-	for (i = 1; i < argc; i++)
-		run_file(argv[i]);
-	return 0;
-}
-#endif

@@ -13,6 +13,8 @@
 
 #include "../../server/smtp_parse.h"
 
+#define LABEL_63                                                               \
+	"abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghij123"
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static void
@@ -158,6 +160,8 @@ lengths_are_those_of_the_rfc(void **state)
 	assert_int_equal(parse_long(63, 190), SMTP_SYNTAX_OK);
 	assert_int_equal(parse_long(64, 190), SMTP_SYNTAX_TOO_LONG);
 	assert_int_not_equal(parse_long(1, 256), SMTP_SYNTAX_OK);
+	assert_true(smtp_is_domain(slice_of(LABEL_63 ".example")));
+	assert_false(smtp_is_domain(slice_of("x" LABEL_63 ".example")));
 }
 
 static void

@@ -28,6 +28,8 @@ static const struct {
 	    true, false, 0 },
 	{ "a folded line is no field", "Subject: a\r\n Date: b\r\n\r\n", false,
 	    false, true, false, 0 },
+	{ "nor is one folded by a tab", "Subject: a\r\n\tDate: b\r\n\r\n",
+	    false, false, true, false, 0 },
 	{ "the body is not looked at", "Subject: a\r\n\r\nDate: b\r\n", false,
 	    false, true, false, 0 },
 	{ "a blank before the colon", "Date : b\r\n\r\n", true, false, true,
