@@ -111,7 +111,7 @@ cache_has(const struct cache *cache, const char *name, uint64_t change,
 	const struct slot *set;
 	bool has = false;
 
-	if (cache->sets == 0 || !user_of(cache, name, user) ||
+	if (cache == NULL || cache->sets == 0 || !user_of(cache, name, user) ||
 	    !tag_of(cache, user, change, password, tag))
 		return false;
 	set = &cache->slots[set_of(cache, user)];
@@ -130,7 +130,7 @@ cache_add(struct cache *cache, const char *name, uint64_t change,
 	unsigned char user[USER_OCTETS], tag[TAG_OCTETS];
 	struct slot *set, *slot;
 
-	if (cache->sets == 0 || !user_of(cache, name, user) ||
+	if (cache == NULL || cache->sets == 0 || !user_of(cache, name, user) ||
 	    !tag_of(cache, user, change, password, tag))
 		return;
 	set = slot = &cache->slots[set_of(cache, user)];
@@ -155,7 +155,7 @@ cache_forget(struct cache *cache, const char *name)
 	unsigned char user[USER_OCTETS];
 	struct slot *set;
 
-	if (cache->sets == 0)
+	if (cache == NULL || cache->sets == 0)
 		return;
 	if (!user_of(cache, name, user)) {
 		/* Which ones they are cannot be told: all of them go. */

@@ -21,7 +21,8 @@ bool cache_new(struct cache **cache_out, size_t capacity, uint32_t ttl_s,
     struct reason *why);
 void cache_free(struct cache *cache); /* wipes it; NULL is fine */
 
-/* now_ms: a monotonic clock. */
+/* now_ms: a monotonic clock.  cache NULL, here and below: there is none yet,
+ * nothing is in it. */
 bool cache_has(const struct cache *cache, const char *name, uint64_t change,
     const char *password, int64_t now_ms);
 void cache_add(struct cache *cache, const char *name, uint64_t change,

@@ -164,7 +164,7 @@ is_name(const char *word)
 {
 	size_t len = strlen(word);
 
-	return len > 0 && len <= LOGIN_NAME_MAX &&
+	return len > 0 && len <= LOGIN_WORD_MAX &&
 	       strspn(word,
 		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 		   "0123456789._-") == len;
@@ -262,7 +262,7 @@ read_row(struct book_row *row, const struct line *line,
 		return fail(why, REASON_SYNTAX,
 		    "%s:%u: name of a login, expected at most %d of letters, "
 		    "digits, '.', '-' and '_'",
-		    line->path, line->number, LOGIN_NAME_MAX);
+		    line->path, line->number, LOGIN_WORD_MAX);
 	if (line->count > 1)
 		row->manner = find_manner(line->words[1]);
 	if (line->count > 1 && !any && row->manner == NULL)

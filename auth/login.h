@@ -35,7 +35,7 @@
 enum {
 	LOGIN_BOOK_MAX = 1024 * 1024, /* octets of the file */
 	LOGIN_LINE_MAX = 4096,
-	LOGIN_NAME_MAX = 64,
+	LOGIN_WORD_MAX = 64,
 	LOGIN_CHALLENGE_MAX = 12288, /* decoded octets */
 	LOGIN_STEPS_MAX = 8,
 };

@@ -84,7 +84,7 @@ static void
 answer_start(struct auth_role *role, struct auth_relay *relay,
     struct wire_reader *r)
 {
-	char name[LOGIN_NAME_MAX + 1], offered[OFFERED_SIZE], host[HOST_SIZE];
+	char name[LOGIN_WORD_MAX + 1], offered[OFFERED_SIZE], host[HOST_SIZE];
 	uint64_t number = wire_get_u64(r);
 	uint32_t configuration = wire_get_u32(r);
 	const struct auth_config *config;

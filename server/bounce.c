@@ -25,7 +25,7 @@ bool
 bounce_is_wanted(const struct envelope_recipient *recipient)
 {
 	return recipient->notify == 0 ||
-	    (recipient->notify & NOTIFY_FAILURE) != 0;
+	       (recipient->notify & NOTIFY_FAILURE) != 0;
 }
 
 /* As the ASCII that the fields of a message/delivery-status are (RFC 3464,
@@ -218,8 +218,8 @@ header_len(const struct bounce *bounce)
 {
 	const char *octets = bounce->octets;
 	size_t most = bounce->octets_len < BOUNCE_HEADER_MAX
-	    ? bounce->octets_len
-	    : (size_t)BOUNCE_HEADER_MAX;
+			  ? bounce->octets_len
+			  : (size_t)BOUNCE_HEADER_MAX;
 	size_t at = 0;
 
 	while (at < most) {
@@ -241,8 +241,7 @@ put_original(FILE *out, const struct bounce *bounce, const char *boundary,
 	    "Content-Type: text/rfc822-headers\r\n"
 	    "%s"
 	    "\r\n",
-	    boundary,
-	    eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+	    boundary, eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
 	fwrite(bounce->octets, 1, header_len(bounce), out);
 	fprintf(out, "\r\n--%s--\r\n", boundary);
 }
@@ -265,11 +264,9 @@ envelope_make(const struct bounce *bounce, struct envelope *envelope)
 	envelope->arrival_ms = bounce->now_ms;
 	envelope->reverse_path = strdup("");
 	envelope->client = strdup("");
-	envelope->eight_bit = has_eight_bit(
-	    bounce->octets, header_len(bounce));
+	envelope->eight_bit = has_eight_bit(bounce->octets, header_len(bounce));
 	return envelope->reverse_path != NULL && envelope->client != NULL &&
-	    envelope_add_recipient(
-		envelope, bounce->original->reverse_path);
+	       envelope_add_recipient(envelope, bounce->original->reverse_path);
 }
 
 bool

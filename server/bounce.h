@@ -12,8 +12,8 @@
 #include "envelope.h"
 
 enum {
-	BOUNCE_RECIPIENTS_MAX = 200,      /* told in one notification */
-	BOUNCE_HEADER_MAX = 64 * 1024,    /* octets of the original's header */
+	BOUNCE_RECIPIENTS_MAX = 200,   /* told in one notification */
+	BOUNCE_HEADER_MAX = 64 * 1024, /* octets of the original's header */
 };
 
 struct bounce_recipient {

@@ -127,17 +127,18 @@ recipient_size(const struct envelope_recipient *recipient)
 size_t
 envelope_encoded_size(const struct envelope *envelope)
 {
-	size_t size = string_size(envelope->queue_id) +
-	    string_size(envelope->reverse_path) +
-	    string_size(envelope->login) + string_size(envelope->client) +
-	    string_size(envelope->listener) + string_size(envelope->tls) +
-	    string_size(envelope->session_id) + string_size(envelope->envid);
+	size_t size =
+	    string_size(envelope->queue_id) +
+	    string_size(envelope->reverse_path) + string_size(envelope->login) +
+	    string_size(envelope->client) + string_size(envelope->listener) +
+	    string_size(envelope->tls) + string_size(envelope->session_id) +
+	    string_size(envelope->envid);
 
 	size += 2 * (FIELD_OVERHEAD + 8); /* arrival, size */
 	size += 2 * (FIELD_OVERHEAD + 1); /* flags, ret */
 	for (size_t i = 0; i < envelope->recipient_count; i++)
-		size += FIELD_OVERHEAD +
-		    recipient_size(&envelope->recipients[i]);
+		size +=
+		    FIELD_OVERHEAD + recipient_size(&envelope->recipients[i]);
 	return size;
 }
 
@@ -171,8 +172,8 @@ put_recipient(struct wire_writer *w, const struct envelope_recipient *recipient)
 {
 	wire_put_u8(w, TAG_RECIPIENT);
 	wire_put_u32(w, (uint32_t)recipient_size(recipient));
-	wire_put_bytes(
-	    w, recipient->forward_path, strlen(recipient->forward_path));
+	wire_put_bytes(w, recipient->forward_path,
+	    strlen(recipient->forward_path));
 	wire_put_u8(w, recipient->notify);
 	if (recipient->orcpt != NULL)
 		wire_put_bytes(w, recipient->orcpt, strlen(recipient->orcpt));
@@ -182,8 +183,8 @@ void
 envelope_encode(const struct envelope *envelope, struct wire_writer *w)
 {
 	unsigned flags = (envelope->eight_bit ? FLAG_EIGHT_BIT : 0) |
-	    (envelope->smtputf8 ? FLAG_SMTPUTF8 : 0) |
-	    (envelope->requiretls ? FLAG_REQUIRETLS : 0);
+			 (envelope->smtputf8 ? FLAG_SMTPUTF8 : 0) |
+			 (envelope->requiretls ? FLAG_REQUIRETLS : 0);
 
 	put_string(w, TAG_QUEUE_ID, envelope->queue_id);
 	put_u64(w, TAG_ARRIVAL, (uint64_t)envelope->arrival_ms);
@@ -259,7 +260,7 @@ take_queue_id(char *out, const gnutls_datum_t *octets)
 		unsigned char c = octets->data[i];
 
 		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
-		        (c >= 'a' && c <= 'z')))
+			(c >= 'a' && c <= 'z')))
 			return false;
 	}
 	memcpy(out, octets->data, octets->size);

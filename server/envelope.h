@@ -37,18 +37,18 @@ struct envelope_recipient {
 
 struct envelope {
 	char queue_id[QUEUE_ID_SIZE];
-	int64_t arrival_ms;   /* Unix milliseconds */
-	char *reverse_path;   /* without angle brackets; "" is the null one */
-	char *login;          /* local@realm who submitted, or NULL */
-	char *client;         /* client's address literal, for the operator */
-	char *listener;       /* or NULL (bounces) */
-	char *tls;            /* "TLS1.3 TLS_AES_256_GCM_SHA384", or NULL */
-	char *session_id;     /* log id of the session, or NULL */
-	uint64_t size;        /* octets of head and body together */
-	bool eight_bit;       /* BODY=8BITMIME was declared */
+	int64_t arrival_ms; /* Unix milliseconds */
+	char *reverse_path; /* without angle brackets; "" is the null one */
+	char *login;        /* local@realm who submitted, or NULL */
+	char *client;       /* client's address literal, for the operator */
+	char *listener;     /* or NULL (bounces) */
+	char *tls;          /* "TLS1.3 TLS_AES_256_GCM_SHA384", or NULL */
+	char *session_id;   /* log id of the session, or NULL */
+	uint64_t size;      /* octets of head and body together */
+	bool eight_bit;     /* BODY=8BITMIME was declared */
 	bool smtputf8, requiretls;
-	uint8_t ret;          /* RFC 3461 RET, 0: not given */
-	char *envid;          /* or NULL */
+	uint8_t ret; /* RFC 3461 RET, 0: not given */
+	char *envid; /* or NULL */
 	struct envelope_recipient *recipients;
 	size_t recipient_count;
 };
@@ -57,7 +57,8 @@ struct envelope {
  * time when compared as octets.  Threads: any. */
 void envelope_queue_id(char out[static QUEUE_ID_SIZE]);
 
-/* All strings are malloc'd and owned.  Threads: each envelope belongs to one. */
+/* All strings are malloc'd and owned.  Threads: each envelope belongs to one.
+ */
 void envelope_init(struct envelope *envelope);
 void envelope_fini(struct envelope *envelope);
 /* path is copied; false without memory or past the bound. */

@@ -10,7 +10,8 @@
 
 #include "../policy/reason.h"
 
-enum { FILES_OCTETS_MAX = 32 * 1024 * 1024 };
+/* A site table of a million rows is some 60 MiB of text. */
+enum { FILES_OCTETS_MAX = 256 * 1024 * 1024 };
 
 /* Read all of a regular file of at most FILES_OCTETS_MAX octets; data is
  * malloc'd and NUL-terminated after size. */

@@ -38,7 +38,7 @@ static uint64_t
 record_octets(const struct journal_record *record)
 {
 	uint64_t octets = (uint64_t)JOURNAL_RECORD_OCTETS +
-	    record->envelope_len + record->head_len;
+			  record->envelope_len + record->head_len;
 
 	if ((record->flags & JOURNAL_LARGE) == 0)
 		octets += record->body_len;
@@ -55,7 +55,7 @@ uint64_t
 journal_body_offset(const struct journal_record *record)
 {
 	return record->offset + JOURNAL_RECORD_OCTETS + record->envelope_len +
-	    record->head_len;
+	       record->head_len;
 }
 
 /* Names. */
@@ -234,12 +234,12 @@ static bool
 record_in_bounds(const struct journal_record *record)
 {
 	uint64_t body_max = (record->flags & JOURNAL_LARGE) != 0
-	    ? JOURNAL_BODY_MAX
-	    : (uint64_t)JOURNAL_INLINE_MAX;
+				? JOURNAL_BODY_MAX
+				: (uint64_t)JOURNAL_INLINE_MAX;
 
 	return record->envelope_len <= JOURNAL_ENVELOPE_MAX &&
-	    record->head_len <= JOURNAL_HEAD_MAX &&
-	    record->body_len <= body_max;
+	       record->head_len <= JOURNAL_HEAD_MAX &&
+	       record->body_len <= body_max;
 }
 
 static bool
@@ -266,7 +266,7 @@ record_decode(const struct journal_header *header, uint64_t offset,
 	wire_get_u32(&r);
 	record_out->offset = offset;
 	return wire_get_u32(&r) == record_crc(header, offset, in) &&
-	    record_in_bounds(record_out);
+	       record_in_bounds(record_out);
 }
 
 /* Writing. */
@@ -410,8 +410,8 @@ journal_batch_write(struct journal_batch *batch, struct reason *why)
 
 	while (count > 0) {
 		size_t now = count < VECTORS_A_CALL ? count : VECTORS_A_CALL;
-		ssize_t wrote = pwritev(journal->fd, vector, (int)now,
-		    (off_t)journal->end);
+		ssize_t wrote =
+		    pwritev(journal->fd, vector, (int)now, (off_t)journal->end);
 
 		if (wrote < 0 && errno == EINTR)
 			continue;
@@ -478,8 +478,8 @@ journal_reader_init(struct journal_reader *reader, int fd,
 		.fd = fd,
 		.header = *header,
 		.offset = offset < JOURNAL_HEADER_OCTETS
-		    ? (uint64_t)JOURNAL_HEADER_OCTETS
-		    : align8(offset),
+			      ? (uint64_t)JOURNAL_HEADER_OCTETS
+			      : align8(offset),
 		.limit = limit,
 		.exact = exact,
 		.verify = verify,
@@ -563,8 +563,8 @@ look_header(struct journal_reader *reader, uint64_t offset,
     struct journal_record *record, struct reason *why)
 {
 	const unsigned char *octets;
-	enum look look = window_look(
-	    reader, offset, JOURNAL_RECORD_OCTETS, &octets, why);
+	enum look look =
+	    window_look(reader, offset, JOURNAL_RECORD_OCTETS, &octets, why);
 
 	if (look != LOOK_YES)
 		return look;
@@ -628,11 +628,11 @@ find_header(struct journal_reader *reader, uint64_t at,
 {
 	const unsigned char *octets;
 
-	for (; at < reader->limit &&
-	     reader->limit - at >= JOURNAL_RECORD_OCTETS;
+	for (;
+	     at < reader->limit && reader->limit - at >= JOURNAL_RECORD_OCTETS;
 	     at += 8) {
-		enum look look = window_look(
-		    reader, at, JOURNAL_RECORD_OCTETS, &octets, why);
+		enum look look = window_look(reader, at, JOURNAL_RECORD_OCTETS,
+		    &octets, why);
 
 		if (look == LOOK_NO)
 			break; /* the file ends */
@@ -711,9 +711,9 @@ journal_reader_next(struct journal_reader *reader,
 		look = look_parts(reader, &record, why);
 	}
 	if (look == LOOK_YES)
-		look = window_look(reader,
-		    record.offset + JOURNAL_RECORD_OCTETS, record.envelope_len,
-		    &envelope, why);
+		look =
+		    window_look(reader, record.offset + JOURNAL_RECORD_OCTETS,
+			record.envelope_len, &envelope, why);
 	if (look == LOOK_TROUBLE)
 		return JOURNAL_TROUBLE;
 	if (look == LOOK_NO)
@@ -749,14 +749,12 @@ journal_read_parts(int fd, const struct journal_record *record, void *out,
 		record->offset + JOURNAL_RECORD_OCTETS, why))
 		return false;
 	if (crc32c(0, octets, record->envelope_len) != record->envelope_crc)
-		return fail(why, REASON_DAMAGED, "envelope at %" PRIu64
-						 ": wrong CRC",
-		    record->offset);
+		return fail(why, REASON_DAMAGED,
+		    "envelope at %" PRIu64 ": wrong CRC", record->offset);
 	if (crc32c(0, octets + record->envelope_len, record->head_len) !=
 	    record->head_crc)
-		return fail(why, REASON_DAMAGED, "head at %" PRIu64
-						 ": wrong CRC",
-		    record->offset);
+		return fail(why, REASON_DAMAGED,
+		    "head at %" PRIu64 ": wrong CRC", record->offset);
 	return true;
 }
 
@@ -769,8 +767,8 @@ journal_check_octets(int fd, uint64_t offset, uint64_t len, uint32_t crc,
 	uint32_t sum = 0;
 
 	while (len > 0) {
-		size_t piece = len < sizeof(octets) ? (size_t)len
-						    : sizeof(octets);
+		size_t piece =
+		    len < sizeof(octets) ? (size_t)len : sizeof(octets);
 
 		if (!journal_pread(fd, octets, piece, at, why))
 			return false;

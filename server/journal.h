@@ -67,7 +67,7 @@ enum journal_kind {
 enum journal_type {
 	JOURNAL_MESSAGE = 1,
 	JOURNAL_CLOSED = 2, /* envelope: u32 file number, u64 its end */
-	/* Of the relay's log; their envelopes are in server/queue_log.c. */
+	/* Of the relay's log; their envelopes are in server/queue_record.c. */
 	JOURNAL_ATTEMPT = 3,
 	JOURNAL_STATE = 4,
 	JOURNAL_HELD = 5,
@@ -169,8 +169,8 @@ struct journal_reader {
 	struct journal_header header;
 	uint64_t offset; /* of the next record */
 	uint64_t limit;
-	bool exact;      /* the writer said that all before limit is settled */
-	bool verify;     /* check heads and bodies too */
+	bool exact;  /* the writer said that all before limit is settled */
+	bool verify; /* check heads and bodies too */
 	bool settled_known;
 	uint64_t most_settled; /* largest of any record; once damage is seen */
 	unsigned char *window; /* octets of the file from window_at */
@@ -218,8 +218,8 @@ bool journal_pread(int fd, void *out, size_t len, uint64_t offset,
 
 /* Names in the in folder: "<start-id>.<n>" and "<start-id>.m<counter>". */
 enum { JOURNAL_NAME_SIZE = 48 };
-void journal_segment_name(char out[static JOURNAL_NAME_SIZE],
-    uint64_t start_id, uint32_t file);
+void journal_segment_name(char out[static JOURNAL_NAME_SIZE], uint64_t start_id,
+    uint32_t file);
 void journal_large_name(char out[static JOURNAL_NAME_SIZE], uint64_t start_id,
     uint64_t counter);
 /* False if it is neither; *large_out says which. */

@@ -233,7 +233,7 @@ last_good_table(const char *folder, char out[static 80])
 		    !table_open(&table, path, true, NULL))
 			continue;
 		table_close(table);
-		snprintf(out, 80, "%s", e->d_name);
+		strcpy(out, e->d_name); /* measured above */
 		newest = st.st_mtime;
 		found = true;
 	}

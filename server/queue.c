@@ -17,6 +17,7 @@
 #include "route.h"
 
 enum {
+	LOG_ROTATE_LEAST = 16 * 1024 * 1024,
 	ENTRIES_MOST = 4096, /* beyond, workers wait for the log */
 	UNREADABLE_RETRY_MS = 60 * 1000,
 };
@@ -86,6 +87,8 @@ queue_alloc(const struct queue_options *options)
 	queue->ages.by_age = true;
 	queue->start_id = options->start_id;
 	queue->read_only = options->read_only;
+	queue->log_rotate_least =
+	    options->rotate != 0 ? options->rotate : (uint64_t)LOG_ROTATE_LEAST;
 	queue->log.fd = -1;
 	settings_take(queue, options->config);
 	return queue;
@@ -103,8 +106,7 @@ index_own(struct queue *queue, struct queued *message, struct reason *why)
 	if (octets == NULL)
 		return fail(why, REASON_NO_MEMORY, "queue");
 	ok = journal_read_parts(message->segment->fd, &record, octets, why) &&
-	    store_message_found(
-		queue, message->segment, &record, octets, why);
+	     store_message_found(queue, message->segment, &record, octets, why);
 	free(octets);
 	return ok;
 }
@@ -118,8 +120,7 @@ has_segment(const struct queue *queue, const struct queued *message)
 
 	for (segment = queue->segments; segment != NULL;
 	     segment = segment->next) {
-		if (!segment->own &&
-		    segment->header.mark == message->key.mark)
+		if (!segment->own && segment->header.mark == message->key.mark)
 			return true;
 	}
 	return false;
@@ -328,8 +329,7 @@ find_body(struct queue *queue, struct delivery *delivery, struct loan *loan,
 	delivery->body_offset = (off_t)journal_body_offset(record);
 	delivery->body_len = record->body_len;
 	if ((record->flags & JOURNAL_LARGE) != 0) {
-		if (!store_body_open(
-			queue, message, &delivery->body_fd, why))
+		if (!store_body_open(queue, message, &delivery->body_fd, why))
 			return false;
 		loan->own_body = true;
 		delivery->body_offset = 0;
@@ -350,8 +350,7 @@ list_recipients(struct delivery *delivery, const struct queued *message,
 {
 	size_t count = delivery->envelope.recipient_count;
 
-	delivery->recipients =
-	    calloc(count, sizeof(struct delivery_recipient));
+	delivery->recipients = calloc(count, sizeof(struct delivery_recipient));
 	if (delivery->recipients == NULL)
 		return fail(why, REASON_NO_MEMORY, "queue: recipients");
 	for (size_t i = 0; i < count; i++) {
@@ -400,8 +399,8 @@ delivery_open(struct queue *queue, struct queued *message,
 	if (ok)
 		store_segment_release(queue, loan->segment);
 	ok = ok && read_front(delivery, loan, fd, &record, why) &&
-	    find_body(queue, delivery, loan, fd, &record, why) &&
-	    list_recipients(delivery, message, why);
+	     find_body(queue, delivery, loan, fd, &record, why) &&
+	     list_recipients(delivery, message, why);
 	if (!ok) {
 		delivery_close(queue, delivery);
 		return false;

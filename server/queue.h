@@ -34,10 +34,10 @@ enum outcome {
 };
 
 struct delivery_recipient {
-	unsigned index;           /* in envelope.recipients */
-	enum outcome outcome;     /* the worker fills these three */
-	char status[12];          /* enhanced status code "5.1.1" */
-	char text[512];           /* remote reply or decision, escaped */
+	unsigned index;       /* in envelope.recipients */
+	enum outcome outcome; /* the worker fills these three */
+	char status[12];      /* enhanced status code "5.1.1" */
+	char text[512];       /* remote reply or decision, escaped */
 };
 
 /* One attempt at one message over one next hop, for one worker. */
@@ -47,7 +47,7 @@ struct delivery {
 	/* The message: head then body, canonical CRLF, not dot-stuffed. */
 	void *head;
 	size_t head_len;
-	int body_fd;      /* read with pread from body_offset */
+	int body_fd; /* read with pread from body_offset */
 	off_t body_offset;
 	uint64_t body_len;
 	unsigned attempt; /* 1 the first time */
@@ -56,20 +56,22 @@ struct delivery {
 	/* Fill before queue_done when policy refused or was observed: the
 	 * decision's line, for log, bounce and "queue show". */
 	char decision[1024];
-	char remote[64];    /* address connected to, or "" */
+	char remote[64]; /* address connected to, or "" */
 	void *queue_private;
 };
 
 struct queue_options {
-	const char *in_folder;    /* root "/in" */
-	const char *relay_folder; /* root "/relay" */
+	const char *in_folder;       /* root "/in" */
+	const char *relay_folder;    /* root "/relay" */
 	const struct config *config; /* hostname, retry, expiry; see
-	                                queue_configure */
-	uint64_t start_id;  /* of the relay itself, for its log's headers; which
-	                       session lives comes by queue_live */
-	bool read_only;     /* look at the files of a stopped server: nothing
-	                       is changed, no thread is started; only
-	                       queue_count and server/queue_control.h work */
+					queue_configure */
+	uint64_t start_id; /* of the relay itself, for its log's headers; which
+			      session lives comes by queue_live */
+	uint64_t rotate;   /* octets after which the log may be rewritten; 0:
+			      16 MiB */
+	bool read_only;    /* look at the files of a stopped server: nothing
+			      is changed, no thread is started; only
+			      queue_count and server/queue_control.h work */
 };
 
 /* Recovers the relay's log, which may take seconds; segments are read once

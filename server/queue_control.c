@@ -20,8 +20,8 @@
 
 enum {
 	LIST_RECIPIENTS = 16,
-	ATTEMPT_OUTCOMES = 6,   /* in one object: it has to fit a packet */
-	ATTEMPTS_MOST = 100,    /* told by SHOW, the latest */
+	ATTEMPT_OUTCOMES = 6, /* in one object: it has to fit a packet */
+	ATTEMPTS_MOST = 100,  /* told by SHOW, the latest */
 	HEADER_PIECE = 4 * 1024,
 	REMOVE_WAIT_MS = 4000,
 };
@@ -63,7 +63,8 @@ static bool
 is_listed(const struct queued *message)
 {
 	return message->state == MESSAGE_WAITING ||
-	    message->state == MESSAGE_ACTIVE || message->state == MESSAGE_HELD;
+	       message->state == MESSAGE_ACTIVE ||
+	       message->state == MESSAGE_HELD;
 }
 
 /* Keys of all messages, or of the one with that id, by id. */
@@ -148,8 +149,8 @@ read_message(struct queue *queue, const struct copy *copy,
 	ok = store_segment_use(queue, copy->segment, &fd, why);
 	if (ok) {
 		ok = journal_read_parts(fd, &copy->record, octets, why) &&
-		    envelope_decode(
-			envelope, octets, copy->record.envelope_len, why);
+		     envelope_decode(envelope, octets,
+			 copy->record.envelope_len, why);
 		store_segment_release(queue, copy->segment);
 	}
 	if (!ok) {
@@ -237,7 +238,7 @@ message_object(struct queue *queue, const struct copy *copy,
 	json_t *object = json_object(), *paths = json_array();
 
 	for (size_t i = 0; i < envelope->recipient_count &&
-	     json_array_size(paths) < LIST_RECIPIENTS;
+			   json_array_size(paths) < LIST_RECIPIENTS;
 	     i++) {
 		if (i < copy->recipients && !copy->done[i])
 			json_array_append_new(paths,
@@ -246,23 +247,22 @@ message_object(struct queue *queue, const struct copy *copy,
 	json_object_set_new(object, "kind", json_string("message"));
 	json_object_set_new(object, "queue", json_string(envelope->queue_id));
 	json_object_set_new(object, "state", json_string(state_word(copy)));
-	json_object_set_new(
-	    object, "arrival", json_integer(copy->arrival_ms / 1000));
+	json_object_set_new(object, "arrival",
+	    json_integer(copy->arrival_ms / 1000));
 	json_object_set_new(object, "next",
 	    copy->state == MESSAGE_WAITING && copy->attempts > 0
 		? json_integer(copy->next_ms / 1000)
 		: json_null());
 	json_object_set_new(object, "size",
-	    json_integer((json_int_t)(copy->record.head_len +
-		copy->record.body_len)));
+	    json_integer(
+		(json_int_t)(copy->record.head_len + copy->record.body_len)));
 	json_object_set_new(object, "attempts", json_integer(copy->attempts));
-	json_object_set_new(
-	    object, "from", json_text(envelope->reverse_path));
+	json_object_set_new(object, "from", json_text(envelope->reverse_path));
 	json_object_set_new(object, "recipients", paths);
-	json_object_set_new(
-	    object, "recipient_count", json_integer(copy->pending));
-	json_object_set_new(
-	    object, "recipient_total", json_integer(copy->recipients));
+	json_object_set_new(object, "recipient_count",
+	    json_integer(copy->pending));
+	json_object_set_new(object, "recipient_total",
+	    json_integer(copy->recipients));
 	json_object_set_new(object, "host", json_text(copy->hop.host));
 	json_object_set_new(object, "port", json_integer(copy->hop.port));
 	json_object_set_new(object, "reason", last_reason(queue, copy));
@@ -290,17 +290,17 @@ outcome_name(enum outcome outcome)
 }
 
 static json_t *
-outcome_object(
-    const struct envelope *envelope, const struct attempt_recipient *one)
+outcome_object(const struct envelope *envelope,
+    const struct attempt_recipient *one)
 {
 	json_t *object = json_object();
 
 	json_object_set_new(object, "rcpt",
 	    json_text(one->index < envelope->recipient_count
-		    ? envelope->recipients[one->index].forward_path
-		    : NULL));
-	json_object_set_new(
-	    object, "outcome", json_string(outcome_name(one->outcome)));
+			  ? envelope->recipients[one->index].forward_path
+			  : NULL));
+	json_object_set_new(object, "outcome",
+	    json_string(outcome_name(one->outcome)));
 	json_object_set_new(object, "status", json_text(one->status));
 	json_object_set_new(object, "text", json_text(one->text));
 	return object;
@@ -317,24 +317,24 @@ tell_attempt(const struct told *told, const struct envelope *envelope,
 		json_t *object = json_object(), *outcomes = json_array();
 
 		for (; i < attempt->count &&
-		     json_array_size(outcomes) < ATTEMPT_OUTCOMES;
+		       json_array_size(outcomes) < ATTEMPT_OUTCOMES;
 		     i++)
 			json_array_append_new(outcomes,
 			    outcome_object(envelope, &attempt->recipients[i]));
 		json_object_set_new(object, "kind", json_string("attempt"));
-		json_object_set_new(
-		    object, "number", json_integer(attempt->number));
-		json_object_set_new(
-		    object, "when", json_integer(attempt->when_ms / 1000));
-		json_object_set_new(
-		    object, "next", json_integer(attempt->next_ms / 1000));
+		json_object_set_new(object, "number",
+		    json_integer(attempt->number));
+		json_object_set_new(object, "when",
+		    json_integer(attempt->when_ms / 1000));
+		json_object_set_new(object, "next",
+		    json_integer(attempt->next_ms / 1000));
 		json_object_set_new(object, "host", json_text(attempt->host));
-		json_object_set_new(
-		    object, "port", json_integer(attempt->port));
-		json_object_set_new(
-		    object, "remote", json_text(attempt->remote));
-		json_object_set_new(
-		    object, "decision", json_text(attempt->decision));
+		json_object_set_new(object, "port",
+		    json_integer(attempt->port));
+		json_object_set_new(object, "remote",
+		    json_text(attempt->remote));
+		json_object_set_new(object, "decision",
+		    json_text(attempt->decision));
 		json_object_set_new(object, "outcomes", outcomes);
 		ok = tell_object(told, object);
 	} while (ok && i < attempt->count);
@@ -358,7 +358,7 @@ tell_attempts(struct queue *queue, const struct told *told,
 	bool ok = true;
 
 	while (count < ATTEMPTS_MOST && file != 0 &&
-	    log_read_attempt(queue, file, offset, &attempt, &why)) {
+	       log_read_attempt(queue, file, offset, &attempt, &why)) {
 		places[count].file = file;
 		places[count++].offset = offset;
 		file = attempt.prev_file;
@@ -398,8 +398,8 @@ tell_pieces(const struct told *told, const char *octets, size_t len)
 		json_t *object = json_object();
 
 		json_object_set_new(object, "kind", json_string("header"));
-		json_object_set_new(
-		    object, "text", json_octets(octets + at, piece));
+		json_object_set_new(object, "text",
+		    json_octets(octets + at, piece));
 		ok = tell_object(told, object);
 	}
 	return ok;
@@ -435,8 +435,8 @@ tell_header(struct queue *queue, const struct told *told,
 {
 	size_t head_len = copy->record.head_len;
 	size_t body = copy->record.body_len < BOUNCE_HEADER_MAX
-	    ? (size_t)copy->record.body_len
-	    : (size_t)BOUNCE_HEADER_MAX;
+			  ? (size_t)copy->record.body_len
+			  : (size_t)BOUNCE_HEADER_MAX;
 	char *octets = malloc(head_len + body + 1);
 	struct reason why;
 	bool ok;
@@ -446,15 +446,14 @@ tell_header(struct queue *queue, const struct told *told,
 	memcpy(octets, head, head_len);
 	if (!read_body_start(queue, copy, octets + head_len, body, &why))
 		body = 0;
-	ok = tell_pieces(
-	    told, octets, header_end(octets, head_len + body));
+	ok = tell_pieces(told, octets, header_end(octets, head_len + body));
 	free(octets);
 	return ok;
 }
 
 static bool
-tell_message(struct queue *queue, const struct told *told,
-    enum queue_verb verb, struct message_key key)
+tell_message(struct queue *queue, const struct told *told, enum queue_verb verb,
+    struct message_key key)
 {
 	struct copy copy = { .done = NULL };
 	struct envelope envelope;
@@ -465,12 +464,11 @@ tell_message(struct queue *queue, const struct told *told,
 	if (!copy_message(queue, key, &copy))
 		return true; /* gone since */
 	if (read_message(queue, &copy, &envelope, &octets, &why)) {
-		ok = tell_object(
-		    told, message_object(queue, &copy, &envelope));
+		ok = tell_object(told, message_object(queue, &copy, &envelope));
 		if (ok && verb == QUEUE_SHOW)
 			ok = tell_attempts(queue, told, &copy, &envelope) &&
-			    tell_header(queue, told, &copy,
-				octets + copy.record.envelope_len);
+			     tell_header(queue, told, &copy,
+				 octets + copy.record.envelope_len);
 		envelope_fini(&envelope);
 		free(octets);
 	}
@@ -508,8 +506,8 @@ static struct queued *
 find_by_id(struct queue *queue, const char *id)
 {
 	for (size_t i = 0; i < queue->table_size; i++) {
-		for (struct queued *message = queue->table[i];
-		     message != NULL; message = message->chain) {
+		for (struct queued *message = queue->table[i]; message != NULL;
+		     message = message->chain) {
 			if (is_listed(message) &&
 			    strcmp(id, message->queue_id) == 0)
 				return message;
@@ -558,8 +556,8 @@ flush(struct queue *queue, const char *id, size_t *count_out,
 
 /* Callers hold lock. */
 static void
-remove_message(
-    struct queue *queue, struct queued *message, struct log_entry *entry)
+remove_message(struct queue *queue, struct queued *message,
+    struct log_entry *entry)
 {
 	if (message->state == MESSAGE_ACTIVE) {
 		/* Its worker goes on; what it does then is the last. */
@@ -582,8 +580,8 @@ remove_by_id(struct queue *queue, const char *id, struct reason *why)
 	pthread_mutex_lock(&queue->lock);
 	message = find_by_id(queue, id);
 	if (message != NULL)
-		entry = log_key_entry(
-		    JOURNAL_REMOVED, message->key, "by the operator");
+		entry = log_key_entry(JOURNAL_REMOVED, message->key,
+		    "by the operator");
 	if (entry != NULL)
 		remove_message(queue, message, entry);
 	pthread_mutex_unlock(&queue->lock);
@@ -634,8 +632,8 @@ answer(struct queue *queue, int fd, uint8_t verb, const char *id, char *text,
 }
 
 void
-queue_control_answer(
-    struct queue *queue, int fd, const void *packet, size_t len)
+queue_control_answer(struct queue *queue, int fd, const void *packet,
+    size_t len)
 {
 	char id[QUEUE_ID_SIZE], text[32] = "";
 	struct wire_reader r;

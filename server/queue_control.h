@@ -34,8 +34,7 @@ void queue_control_answer(struct queue *queue, int fd, const void *packet,
  * there is no such message.
  */
 bool queue_control_tell(struct queue *queue, enum queue_verb verb,
-    const char *id,
-    bool (*tell)(void *context, const char *text, size_t len), void *context,
-    struct reason *why);
+    const char *id, bool (*tell)(void *context, const char *text, size_t len),
+    void *context, struct reason *why);
 
 #endif

@@ -14,7 +14,7 @@
 #include "log.h"
 
 enum {
-	NOT_TRIED_MS = 1000,      /* before it is offered again */
+	NOT_TRIED_MS = 1000, /* before it is offered again */
 	EXPIRE_LOOK_MS = 60 * 1000,
 	VALUE_PATH = 400,
 	VALUE_TEXT = 700,
@@ -37,9 +37,9 @@ static bool
 is_reply(const char *text)
 {
 	return isdigit((unsigned char)text[0]) &&
-	    isdigit((unsigned char)text[1]) &&
-	    isdigit((unsigned char)text[2]) &&
-	    (text[3] == ' ' || text[3] == '-' || text[3] == '\0');
+	       isdigit((unsigned char)text[1]) &&
+	       isdigit((unsigned char)text[2]) &&
+	       (text[3] == ' ' || text[3] == '-' || text[3] == '\0');
 }
 
 static const char *
@@ -50,11 +50,11 @@ path_of(const struct delivery *delivery,
 }
 
 static bool
-is_expired(const struct queue_settings *settings,
-    const struct queued *message, int64_t now_ms)
+is_expired(const struct queue_settings *settings, const struct queued *message,
+    int64_t now_ms)
 {
 	return settings->expire_ms > 0 &&
-	    now_ms - message->arrival_ms >= settings->expire_ms;
+	       now_ms - message->arrival_ms >= settings->expire_ms;
 }
 
 /* One more try would come too late. */
@@ -74,11 +74,10 @@ recipient_expire(struct delivery_recipient *recipient, int64_t expire_ms)
 
 /* Terminated, in bounds, and expired where it is time. */
 static void
-check_outcomes(const struct queue_settings *settings,
-    struct delivery *delivery, struct verdict *verdict)
+check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
+    struct verdict *verdict)
 {
-	bool expired =
-	    is_expired(settings, verdict->message, verdict->now_ms);
+	bool expired = is_expired(settings, verdict->message, verdict->now_ms);
 
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
 		struct delivery_recipient *one = &delivery->recipients[i];
@@ -92,28 +91,28 @@ check_outcomes(const struct queue_settings *settings,
 		if (one->outcome == OUTCOME_PERMANENT)
 			verdict->failed++;
 	}
-	verdict->hold = verdict->failed > 0 &&
-	    !bounce_is_possible(&delivery->envelope);
+	verdict->hold =
+	    verdict->failed > 0 && !bounce_is_possible(&delivery->envelope);
 }
 
 /* Bounces. */
 
 /* Head and the beginning of the body: where the header is. */
 static bool
-read_header(const struct delivery *delivery, char **octets_out,
-    size_t *len_out, struct reason *why)
+read_header(const struct delivery *delivery, char **octets_out, size_t *len_out,
+    struct reason *why)
 {
 	size_t body = delivery->body_len < BOUNCE_HEADER_MAX
-	    ? (size_t)delivery->body_len
-	    : (size_t)BOUNCE_HEADER_MAX;
+			  ? (size_t)delivery->body_len
+			  : (size_t)BOUNCE_HEADER_MAX;
 	char *octets = malloc(delivery->head_len + body + 1);
 
 	if (octets == NULL)
 		return fail(why, REASON_NO_MEMORY, "bounce");
 	if (delivery->head_len > 0)
 		memcpy(octets, delivery->head, delivery->head_len);
-	if (!journal_pread(delivery->body_fd, octets + delivery->head_len,
-		body, (uint64_t)delivery->body_offset, why)) {
+	if (!journal_pread(delivery->body_fd, octets + delivery->head_len, body,
+		(uint64_t)delivery->body_offset, why)) {
 		free(octets);
 		return false;
 	}
@@ -139,8 +138,8 @@ bounce_entry(const struct bounce *bounce, struct reason *why)
 	if (front != NULL && len <= JOURNAL_INLINE_MAX) {
 		wire_writer_init(&w, front, size);
 		envelope_encode(&envelope, &w);
-		entry = log_entry_new(
-		    JOURNAL_MESSAGE, front, w.len, NULL, 0, octets, len);
+		entry = log_entry_new(JOURNAL_MESSAGE, front, w.len, NULL, 0,
+		    octets, len);
 	}
 	if (entry == NULL)
 		fail(why, REASON_NO_MEMORY, "bounce of %zu octets", len);
@@ -154,8 +153,8 @@ bounce_entry(const struct bounce *bounce, struct reason *why)
 }
 
 static void
-verdict_add_bounce(
-    struct queue *queue, struct verdict *verdict, struct log_entry *entry)
+verdict_add_bounce(struct queue *queue, struct verdict *verdict,
+    struct log_entry *entry)
 {
 	pthread_mutex_lock(&queue->lock);
 	entry->record.number = ++queue->serial;
@@ -188,8 +187,7 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 		return false;
 	bounce.octets = octets;
 	for (size_t i = 0; ok && i < delivery->recipient_count; i++) {
-		const struct delivery_recipient *one =
-		    &delivery->recipients[i];
+		const struct delivery_recipient *one = &delivery->recipients[i];
 
 		if (one->outcome == OUTCOME_PERMANENT &&
 		    bounce_is_wanted(
@@ -272,9 +270,8 @@ say_recipient(const struct delivery *delivery, const struct verdict *verdict,
 	if (word == NULL)
 		return;
 	path = path_of(delivery, one);
-	log_line(verdict->hold && one->outcome == OUTCOME_PERMANENT
-		? SAY_ALARM
-		: SAY_NOTE,
+	log_line(verdict->hold && one->outcome == OUTCOME_PERMANENT ? SAY_ALARM
+								    : SAY_NOTE,
 	    word,
 	    "queue=%s rcpt=%s host=%s remote=%s status=%s attempt=%u "
 	    "reply=%s%s%s",
@@ -284,8 +281,7 @@ say_recipient(const struct delivery *delivery, const struct verdict *verdict,
 		strlen(delivery->hop.host)),
 	    log_value(remote, sizeof(remote), delivery->remote,
 		strlen(delivery->remote)),
-	    log_value(status, sizeof(status), one->status,
-		strlen(one->status)),
+	    log_value(status, sizeof(status), one->status, strlen(one->status)),
 	    delivery->attempt,
 	    log_value(reply, sizeof(reply), one->text, strlen(one->text)),
 	    delivery->decision[0] != '\0' ? " decision=" : "",
@@ -329,7 +325,7 @@ attempt_entry(const struct delivery *delivery, const struct verdict *verdict,
 		.next_ms = next_ms,
 		.number = delivery->attempt,
 		.flags = (verdict->hold ? ATTEMPT_HELD : 0u) |
-		    (complete ? ATTEMPT_COMPLETE : 0u),
+			 (complete ? ATTEMPT_COMPLETE : 0u),
 		.bounce = verdict->bounce_serial,
 		.prev_file = message->last_file,
 		.prev_offset = message->last_offset,
@@ -373,8 +369,7 @@ mark_done(struct queue *queue, const struct delivery *delivery,
 	struct queued *message = verdict->message;
 
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
-		const struct delivery_recipient *one =
-		    &delivery->recipients[i];
+		const struct delivery_recipient *one = &delivery->recipients[i];
 
 		if (one->outcome == OUTCOME_DELIVERED)
 			queue->counts.delivered++;
@@ -497,9 +492,8 @@ queue_done(struct queue *queue, struct delivery *delivery)
 	else
 		decide_bounces(queue, &settings, delivery, &verdict);
 	if (verdict.tried || removed) {
-		complete = removed ||
-		    count_done(delivery, &verdict) ==
-			delivery->recipient_count;
+		complete = removed || count_done(delivery, &verdict) ==
+					  delivery->recipient_count;
 		delay_ms = backoff_ms(&settings, delivery->attempt);
 		if (!record_attempt(delivery, &verdict, complete, delay_ms))
 			complete = false;
@@ -521,8 +515,8 @@ recall_last(struct queue *queue, struct delivery *delivery)
 	struct attempt attempt;
 	struct reason why;
 
-	if (!log_read_attempt(queue, message->last_file,
-		message->last_offset, &attempt, &why))
+	if (!log_read_attempt(queue, message->last_file, message->last_offset,
+		&attempt, &why))
 		return;
 	snprintf(delivery->decision, sizeof(delivery->decision), "%s",
 	    attempt.decision);
@@ -607,8 +601,7 @@ queue_expire(struct queue *queue)
 			return queue_monotonic_ms() + EXPIRE_LOOK_MS;
 	}
 	pthread_mutex_lock(&queue->lock);
-	if (queue->settings.expire_ms > 0 &&
-	    queue->settings.expire_ms < look)
+	if (queue->settings.expire_ms > 0 && queue->settings.expire_ms < look)
 		look = queue->settings.expire_ms;
 	pthread_mutex_unlock(&queue->lock);
 	return queue_monotonic_ms() + look;

@@ -144,7 +144,7 @@ message_is_done(const struct queued *message, uint32_t recipient)
 	if (word == 0)
 		return (message->done & bit) != 0;
 	return word - 1 < message->done_more_words &&
-	    (message->done_more[word - 1] & bit) != 0;
+	       (message->done_more[word - 1] & bit) != 0;
 }
 
 bool
@@ -161,8 +161,8 @@ message_set_done(struct queued *message, uint32_t recipient)
 		return true;
 	}
 	if (word > message->done_more_words) {
-		grown = reallocarray(
-		    message->done_more, word, sizeof(uint64_t));
+		grown =
+		    reallocarray(message->done_more, word, sizeof(uint64_t));
 		if (grown == NULL)
 			return false;
 		memset(grown + message->done_more_words, 0,
@@ -314,7 +314,7 @@ static bool
 is_in_queue(enum message_state state)
 {
 	return state == MESSAGE_WAITING || state == MESSAGE_ACTIVE ||
-	    state == MESSAGE_HELD;
+	       state == MESSAGE_HELD;
 }
 
 static void
@@ -335,8 +335,8 @@ count_message(struct queue *queue, const struct queued *message,
 }
 
 void
-index_set_state(
-    struct queue *queue, struct queued *message, enum message_state state)
+index_set_state(struct queue *queue, struct queued *message,
+    enum message_state state)
 {
 	count_message(queue, message, message->state, false);
 	count_message(queue, message, state, true);
@@ -372,8 +372,8 @@ backoff_ms(const struct queue_settings *settings, uint32_t attempts)
 	int64_t delay = settings->retry_first_ms;
 	uint32_t chance = 0;
 
-	for (uint32_t i = 1;
-	     i < attempts && delay < settings->retry_most_ms; i++)
+	for (uint32_t i = 1; i < attempts && delay < settings->retry_most_ms;
+	     i++)
 		delay *= 2;
 	if (delay > settings->retry_most_ms)
 		delay = settings->retry_most_ms;

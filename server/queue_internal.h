@@ -4,7 +4,10 @@
  *     queue.c        opening, closing, taking and finishing deliveries
  *     queue_index.c  messages in memory: table, heaps, next hops
  *     queue_store.c  the segments in the in folder: reading, unlinking
- *     queue_log.c    the relay's own log: records, writer thread, rotation
+ *     queue_log.c    the relay's own log: its writer thread, rotation
+ *     queue_record.c, queue_recover.c  its records; reading it at a start
+ *     queue_done.c   what becomes of a message after an attempt
+ *     queue_control.c  "sallyport queue"
  *
  * Locks, in this order: ingest (one reader of notices and folders at a time;
  * held across reads, taken by nobody who delivers), then lock (all of the
@@ -67,14 +70,14 @@ struct segment {
 	uint32_t file;
 	bool own; /* a file of our log */
 	struct journal_header header;
-	int fd;         /* -1: not open now */
-	unsigned users; /* of fd */
+	int fd;          /* -1: not open now */
+	unsigned users;  /* of fd */
 	uint64_t cursor; /* read up to here */
 	bool closed;     /* nothing will be added after end */
 	uint64_t end;
 	bool whole; /* closed, or its writer is dead, and read to the end */
 	bool unlinked, stuck; /* finished: it is gone; it could not go */
-	uint64_t incomplete; /* messages whose completion is not settled */
+	uint64_t incomplete;  /* messages whose completion is not settled */
 	struct queued *messages;
 };
 
@@ -90,7 +93,7 @@ struct hop {
 	struct heap due;
 	unsigned active;
 	unsigned failures;
-	int64_t until_ms; /* monotonic: nothing before */
+	int64_t until_ms;    /* monotonic: nothing before */
 	char last_text[256]; /* why it failed */
 };
 
@@ -105,7 +108,7 @@ struct queue_settings {
 struct log_entry {
 	struct log_entry *next;
 	struct journal_record record;
-	unsigned char *octets; /* envelope, head, body */
+	unsigned char *octets;  /* envelope, head, body */
 	struct queued *message; /* whose attempt or completion; or NULL */
 	bool completes;
 };
@@ -116,7 +119,7 @@ struct queue {
 	pthread_cond_t keep; /* for the keeper */
 	pthread_mutex_t ingest;
 	bool stop, keeper_stop;
-	bool sweep; /* a segment may have become finished */
+	bool sweep;          /* a segment may have become finished */
 	unsigned open_files; /* descriptors of segments */
 
 	const struct config *config; /* borrowed; under lock */
@@ -132,7 +135,7 @@ struct queue {
 
 	/* Under ingest. */
 	uint64_t start_id; /* our own */
-	uint64_t live; /* start-id that may still write; 0: not known */
+	uint64_t live;     /* start-id that may still write; 0: not known */
 	bool read_only;
 	bool trouble; /* something could not be read: clean up nothing */
 
@@ -148,8 +151,8 @@ struct queue {
 	uint64_t serial; /* of the last message we made */
 	struct segment *log_segment;
 	struct journal log;
-	uint64_t log_rotate_at;
-	uint32_t log_number; /* of the last file made or tried */
+	uint64_t log_rotate_at, log_rotate_least;
+	uint32_t log_number;          /* of the last file made or tried */
 	bool log_started, log_broken; /* keeper runs; the file is not trusted */
 	pthread_t keeper;
 	struct journal_batch *batch;
@@ -204,8 +207,8 @@ struct hop *index_hop(struct queue *queue, const struct next_hop *name);
 void index_wait(struct queue *queue, struct queued *message, int64_t due_ms);
 /* Out of the due heap. */
 void index_unwait(struct queued *message);
-void index_set_state(
-    struct queue *queue, struct queued *message, enum message_state state);
+void index_set_state(struct queue *queue, struct queued *message,
+    enum message_state state);
 /* After how long the attempt after the given number is due, jitter included. */
 int64_t backoff_ms(const struct queue_settings *settings, uint32_t attempts);
 /* The message that prefer, or any hop, has due now; *next_out (monotonic) is
@@ -225,9 +228,8 @@ bool store_message_found(struct queue *queue, struct segment *segment,
     const struct journal_record *record, const void *octets,
     struct reason *why);
 /* Borrow the segment's descriptor, open it if need be. */
-bool store_segment_use(
-    struct queue *queue, struct segment *segment, int *fd_out,
-    struct reason *why);
+bool store_segment_use(struct queue *queue, struct segment *segment,
+    int *fd_out, struct reason *why);
 void store_segment_release(struct queue *queue, struct segment *segment);
 /* Keeper: after the completions of a batch are settled. */
 void store_completed(struct queue *queue, struct queued *message);
@@ -236,17 +238,21 @@ void store_unlink_finished(struct queue *queue);
 void store_set_aside(struct queue *queue, int fd, const char *name,
     uint64_t from, uint64_t to, const char *text);
 /* Name of a segment's file. */
-void store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE]);
+void store_name(const struct segment *segment,
+    char out[static JOURNAL_NAME_SIZE]);
 bool store_body_open(struct queue *queue, const struct queued *message,
     int *fd_out, struct reason *why);
 
-/* queue_log.c */
+/* queue_record.c, queue_recover.c, queue_log.c */
 
 /* Read all files of the log into the index (before any thread). */
 bool log_recover(struct queue *queue, struct reason *why);
 /* Begin a new file with a snapshot, drop the old ones, start the keeper. */
 bool log_start(struct queue *queue, struct reason *why);
 void log_stop(struct queue *queue);
+/* Register a file of the log; fd is handed over.  Callers hold lock. */
+struct segment *log_segment_new(struct queue *queue, uint32_t file, int fd,
+    const struct journal_header *header);
 /* NULL without memory; octets are copied. */
 struct log_entry *log_entry_new(enum journal_type type, const void *envelope,
     size_t envelope_len, const void *head, size_t head_len, const void *body,
@@ -259,10 +265,13 @@ void log_add(struct queue *queue, struct log_entry *entry);
 bool log_wait(struct queue *queue, int timeout_ms);
 
 struct log_entry *log_attempt_entry(const struct attempt *attempt);
-struct log_entry *log_key_entry(
-    enum journal_type type, struct message_key key, const char *text);
-bool attempt_decode(struct attempt *attempt_out, const void *octets,
-    size_t len, struct reason *why);
+struct log_entry *log_key_entry(enum journal_type type, struct message_key key,
+    const char *text);
+/* What a snapshot keeps of a message; callers hold lock. */
+struct log_entry *log_state_entry(const struct queued *message);
+struct message_key log_get_key(struct wire_reader *r);
+bool attempt_decode(struct attempt *attempt_out, const void *octets, size_t len,
+    struct reason *why);
 void attempt_fini(struct attempt *attempt);
 /* The attempt recorded there; false if it is gone. */
 bool log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,

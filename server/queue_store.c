@@ -31,8 +31,7 @@ void
 store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE])
 {
 	if (segment->own)
-		snprintf(
-		    out, JOURNAL_NAME_SIZE, "log.%" PRIu32, segment->file);
+		snprintf(out, JOURNAL_NAME_SIZE, "log.%" PRIu32, segment->file);
 	else
 		journal_segment_name(out, segment->start_id, segment->file);
 }
@@ -59,8 +58,8 @@ store_segment_use(struct queue *queue, struct segment *segment, int *fd_out,
 	pthread_mutex_unlock(&queue->lock);
 	if (!is_open) {
 		store_name(segment, name);
-		fd = journal_open_file(
-		    segment_folder(queue, segment), name, O_RDONLY);
+		fd = journal_open_file(segment_folder(queue, segment), name,
+		    O_RDONLY);
 		if (fd < 0) {
 			fail_errno(why, "%s", name);
 			store_segment_release(queue, segment);
@@ -93,8 +92,7 @@ store_segment_release(struct queue *queue, struct segment *segment)
 		segment->fd = -1;
 		queue->open_files--;
 	}
-	if (segment->users == 0 && segment->whole &&
-	    segment->incomplete == 0) {
+	if (segment->users == 0 && segment->whole && segment->incomplete == 0) {
 		queue->sweep = true;
 		pthread_cond_signal(&queue->keep);
 	}
@@ -104,8 +102,8 @@ store_segment_release(struct queue *queue, struct segment *segment)
 }
 
 bool
-store_body_open(struct queue *queue, const struct queued *message,
-    int *fd_out, struct reason *why)
+store_body_open(struct queue *queue, const struct queued *message, int *fd_out,
+    struct reason *why)
 {
 	char name[JOURNAL_NAME_SIZE];
 	int fd;
@@ -115,8 +113,8 @@ store_body_open(struct queue *queue, const struct queued *message,
 	fd = journal_open_file(queue->in_folder, name, O_RDONLY);
 	if (fd < 0)
 		return errno == ENOENT
-		    ? fail(why, REASON_DAMAGED, "%s: is missing", name)
-		    : fail_errno(why, "%s", name);
+			   ? fail(why, REASON_DAMAGED, "%s: is missing", name)
+			   : fail_errno(why, "%s", name);
 	*fd_out = fd;
 	return true;
 }
@@ -153,8 +151,7 @@ store_set_aside(struct queue *queue, int fd, const char *name, uint64_t from,
 	snprintf(aside, sizeof(aside), "%s.%" PRIu64, name, from);
 	if (!queue->read_only) {
 		out = openat(queue->damaged_folder, aside,
-		    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		    0600);
+		    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (out >= 0) {
 			if (copy_octets(fd, from, to, out))
 				kept = aside;
@@ -212,8 +209,7 @@ message_fill(struct queue *queue, struct queued *message,
 
 bool
 store_message_found(struct queue *queue, struct segment *segment,
-    const struct journal_record *record, const void *octets,
-    struct reason *why)
+    const struct journal_record *record, const void *octets, struct reason *why)
 {
 	struct message_key key = { segment->header.mark, record->offset };
 	struct envelope envelope;
@@ -270,19 +266,18 @@ static bool
 is_dead(const struct queue *queue, uint64_t start_id)
 {
 	return queue->read_only ||
-	    (queue->live != 0 && start_id != queue->live);
+	       (queue->live != 0 && start_id != queue->live);
 }
 
 /* A file without a right header: if its writer is dead it is moved away, or
  * removed if it never got as far as having one. */
 static void
-reject_segment(struct queue *queue, int fd, const char *name,
-    uint64_t start_id, const struct reason *why)
+reject_segment(struct queue *queue, int fd, const char *name, uint64_t start_id,
+    const struct reason *why)
 {
 	struct stat st;
 
-	if (!is_dead(queue, start_id) || queue->read_only ||
-	    fstat(fd, &st) < 0)
+	if (!is_dead(queue, start_id) || queue->read_only || fstat(fd, &st) < 0)
 		return;
 	if (st.st_size < JOURNAL_RECORD_OCTETS) {
 		log_line(SAY_NOTE, "queue", "file=%s removed=unfinished", name);
@@ -452,8 +447,8 @@ learn_end(struct queue *queue, struct segment *segment)
 	if (fd < 0)
 		return;
 	if (journal_read_header(fd, &header, &why) &&
-	    journal_read_record(
-		fd, &header, JOURNAL_HEADER_OCTETS, &record, &why) &&
+	    journal_read_record(fd, &header, JOURNAL_HEADER_OCTETS, &record,
+		&why) &&
 	    record.type == JOURNAL_CLOSED &&
 	    record.envelope_len == sizeof(octets) && record.head_len == 0 &&
 	    journal_read_parts(fd, &record, octets, &why)) {
@@ -514,9 +509,8 @@ read_segment(struct queue *queue, struct segment *segment, uint64_t limit,
 	while ((found = journal_reader_next(&reader, &record, &octets, &from,
 		    &to, &why)) != JOURNAL_END) {
 		if (found == JOURNAL_TROUBLE ||
-		    (found == JOURNAL_FOUND &&
-			!take_record(queue, segment, fd, name, &record,
-			    octets))) {
+		    (found == JOURNAL_FOUND && !take_record(queue, segment, fd,
+						   name, &record, octets))) {
 			queue->trouble = true;
 			log_line(SAY_ALARM, "queue", "file=%s trouble=\"%s\"",
 			    name, why.text);
@@ -577,8 +571,7 @@ read_promised(struct queue *queue, struct segment *segment, uint64_t limit)
 	char name[JOURNAL_NAME_SIZE];
 	uint64_t size;
 
-	if (limit <= segment->cursor ||
-	    !segment_size(queue, segment, &size))
+	if (limit <= segment->cursor || !segment_size(queue, segment, &size))
 		return;
 	if (size < limit) {
 		store_name(segment, name);
@@ -587,15 +580,14 @@ read_promised(struct queue *queue, struct segment *segment, uint64_t limit)
 		    " trouble=\"the file is too short\"",
 		    name, size, limit);
 	}
-	read_segment(
-	    queue, segment, size < limit ? size : limit, true, false);
-	if (size < limit && segment->cursor == size)
-		segment->cursor = limit;
+	read_segment(queue, segment, size < limit ? size : limit, true, false);
+	if (size < limit && segment->closed && segment->cursor == size)
+		segment->cursor = limit; /* there is no more to come */
 }
 
-/* A segment whose writer is dead: all of it. */
+/* A segment that nothing will be added to: all of it. */
 static void
-read_dead(struct queue *queue, struct segment *segment)
+read_finished(struct queue *queue, struct segment *segment)
 {
 	uint64_t size;
 
@@ -703,8 +695,8 @@ remove_orphan(struct queue *queue, const struct found *orphan)
 	}
 	if (renameat(queue->in_folder, name, queue->damaged_folder, name) == 0)
 		log_line(SAY_ALARM, "damaged",
-		    "file=%s set-aside=%s trouble=\"no record names it\"",
-		    name, name);
+		    "file=%s set-aside=%s trouble=\"no record names it\"", name,
+		    name);
 }
 
 static void
@@ -744,7 +736,7 @@ store_scan(struct queue *queue, struct reason *why)
 
 		while ((segment = next_unread(queue, start_id, file)) != NULL) {
 			file = (uint64_t)segment->file + 1;
-			read_dead(queue, segment);
+			read_finished(queue, segment);
 		}
 		if (start_id == UINT64_MAX)
 			break;
@@ -770,7 +762,7 @@ store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
 	if (!known && !register_all(queue, &why))
 		log_line(SAY_ALARM, "queue", "trouble=\"%s\"", why.text);
 	while ((segment = next_unread(queue, start_id, at)) != NULL &&
-	    segment->file <= file) {
+	       segment->file <= file) {
 		at = (uint64_t)segment->file + 1;
 		if (segment->file == file && closed && !segment->closed) {
 			pthread_mutex_lock(&queue->lock);
@@ -778,15 +770,11 @@ store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
 			segment->end = end;
 			pthread_mutex_unlock(&queue->lock);
 		}
-		if (segment->file < file)
-			learn_end(queue, segment);
-		if (segment->closed) {
-			read_promised(queue, segment, segment->end);
-			if (segment->cursor >= segment->end)
-				mark_whole(queue, segment);
-		} else if (segment->file == file) {
+		if (segment->file < file || segment->closed)
+			/* The writer has gone on to another. */
+			read_finished(queue, segment);
+		else
 			read_promised(queue, segment, end);
-		}
 	}
 }
 
@@ -878,16 +866,15 @@ store_unlink_finished(struct queue *queue)
 			close(segment->fd);
 		segment->fd = -1;
 		segment->unlinked =
-		    unlinkat(queue->in_folder, name, 0) == 0 ||
-		    errno == ENOENT;
+		    unlinkat(queue->in_folder, name, 0) == 0 || errno == ENOENT;
 		if (!segment->unlinked)
 			log_line(SAY_ALARM, "queue",
 			    "file=%s trouble=\"unlink: %s\"", name,
 			    strerror(errno));
 	}
 	if (fsync(queue->in_folder) < 0) {
-		log_line(SAY_ALARM, "queue",
-		    "trouble=\"in folder: fsync: %s\"", strerror(errno));
+		log_line(SAY_ALARM, "queue", "trouble=\"in folder: fsync: %s\"",
+		    strerror(errno));
 		for (segment = gone; segment != NULL; segment = segment->next)
 			segment->unlinked = false;
 	}

@@ -19,6 +19,7 @@
 #include "queue.h"
 #include "queue_control.h"
 #include "relay_config.h"
+#include "relay_deliver.h"
 #include "relay_pool.h"
 #include "role.h"
 #include "upstream_io.h"
@@ -335,6 +336,8 @@ on_status(void *self, json_t *object)
 	    json_integer((json_int_t)counts.bounced));
 	json_object_set_new(object, "octets",
 	    json_integer((json_int_t)counts.octets));
+	json_object_set_new(object, "in-clear",
+	    json_integer((json_int_t)relay_deliver_clear_count()));
 	json_object_set_new(object, "delivering",
 	    json_integer((json_int_t)relay_pool_busy(relay->pool)));
 }

@@ -5,6 +5,7 @@
 #include "relay_call.h"
 
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -12,7 +13,13 @@
 void
 relay_call_init(struct relay_call *call)
 {
+	pthread_condattr_t attributes;
+
 	pthread_mutex_init(&call->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&call->set, &attributes);
+	pthread_condattr_destroy(&attributes);
 	call->fd = -1;
 	call->fd_next = -1;
 	call->busy = false;
@@ -41,6 +48,7 @@ relay_call_set(struct relay_call *call, int fd)
 		close_if_open(call->fd);
 		call->fd = fd;
 	}
+	pthread_cond_broadcast(&call->set);
 	pthread_mutex_unlock(&call->lock);
 }
 
@@ -55,12 +63,18 @@ relay_call_number(struct relay_call *call)
 	return number;
 }
 
+/* Mark the channel busy; -1 if there is none, not even after wait_ms. */
 static int
-call_begin(struct relay_call *call)
+call_begin(struct relay_call *call, int wait_ms)
 {
-	int fd;
+	struct timespec until;
+	int fd, rc = 0;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += wait_ms / 1000;
 	pthread_mutex_lock(&call->lock);
+	while (call->fd < 0 && wait_ms > 0 && rc == 0)
+		rc = pthread_cond_timedwait(&call->set, &call->lock, &until);
 	fd = call->fd;
 	call->busy = fd >= 0;
 	pthread_mutex_unlock(&call->lock);
@@ -81,28 +95,43 @@ call_end(struct relay_call *call, bool usable)
 	pthread_mutex_unlock(&call->lock);
 }
 
+static enum channel_io
+call_once(struct relay_call *call, const struct wire_writer *request,
+    uint64_t number, void *answer, size_t capacity, size_t *len_out,
+    int timeout_ms)
+{
+	int fd = call_begin(call, RELAY_CALL_AWAY_MS);
+	enum channel_io io;
+
+	if (fd < 0)
+		return CHANNEL_CLOSED;
+	io = channel_call(fd, request->data, request->len, number, answer,
+	    capacity, len_out, timeout_ms);
+	/* A late answer is dropped by its number: WAIT keeps the channel. */
+	call_end(call, io == CHANNEL_DONE || io == CHANNEL_WAIT);
+	return io;
+}
+
 bool
 relay_call_ask(struct relay_call *call, const struct wire_writer *request,
-    uint64_t number, void *answer, size_t capacity, int timeout_ms,
-    uint8_t *type_out, struct wire_reader *answer_out, struct reason *why)
+    bool is_first, uint64_t number, void *answer, size_t capacity,
+    int timeout_ms, uint8_t *type_out, struct wire_reader *answer_out,
+    struct reason *why)
 {
 	enum channel_io io;
 	size_t len = 0;
-	int fd;
 
 	if (request->failed)
 		return fail(why, REASON_RANGE, "request too long");
-	fd = call_begin(call);
-	if (fd < 0)
-		return fail(why, REASON_AWAY, "role is away");
-	io = channel_call(fd, request->data, request->len, number, answer,
-	    capacity, &len, timeout_ms);
-	/* A late answer is dropped by its number: WAIT keeps the channel. */
-	call_end(call, io == CHANNEL_DONE || io == CHANNEL_WAIT);
+	io = call_once(call, request, number, answer, capacity, &len,
+	    timeout_ms);
+	if (is_first && io == CHANNEL_CLOSED)
+		io = call_once(call, request, number, answer, capacity, &len,
+		    timeout_ms);
 	if (io == CHANNEL_WAIT)
 		return fail(why, REASON_TIMEOUT, "role did not answer");
 	if (io != CHANNEL_DONE)
-		return fail(why, REASON_AWAY, "role went away");
+		return fail(why, REASON_AWAY, "role is away");
 	wire_reader_init(answer_out, answer, len);
 	*type_out = wire_get_u8(answer_out);
 	if (wire_get_u64(answer_out) != number || answer_out->failed)
@@ -117,7 +146,7 @@ relay_call_tell(struct relay_call *call, const struct wire_writer *packet)
 
 	if (packet->failed)
 		return;
-	fd = call_begin(call);
+	fd = call_begin(call, 0);
 	if (fd < 0)
 		return;
 	channel_send(fd, packet->data, packet->len, -1);

@@ -3,11 +3,14 @@
  */
 #include "relay_deliver.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "log.h"
+
+static atomic_ullong clear_count;
 
 static void
 set_temporary(struct delivery *delivery, size_t recipient, const char *status,
@@ -45,6 +48,14 @@ set_refused(struct delivery *delivery, size_t recipient,
 	decision_reply(decision, r->text, sizeof(r->text));
 }
 
+/* Let through without TLS that was wanted; "none" wants no TLS. */
+static bool
+crosses_in_clear(const struct decision *decision)
+{
+	return decision_passes(decision) && decision->version == 0 &&
+	       decision->asked != LEVEL_NONE;
+}
+
 /* One line a decision, for every message: DESIGN, section 5. */
 static void
 log_decision(const struct delivery *delivery, const struct decision *decision)
@@ -54,7 +65,7 @@ log_decision(const struct delivery *delivery, const struct decision *decision)
 
 	if (!decision_passes(decision))
 		level = SAY_ERROR;
-	else if (decision->version == 0 ||
+	else if (crosses_in_clear(decision) ||
 		 decision->verdict == VERDICT_OBSERVED)
 		level = SAY_WARNING;
 	decision_print(decision, line, sizeof(line));
@@ -147,6 +158,25 @@ open_failed(struct queue *queue, struct delivery *delivery,
 		queue_hop_failed(queue, &delivery->hop);
 }
 
+/* Messages that crossed in clear are counted. */
+static void
+count_clear(const struct judgement *judgement)
+{
+	for (size_t i = 0; i < judgement->group_count; i++) {
+		if (judgement->groups[i].recipients > 0 &&
+		    crosses_in_clear(&judgement->groups[i].decision)) {
+			atomic_fetch_add(&clear_count, 1);
+			return;
+		}
+	}
+}
+
+unsigned long long
+relay_deliver_clear_count(void)
+{
+	return atomic_load(&clear_count);
+}
+
 /* One transaction over the connection that is there; true if it was a stale
  * one and nothing has been recorded. */
 static bool
@@ -158,6 +188,8 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 	report_decisions(delivery, judgement, false);
 	refuse(delivery, judgement);
 	end = upstream_mail(deliverer->upstream, delivery, judgement);
+	if (end == MAIL_KEEP || end == MAIL_CLOSE)
+		count_clear(judgement);
 	switch (end) {
 	case MAIL_KEEP:
 		queue_hop_worked(queue, &delivery->hop);

@@ -22,4 +22,8 @@ struct relay_deliverer {
 void relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
     struct relay_config *config, struct delivery *delivery);
 
+/* Mail transactions that went without TLS because a row said may, since the
+ * process began.  Threads: any. */
+unsigned long long relay_deliver_clear_count(void);
+
 #endif

@@ -1,8 +1,12 @@
 /*
  * server/relay_pool.c: the threads and what they share.
  *
- * Shared and locked: the configuration in force (pool.lock).  Everything else
- * of a worker is its own.
+ * Shared and locked: the configuration in force and the gate (pool.lock).
+ * Everything else of a worker is its own.
+ *
+ * The gate: a thread that keeps a connection may always wait for work; of the
+ * others one may, and only while none that keeps one is waiting.  Otherwise
+ * each message would wake another thread, and cost another handshake.
  */
 #include "relay_pool.h"
 
@@ -10,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "relay_deliver.h"
@@ -36,6 +41,9 @@ struct relay_pool {
 	struct queue *queue;
 	pthread_mutex_t lock;
 	struct relay_config *config; /* in force; a reference */
+	pthread_cond_t gate;
+	unsigned kept_waiting; /* threads in queue_take with a connection */
+	bool fresh_waiting;    /* one without */
 	atomic_bool stopping;
 	atomic_llong stop_at_ms;
 	atomic_uint running, busy;
@@ -43,6 +51,61 @@ struct relay_pool {
 	unsigned count;
 	struct worker workers[];
 };
+
+static void
+gate_init(struct relay_pool *pool)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&pool->gate, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+static void
+look_deadline(struct timespec *out)
+{
+	long long at = upstream_now_ms() + LOOK_MS;
+
+	out->tv_sec = (time_t)(at / 1000);
+	out->tv_nsec = (long)(at % 1000) * 1000000;
+}
+
+/* May this thread wait for work?  False after LOOK_MS or when stopping. */
+static bool
+gate_enter(struct relay_pool *pool, bool kept)
+{
+	struct timespec until;
+	bool open;
+	int rc = 0;
+
+	look_deadline(&until);
+	pthread_mutex_lock(&pool->lock);
+	while (!kept && (pool->fresh_waiting || pool->kept_waiting > 0) &&
+	       !atomic_load(&pool->stopping) && rc == 0)
+		rc = pthread_cond_timedwait(&pool->gate, &pool->lock, &until);
+	open = kept || (!pool->fresh_waiting && pool->kept_waiting == 0);
+	if (open && kept)
+		pool->kept_waiting++;
+	else if (open)
+		pool->fresh_waiting = true;
+	pthread_mutex_unlock(&pool->lock);
+	return open;
+}
+
+static void
+gate_leave(struct relay_pool *pool, bool kept)
+{
+	pthread_mutex_lock(&pool->lock);
+	if (kept)
+		pool->kept_waiting--;
+	else
+		pool->fresh_waiting = false;
+	if (!pool->fresh_waiting && pool->kept_waiting == 0)
+		pthread_cond_signal(&pool->gate);
+	pthread_mutex_unlock(&pool->lock);
+}
 
 bool
 relay_pool_new(struct relay_pool **pool_out, unsigned count, struct reason *why)
@@ -58,6 +121,7 @@ relay_pool_new(struct relay_pool **pool_out, unsigned count, struct reason *why)
 		return fail_errno(why, "eventfd");
 	}
 	pthread_mutex_init(&pool->lock, NULL);
+	gate_init(pool);
 	pool->count = count;
 	for (unsigned i = 0; i < count; i++) {
 		struct worker *w = &pool->workers[i];
@@ -143,6 +207,20 @@ worker_tidy(struct worker *w)
 	d->upstream = NULL;
 }
 
+static struct delivery *
+worker_take(struct worker *w)
+{
+	struct upstream *kept = w->deliverer.upstream;
+	struct delivery *delivery;
+
+	if (!gate_enter(w->pool, kept != NULL))
+		return NULL;
+	delivery = queue_take(w->pool->queue,
+	    kept == NULL ? NULL : upstream_hop(kept), LOOK_MS);
+	gate_leave(w->pool, kept != NULL);
+	return delivery;
+}
+
 static void *
 worker_run(void *context)
 {
@@ -152,11 +230,8 @@ worker_run(void *context)
 
 	signer_client_use(w->deliverer.thread.index);
 	while (!atomic_load(&pool->stopping)) {
-		struct upstream *kept = w->deliverer.upstream;
-		struct delivery *delivery;
+		struct delivery *delivery = worker_take(w);
 
-		delivery = queue_take(pool->queue,
-		    kept == NULL ? NULL : upstream_hop(kept), LOOK_MS);
 		if (delivery != NULL)
 			worker_serve(w, delivery);
 		worker_tidy(w);
@@ -203,6 +278,9 @@ relay_pool_stop(struct relay_pool *pool, uint32_t ms)
 	    upstream_now_ms() +
 		(ms > 2 * STOP_SLACK_MS ? ms - STOP_SLACK_MS : ms / 2));
 	atomic_store(&pool->stopping, true);
+	pthread_mutex_lock(&pool->lock);
+	pthread_cond_broadcast(&pool->gate);
+	pthread_mutex_unlock(&pool->lock);
 	if (atomic_load(&pool->running) == 0 &&
 	    write(pool->finished_fd, &one, sizeof(one)) < 0)
 		return; /* the counter is full: it is readable */

@@ -24,5 +24,5 @@ bool
 next_hop_same(const struct next_hop *a, const struct next_hop *b)
 {
 	return a->port == b->port && a->implicit_tls == b->implicit_tls &&
-	    strcasecmp(a->host, b->host) == 0;
+	       strcasecmp(a->host, b->host) == 0;
 }

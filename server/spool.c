@@ -86,7 +86,7 @@ struct spool {
 	/* The committer's own. */
 	struct journal current, next;
 	uint32_t next_number; /* of the next segment made */
-	bool to_close; /* the next batch begins with JOURNAL_CLOSED */
+	bool to_close;        /* the next batch begins with JOURNAL_CLOSED */
 	uint32_t closed_file;
 	uint64_t closed_end;
 	unsigned char closed[CLOSED_OCTETS];
@@ -206,8 +206,7 @@ chunks_free(struct spool_message *message)
 
 	for (chunk = message->first; chunk != NULL; chunk = next) {
 		next = chunk->next;
-		atomic_fetch_sub(
-		    &message->spool->memory_used, chunk->capacity);
+		atomic_fetch_sub(&message->spool->memory_used, chunk->capacity);
 		free(chunk);
 	}
 	message->first = message->last = NULL;
@@ -417,8 +416,9 @@ front_make(struct spool_message *message, const struct envelope *envelope,
 	struct wire_writer w;
 
 	if (envelope_len > JOURNAL_ENVELOPE_MAX || head_len > JOURNAL_HEAD_MAX)
-		return fail(why, REASON_RANGE, "spool: envelope or head: more "
-					       "octets than a record takes");
+		return fail(why, REASON_RANGE,
+		    "spool: envelope or head: more "
+		    "octets than a record takes");
 	message->front = malloc(envelope_len + head_len);
 	if (message->front == NULL)
 		return fail(why, REASON_NO_MEMORY, "spool: envelope");
@@ -432,8 +432,7 @@ front_make(struct spool_message *message, const struct envelope *envelope,
 	record->envelope_len = (uint32_t)envelope_len;
 	record->envelope_crc = crc32c(0, message->front, envelope_len);
 	record->head_len = (uint32_t)head_len;
-	record->head_crc =
-	    crc32c(0, message->front + envelope_len, head_len);
+	record->head_crc = crc32c(0, message->front + envelope_len, head_len);
 	record->body_len = message->size;
 	record->body_crc = message->crc;
 	if (message->fd >= 0) {
@@ -466,8 +465,8 @@ spool_commit(struct spool *spool, struct spool_message *message,
 	message->done = done;
 	message->context = context;
 	if (!message->failed)
-		message->failed = !front_make(
-		    message, envelope, head, head_len, &message->why);
+		message->failed = !front_make(message, envelope, head, head_len,
+		    &message->why);
 	if (!message->failed && message->fd >= 0) {
 		message->failed = !large_flush(message, &message->why);
 		chunks_free(message);
@@ -655,8 +654,7 @@ batch_add_message(struct spool *spool, struct spool_message *message)
 	for (struct chunk *chunk = message->first;
 	     chunk != NULL && count < 1 + CHUNKS_MAX; chunk = chunk->next)
 		parts[count++] = (struct iovec){ chunk->octets, chunk->len };
-	return journal_batch_add(
-	    &spool->batch, &message->record, parts, count);
+	return journal_batch_add(&spool->batch, &message->record, parts, count);
 }
 
 /* Write and sync as many as one batch takes; returns the first it does not
@@ -803,8 +801,8 @@ spool_alloc(const struct spool_options *options)
 	spool->memory = options->memory;
 	spool->reserve = options->reserve;
 	spool->segment = options->segment != 0
-	    ? options->segment
-	    : (uint64_t)SPOOL_SEGMENT_DEFAULT;
+			     ? options->segment
+			     : (uint64_t)SPOOL_SEGMENT_DEFAULT;
 	spool->committed = options->committed;
 	spool->context = options->context;
 	spool->current.fd = spool->next.fd = -1;
@@ -864,8 +862,8 @@ spool_close(struct spool *spool)
 	if (spool == NULL)
 		return;
 	/* In this order: the syncer feeds the committer. */
-	thread_stop(
-	    spool, &spool->stop_large, &spool->some_large, spool->syncer);
+	thread_stop(spool, &spool->stop_large, &spool->some_large,
+	    spool->syncer);
 	thread_stop(spool, &spool->stop, &spool->some, spool->committer);
 	spool_free(spool);
 }

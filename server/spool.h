@@ -26,10 +26,10 @@ struct spool_message; /* being received; one thread at a time */
 struct spool_options {
 	const char *folder; /* root "/in" */
 	uint64_t start_id;
-	uint64_t memory;    /* octets for all messages being received */
-	uint64_t reserve;   /* free octets on the file system to keep */
-	uint64_t segment;   /* octets after which a new segment begins;
-	                       0: SPOOL_SEGMENT_DEFAULT */
+	uint64_t memory;  /* octets for all messages being received */
+	uint64_t reserve; /* free octets on the file system to keep */
+	uint64_t segment; /* octets after which a new segment begins;
+			     0: SPOOL_SEGMENT_DEFAULT */
 	/* Called by the committer after each sync (and after the done calls
 	 * of what it committed), for SPOOL_COMMITTED and SPOOL_CLOSED to the
 	 * relay; closed: nothing will be added. */

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,12 @@
 
 #include "log.h"
 #include "route.h"
+#include "signer_client.h"
 
 /* Said instead of our name where the table does not let it cross in clear. */
 #define NEUTRAL_NAME "[127.0.0.1]"
+
+enum { SIGNER_AWAY_MS = 5000, SIGNER_LOOK_MS = 50 };
 
 /* One connection being opened. */
 struct opening {
@@ -297,7 +301,7 @@ starttls(struct opening *o)
 	if (reply.code != 220)
 		return no_tls(o, REASON_STARTTLS_REFUSED, reply.text);
 	/* A server is silent until our ClientHello: RFC 3207, section 4. */
-	if (upstream_io_has_input(&up->io))
+	if (upstream_io_has_octets(&up->io))
 		return tls_failed(o, REASON_STARTTLS_INJECTED,
 		    "octets between the STARTTLS reply and the handshake");
 	up->greeted = false;
@@ -426,6 +430,29 @@ open_address(struct opening *o, const struct sockaddr_storage *address)
 	return end;
 }
 
+/* A handshake with our certificate needs the signer; while it is restarted the
+ * connection is not begun. */
+static bool
+signer_is_there(const struct upstream_thread *thread,
+    const struct relay_config *config, const struct demand *demand,
+    struct upstream_failure *failure)
+{
+	int left = SIGNER_AWAY_MS;
+
+	if (demand->cert == NULL ||
+	    relay_config_identity(config, demand->cert) == NULL)
+		return true;
+	while (!signer_client_alive(thread->index)) {
+		if (left <= 0 || atomic_load(thread->stop_at_ms) != 0) {
+			upstream_fail(failure, "4.3.0", "signer is away");
+			return false;
+		}
+		poll(NULL, 0, SIGNER_LOOK_MS);
+		left -= SIGNER_LOOK_MS;
+	}
+	return true;
+}
+
 bool
 upstream_open(struct upstream **upstream_out,
     const struct upstream_thread *thread, struct relay_config *config,
@@ -445,7 +472,9 @@ upstream_open(struct upstream **upstream_out,
 
 	judgement->made = false;
 	failure->remote[0] = '\0';
-	if (!upstream_addresses(thread, hop, addresses, &count, failure))
+	if (!signer_is_there(thread, config, judgement_base(judgement),
+		failure) ||
+	    !upstream_addresses(thread, hop, addresses, &count, failure))
 		return false;
 	for (size_t i = 0; i < count && end == OPEN_NEXT; i++) {
 		o.clear = false;

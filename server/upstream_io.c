@@ -327,6 +327,15 @@ upstream_io_has_input(struct upstream_io *io)
 }
 
 bool
+upstream_io_has_octets(const struct upstream_io *io)
+{
+	char octet;
+
+	return io->in_len > 0 ||
+	       recv(io->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+bool
 upstream_io_start_tls(struct upstream_io *io,
     const struct tls_connect_options *options, int timeout_ms,
     struct reason *why)

@@ -55,6 +55,9 @@ bool upstream_io_last_reply(struct upstream_io *io,
  * and the socket without reading; end of file counts. */
 bool upstream_io_has_input(struct upstream_io *io);
 
+/* In clear: has it sent octets that nobody has taken yet? */
+bool upstream_io_has_octets(const struct upstream_io *io);
+
 /* TLS over the socket from here on.  False with why of the handshake, or
  * REASON_PROTOCOL if octets were received and not used; io is dead. */
 bool upstream_io_start_tls(struct upstream_io *io,

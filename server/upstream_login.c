@@ -48,13 +48,13 @@ secret_free(gnutls_datum_t *octets)
 /* Ask auth with the packet in w; what it wants sent is in login->response
  * afterwards. */
 static bool
-ask_auth(struct login *login, const struct wire_writer *w)
+ask_auth(struct login *login, const struct wire_writer *w, bool is_first)
 {
 	struct wire_reader r;
 	uint8_t type, has_octets;
 	char mechanism[32];
 
-	if (!relay_call_ask(login->up->thread->auth, w, login->number,
+	if (!relay_call_ask(login->up->thread->auth, w, is_first, login->number,
 		login->packet, sizeof(login->packet), TIMEOUT_AUTH, &type, &r,
 		&login->why))
 		return false;
@@ -95,7 +95,7 @@ ask_start(struct login *login, const char *name)
 	wire_put_string(&w, up->hop.host);
 	wire_put_bytes(&w, binding, bound ? sizeof(binding) : 0);
 	wire_put_u8(&w, 1);
-	ok = ask_auth(login, &w);
+	ok = ask_auth(login, &w, true);
 	explicit_bzero(packet, sizeof(packet));
 	explicit_bzero(binding, sizeof(binding));
 	return ok;
@@ -112,7 +112,7 @@ ask_step(struct login *login)
 	wire_put_u8(&w, LOGIN_STEP);
 	wire_put_u64(&w, login->number);
 	wire_put_bytes(&w, login->challenge.data, login->challenge.size);
-	ok = ask_auth(login, &w);
+	ok = ask_auth(login, &w, false);
 	explicit_bzero(packet, sizeof(packet));
 	return ok;
 }

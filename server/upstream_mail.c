@@ -275,6 +275,7 @@ struct outflow {
 	struct transaction *t;
 	struct relay_dots dots;
 	size_t len;   /* octets in up->out */
+	bool begun;   /* something was sent */
 	bool damaged; /* a bare CR or LF, or the spool could not be read */
 };
 
@@ -286,9 +287,10 @@ outflow_flush(struct outflow *flow)
 	size_t len = flow->len;
 
 	flow->len = 0;
-	if (upstream_io_has_input(&t->up->io))
+	if (flow->begun && upstream_io_has_input(&t->up->io))
 		return fail(&t->why, REASON_UPSTREAM,
 		    "reply before the end of data");
+	flow->begun = true;
 	return upstream_io_send(&t->up->io, t->up->out, len, TIMEOUT_BLOCK,
 	    &t->why);
 }

@@ -30,14 +30,18 @@ struct action {
 };
 
 static const struct action actions[] = {
-	{ "list", QUEUE_LIST, false, true, "list [--json] [ID ...]\n"
-	  "        messages that wait, the oldest first" },
-	{ "show", QUEUE_SHOW, true, true, "show [--json] ID ...\n"
-	  "        one message: recipients, every attempt, its header" },
-	{ "flush", QUEUE_FLUSH, false, false, "flush [ID ...]\n"
-	  "        try what waits (all, or these) now" },
-	{ "remove", QUEUE_REMOVE, true, false, "remove ID ...\n"
-	  "        drop these without delivery and without a bounce" },
+	{ "list", QUEUE_LIST, false, true,
+	    "list [--json] [ID ...]\n"
+	    "        messages that wait, the oldest first" },
+	{ "show", QUEUE_SHOW, true, true,
+	    "show [--json] ID ...\n"
+	    "        one message: recipients, every attempt, its header" },
+	{ "flush", QUEUE_FLUSH, false, false,
+	    "flush [ID ...]\n"
+	    "        try what waits (all, or these) now" },
+	{ "remove", QUEUE_REMOVE, true, false,
+	    "remove ID ...\n"
+	    "        drop these without delivery and without a bounce" },
 };
 
 /* How an answer is printed. */
@@ -110,11 +114,12 @@ print_recipients(const json_t *object)
 {
 	const json_t *paths = json_object_get(object, "recipients");
 	json_int_t more = number_of(object, "recipient_count") -
-	    (json_int_t)json_array_size(paths);
+			  (json_int_t)json_array_size(paths);
 	const json_t *path;
 	size_t i;
 
-	json_array_foreach(paths, i, path) {
+	json_array_foreach(paths, i, path)
+	{
 		fputs("    to <", stdout);
 		print_text(json_string_value(path));
 		fputs(">\n", stdout);
@@ -174,7 +179,8 @@ print_attempt(const json_t *object)
 		print_text(text_of(object, "decision"));
 		putchar('\n');
 	}
-	json_array_foreach(json_object_get(object, "outcomes"), i, one) {
+	json_array_foreach(json_object_get(object, "outcomes"), i, one)
+	{
 		printf("    %s %s <", text_of(one, "outcome"),
 		    text_of(one, "status"));
 		print_text(text_of(one, "rcpt"));
@@ -193,9 +199,8 @@ print_header_piece(const json_t *object)
 
 		if (c == '\r')
 			continue;
-		putchar((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f
-			? '?'
-			: c);
+		putchar((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?'
+									  : c);
 	}
 }
 
@@ -267,8 +272,8 @@ ask_relay(const struct config *config, const struct action *action,
 	wire_put_u8(&w, (uint8_t)action->verb);
 	wire_put_string(&w, id);
 	ok = w.failed
-	    ? fail(why, REASON_RANGE, "%.40s...: is no queue id", id)
-	    : control_ask(fd, packet, w.len, take_object, output, why);
+		 ? fail(why, REASON_RANGE, "%.40s...: is no queue id", id)
+		 : control_ask(fd, packet, w.len, take_object, output, why);
 	close(fd);
 	return ok;
 }
@@ -299,8 +304,8 @@ read_files(const struct config *config, const struct action *action,
 	snprintf(own, sizeof(own), "%s/run/relay", config->state);
 	if (!queue_open(&queue, &options, why))
 		return false;
-	ok = queue_control_tell(
-	    queue, action->verb, id, tell_output, output, why);
+	ok = queue_control_tell(queue, action->verb, id, tell_output, output,
+	    why);
 	queue_close(queue);
 	return ok;
 }
@@ -354,12 +359,9 @@ find_action(const char *word)
 }
 
 static int
-wrong_usage(const char *format, const char *word)
+wrong_usage(const char *word, const char *text)
 {
-	fputs("sallyport: queue: ", stderr);
-	fprintf(stderr, format[0] == '?' ? "unknown command \"%s\"\n"
-					 : "%s: wrong usage\n",
-	    word);
+	fprintf(stderr, "sallyport: queue %s: %s\n", word, text);
 	print_help(stderr);
 	return TOOL_USAGE;
 }
@@ -367,8 +369,8 @@ wrong_usage(const char *format, const char *word)
 int
 tool_queue(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, OPT_JSON },
+	static const struct option longs[] = { { "json", no_argument, NULL,
+						   OPT_JSON },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	const struct action *action;
 	bool json = false;
@@ -384,7 +386,7 @@ tool_queue(int argc, char **argv)
 	}
 	action = find_action(argv[1]);
 	if (action == NULL)
-		return wrong_usage("?", argv[1]);
+		return wrong_usage(argv[1], "unknown command");
 	optind = 0;
 	while ((c = getopt_long(argc - 1, argv + 1, "h", longs, NULL)) != -1) {
 		if (c == 'h') {
@@ -392,11 +394,11 @@ tool_queue(int argc, char **argv)
 			return TOOL_DONE;
 		}
 		if (c != OPT_JSON || !action->lists)
-			return wrong_usage("", argv[1]);
+			return wrong_usage(argv[1], "wrong option");
 		json = true;
 	}
 	ids = argc - 1 - optind;
 	if (action->needs_id && ids == 0)
-		return wrong_usage("", argv[1]);
+		return wrong_usage(argv[1], "a queue id was expected");
 	return run(action, json, ids, argv + 1 + optind);
 }

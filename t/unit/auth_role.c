@@ -207,7 +207,7 @@ make_store(void)
 }
 
 static int
-setup(void **state)
+setup_prepared(void **state)
 {
 	unsigned char packet[512];
 
@@ -218,10 +218,18 @@ setup(void **state)
 	prepare(1);
 	assert_true(receive(t.master, packet, sizeof packet, PATIENCE_MS) > 0);
 	assert_int_equal(packet[0], ROLE_PREPARED);
-	commit(1);
 	give_peer(ROLE_SESSION, &t.session);
 	give_peer(ROLE_HELPERS, &t.helpers);
 	give_peer(ROLE_RELAY, &t.relay);
+	return 0;
+}
+
+static int
+setup(void **state)
+{
+	if (setup_prepared(state) != 0)
+		return -1;
+	commit(1);
 	return 0;
 }
 
@@ -377,6 +385,14 @@ test_granted_at_once(void **state)
 		assert_string_equal(login, "alice@example.org");
 		assert_true(now_ms() - begun < DELAY_MS);
 	}
+}
+
+/* A session may be ahead of the master that restarted us. */
+static void
+test_granted_before_commit(void **state)
+{
+	(void)state;
+	assert_int_equal(result(ask(&usual, "\0alice\0pencil")), AUTH_GRANTED);
 }
 
 static void
@@ -764,6 +780,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_granted_before_commit,
+		    setup_prepared, teardown),
 		role_test(test_granted_at_once),
 		role_test(test_denied_in_time),
 		role_test(test_refused),

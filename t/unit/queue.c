@@ -10,6 +10,7 @@
 #undef fail /* ours is in policy/reason.h */
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <jansson.h>
@@ -30,6 +32,22 @@
 #include "../../server/queue_control.h"
 #include "../../server/queue_internal.h"
 #include "../../server/spool.h"
+
+/* In place of libc's, for all objects of this program: the disk's faults. */
+static atomic_int sync_fails; /* how many of the next calls */
+
+int fdatasync(int fd);
+
+int
+fdatasync(int fd)
+{
+	if (atomic_load(&sync_fails) > 0) {
+		atomic_fetch_sub(&sync_fails, 1);
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fdatasync, fd);
+}
 
 static void
 end_with(const struct reason *why)
@@ -45,7 +63,9 @@ struct world {
 	uint64_t start_id;
 	struct spool *spool;
 	struct queue *queue;
-	bool deaf; /* notices are lost */
+	pthread_mutex_t lock; /* of queue, between us and the committer */
+	bool deaf;            /* notices are lost */
+	uint64_t rotate;
 	uint64_t segment;
 };
 
@@ -54,9 +74,11 @@ notice(void *context, uint32_t segment, uint64_t end, bool closed)
 {
 	struct world *world = context;
 
+	pthread_mutex_lock(&world->lock);
 	if (!world->deaf && world->queue != NULL)
-		queue_committed(
-		    world->queue, world->start_id, segment, end, closed);
+		queue_committed(world->queue, world->start_id, segment, end,
+		    closed);
+	pthread_mutex_unlock(&world->lock);
 }
 
 static void
@@ -84,6 +106,7 @@ queue_start(struct world *world)
 		.relay_folder = world->own,
 		.config = &world->config,
 		.start_id = 77,
+		.rotate = world->rotate,
 	};
 	struct reason why;
 	struct queue *queue;
@@ -100,9 +123,11 @@ queue_restart(struct world *world)
 {
 	struct queue *queue = world->queue;
 
+	pthread_mutex_lock(&world->lock);
 	world->queue = NULL;
 	queue_close(queue);
 	queue_start(world);
+	pthread_mutex_unlock(&world->lock);
 }
 
 static int
@@ -126,6 +151,7 @@ world_new(void **state)
 	world->config.relay_threads = 4;
 	world->start_id = 0x1000;
 	world->segment = 1 << 20;
+	pthread_mutex_init(&world->lock, NULL);
 	*state = world;
 	spool_start(world);
 	queue_start(world);
@@ -198,8 +224,7 @@ submit(struct world *world, const char *from, const char *const *to,
 }
 
 static const char *const one_rcpt[] = { "a@x.example", NULL };
-static const char *const two_rcpts[] = { "a@x.example", "b@x.example",
-	NULL };
+static const char *const two_rcpts[] = { "a@x.example", "b@x.example", NULL };
 static const char text[] = "Subject: hello\r\n\r\nbody\r\n";
 
 static void
@@ -262,8 +287,7 @@ settle(struct world *world)
 }
 
 static bool
-becomes(unsigned (*count)(struct world *), struct world *world,
-    unsigned wanted)
+becomes(unsigned (*count)(struct world *), struct world *world, unsigned wanted)
 {
 	for (int i = 0; i < 500; i++) {
 		if (count(world) == wanted)
@@ -307,8 +331,8 @@ test_delivery(void **state)
 	assert_int_equal(delivery->attempt, 1);
 	assert_int_equal(delivery->recipient_count, 1);
 	whole = whole_text(delivery);
-	assert_string_equal(
-	    whole, "Received: x\r\nSubject: hello\r\n\r\nbody\r\n");
+	assert_string_equal(whole,
+	    "Received: x\r\nSubject: hello\r\n\r\nbody\r\n");
 	free(whole);
 	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
 	assert_null(queue_take(world->queue, NULL, 0));
@@ -325,8 +349,8 @@ test_large_body(void **state)
 
 	for (size_t i = 0; i < len; i++)
 		body[i] = (char)('a' + i * 7 % 23);
-	assert_true(
-	    submit(world, "s@y.example", one_rcpt, "H: x\r\n", body, len, NULL));
+	assert_true(submit(world, "s@y.example", one_rcpt, "H: x\r\n", body,
+	    len, NULL));
 	assert_int_equal(count_files(world->in, ".m"), 1);
 	delivery = queue_take(world->queue, NULL, 2000);
 	assert_non_null(delivery);
@@ -360,8 +384,7 @@ test_restart(void **state)
 	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
 	queue_restart(world);
 	/* The session told its position when the relay came back. */
-	queue_committed(world->queue, world->start_id, 1,
-	    1 << 20, false);
+	queue_committed(world->queue, world->start_id, 1, 1 << 20, false);
 	delivery = queue_take(world->queue, NULL, 2000);
 	assert_non_null(delivery);
 	assert_string_equal(delivery->envelope.queue_id, kept);
@@ -444,6 +467,14 @@ test_lost_segments(void **state)
 	} while (segment < 4);
 	queue_committed(world->queue, world->start_id, segment, end, false);
 	assert_int_equal(messages_now(world), sent);
+	/* One is done: the others stay, also on disk. */
+	finish(world, queue_take(world->queue, NULL, 1000), OUTCOME_DELIVERED,
+	    "", "250");
+	settle(world);
+	usleep(50000); /* for what the keeper does after that */
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, segment, end, false);
+	assert_int_equal(messages_now(world), --sent);
 	/* Closed segments go when all in them is done, the live one stays
 	 * (and perhaps one made ahead). */
 	for (unsigned i = 0; i < sent; i++) {
@@ -453,8 +484,8 @@ test_lost_segments(void **state)
 		assert_non_null(delivery);
 		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
 	}
-	assert_true(becomes(segments_now, world, 1) ||
-	    segments_now(world) == 2);
+	assert_true(
+	    becomes(segments_now, world, 1) || segments_now(world) == 2);
 	assert_int_equal(count_files(world->in, ".1"), 0);
 	free(body);
 }
@@ -470,7 +501,7 @@ test_dead_writer(void **state)
 
 	world->deaf = true;
 	submit_one(world, id);
-	spool_start(world); /* the next process, while the dead one's files stay */
+	spool_start(world); /* the next process */
 	queue_live(world->queue, world->start_id);
 	delivery = queue_take(world->queue, NULL, 1000);
 	assert_non_null(delivery);
@@ -498,8 +529,8 @@ test_completion_kept(void **state)
 	/* Each start makes a snapshot: three of them keep what matters. */
 	for (int i = 0; i < 3; i++) {
 		queue_restart(world);
-		queue_committed(
-		    world->queue, world->start_id, segment, end, false);
+		queue_committed(world->queue, world->start_id, segment, end,
+		    false);
 		assert_null(queue_take(world->queue, NULL, 20));
 	}
 	assert_int_equal(count_files(world->own, "log."), 1);
@@ -550,8 +581,8 @@ test_bounce(void **state)
 	assert_non_null(delivery);
 	assert_string_equal(delivery->envelope.reverse_path, "");
 	assert_int_equal(delivery->envelope.recipient_count, 1);
-	assert_string_equal(
-	    delivery->envelope.recipients[0].forward_path, "s@y.example");
+	assert_string_equal(delivery->envelope.recipients[0].forward_path,
+	    "s@y.example");
 	whole = whole_text(delivery);
 	assert_non_null(strstr(whole, "Content-Type: multipart/report; "
 				      "report-type=delivery-status"));
@@ -581,8 +612,7 @@ test_held(void **state)
 	struct queue_counts counts;
 	struct delivery *delivery;
 
-	assert_true(submit(
-	    world, "", one_rcpt, "", text, strlen(text), NULL));
+	assert_true(submit(world, "", one_rcpt, "", text, strlen(text), NULL));
 	delivery = queue_take(world->queue, NULL, 1000);
 	finish(world, delivery, OUTCOME_PERMANENT, "5.1.1", "550 no");
 	for (int i = 0; i < 3; i++) {
@@ -592,8 +622,7 @@ test_held(void **state)
 		assert_null(queue_take(world->queue, NULL, 20));
 		settle(world);
 		queue_restart(world);
-		queue_committed(
-		    world->queue, world->start_id, 1, 4096, false);
+		queue_committed(world->queue, world->start_id, 1, 4096, false);
 	}
 }
 
@@ -636,9 +665,8 @@ test_backoff(void **state)
 
 	(void)state;
 	for (uint32_t attempts = 1; attempts < 40; attempts++) {
-		int64_t full = attempts < 7
-		    ? (int64_t)60000 << (attempts - 1)
-		    : 3600000;
+		int64_t full =
+		    attempts < 7 ? (int64_t)60000 << (attempts - 1) : 3600000;
 
 		if (full > 3600000)
 			full = 3600000;
@@ -739,8 +767,8 @@ test_damaged_body(void **state)
 	octet ^= 4;
 	assert_int_equal(pwrite(fd, &octet, 1, st.st_size - 5), 1);
 	close(fd);
-	queue_committed(world->queue, world->start_id, 1,
-	    (uint64_t)st.st_size, false);
+	queue_committed(world->queue, world->start_id, 1, (uint64_t)st.st_size,
+	    false);
 	delivery = queue_take(world->queue, NULL, 500);
 	assert_non_null(delivery);
 	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
@@ -779,6 +807,88 @@ test_damaged_record(void **state)
 		assert_non_null(delivery);
 		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
 	}
+}
+
+/* The session's disk failed twice while the relay was away, so that one file
+ * says nothing about the end of the one before: the live session's position
+ * is enough to read both. */
+static void
+test_failed_segments(void **state)
+{
+	struct world *world = *state;
+	uint32_t segment;
+	uint64_t end;
+
+	world->deaf = true;
+	submit_one(world, NULL);
+	for (int i = 0; i < 2; i++) {
+		atomic_store(&sync_fails, 1);
+		assert_false(submit(world, "s@y.example", one_rcpt, "", text,
+		    strlen(text), NULL));
+	}
+	submit_one(world, NULL);
+	spool_position(world->spool, &segment, &end);
+	assert_int_equal(segment, 3);
+	queue_committed(world->queue, world->start_id, segment, end, false);
+	assert_int_equal(messages_now(world), 2);
+}
+
+/* The relay's own disk fails: nothing is taken until what was delivered is
+ * recorded, in a new file; then nothing is delivered twice. */
+static void
+test_failed_log(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+
+	submit_one(world, NULL);
+	submit_one(world, NULL);
+	delivery = queue_take(world->queue, NULL, 1000);
+	assert_non_null(delivery);
+	atomic_store(&sync_fails, 1000000);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	usleep(200000);
+	assert_null(queue_take(world->queue, NULL, 100));
+	atomic_store(&sync_fails, 0);
+	delivery = queue_take(world->queue, NULL, 5000);
+	assert_non_null(delivery);
+	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+	settle(world);
+	assert_int_equal(count_files(world->own, "log."), 1);
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	assert_int_equal(messages_now(world), 0);
+}
+
+/* The log's last record cut off anywhere: what it recorded is done again, and
+ * nothing else is lost. */
+static void
+test_torn_log(void **state)
+{
+	struct world *world = *state;
+	struct delivery *delivery;
+	char path[200];
+	struct stat st;
+
+	submit_one(world, NULL);
+	submit_one(world, NULL);
+	for (int i = 0; i < 2; i++) {
+		delivery = queue_take(world->queue, NULL, 1000);
+		finish(world, delivery, OUTCOME_DELIVERED, "", "250");
+		settle(world);
+	}
+	pthread_mutex_lock(&world->lock);
+	queue_close(world->queue);
+	snprintf(path, sizeof(path), "%s/log.2", world->own);
+	if (stat(path, &st) != 0) {
+		snprintf(path, sizeof(path), "%s/log.1", world->own);
+		assert_int_equal(stat(path, &st), 0);
+	}
+	assert_int_equal(truncate(path, st.st_size - 9), 0);
+	queue_start(world);
+	pthread_mutex_unlock(&world->lock);
+	queue_committed(world->queue, world->start_id, 1, 4096, false);
+	assert_int_equal(messages_now(world), 1);
 }
 
 /* queue list, show, remove and flush. */
@@ -847,15 +957,15 @@ test_control(void **state)
 		settle(world);
 		assert_true(ask(world, QUEUE_FLUSH, i == 0 ? id : ""));
 	}
-	assert_true(queue_control_tell(
-	    world->queue, QUEUE_SHOW, id, gather_json, &gathered, &why));
+	assert_true(queue_control_tell(world->queue, QUEUE_SHOW, id,
+	    gather_json, &gathered, &why));
 	assert_int_equal(json_array_size(gathered.objects), 4);
 	assert_string_equal(text_of(gathered.objects, 0, "queue"), id);
 	assert_string_equal(text_of(gathered.objects, 0, "state"), "deferred");
-	assert_string_equal(
-	    text_of(gathered.objects, 0, "reason"), "450 second");
-	assert_string_equal(
-	    text_of(gathered.objects, 1, "decision"), "verdict=pass");
+	assert_string_equal(text_of(gathered.objects, 0, "reason"),
+	    "450 second");
+	assert_string_equal(text_of(gathered.objects, 1, "decision"),
+	    "verdict=pass");
 	assert_int_equal(json_integer_value(json_object_get(
 			     json_array_get(gathered.objects, 1), "number")),
 	    1);
@@ -891,8 +1001,8 @@ test_read_only(void **state)
 	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
 	settle(world);
 	assert_true(queue_open(&queue, &options, &why));
-	assert_true(queue_control_tell(
-	    queue, QUEUE_LIST, "", gather_json, &gathered, &why));
+	assert_true(queue_control_tell(queue, QUEUE_LIST, "", gather_json,
+	    &gathered, &why));
 	assert_int_equal(json_array_size(gathered.objects), 1);
 	json_decref(gathered.objects);
 	queue_close(queue);
@@ -915,10 +1025,139 @@ test_remove_active(void **state)
 	assert_int_equal(messages_now(world), 0);
 }
 
+/* Everything at once: senders, workers that fail now and then, a reader of
+ * lists, a log that is rewritten all the time.  Every message arrives. */
+
+enum { SENDERS = 6, WORKERS = 4, EACH = 150 };
+
+struct crowd {
+	struct world *world;
+	atomic_uint delivered, bounces, failures;
+	atomic_bool stop;
+};
+
+static void *
+send_many(void *arg)
+{
+	struct crowd *crowd = arg;
+
+	for (int i = 0; i < EACH; i++) {
+		if (!submit(crowd->world, "s@y.example", one_rcpt, "", text,
+			strlen(text), NULL))
+			atomic_fetch_add(&crowd->failures, 1);
+	}
+	return NULL;
+}
+
+static void *
+work(void *arg)
+{
+	struct crowd *crowd = arg;
+	struct queue *queue = crowd->world->queue;
+	struct delivery *delivery;
+	unsigned count = 0;
+
+	while (!atomic_load(&crowd->stop)) {
+		delivery = queue_take(queue, NULL, 100);
+		if (delivery == NULL)
+			continue;
+		count++;
+		if (delivery->envelope.reverse_path[0] == '\0') {
+			atomic_fetch_add(&crowd->bounces, 1);
+			delivery->recipients[0].outcome = OUTCOME_DELIVERED;
+		} else if (count % 10 == 0) {
+			delivery->recipients[0].outcome = OUTCOME_TEMPORARY;
+		} else if (count % 25 == 1) {
+			delivery->recipients[0].outcome = OUTCOME_PERMANENT;
+		} else {
+			atomic_fetch_add(&crowd->delivered, 1);
+			delivery->recipients[0].outcome = OUTCOME_DELIVERED;
+		}
+		queue_done(queue, delivery);
+	}
+	return NULL;
+}
+
+/* A bounce is counted nowhere between the end of what it is about and its
+ * being on disk: so not by the queue's own count. */
+static bool
+all_arrive(struct crowd *crowd)
+{
+	for (int i = 0; i < 3000; i++) {
+		if (atomic_load(&crowd->delivered) +
+			atomic_load(&crowd->bounces) ==
+		    SENDERS * EACH)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static bool
+ignore_json(void *context, const char *octets, size_t len)
+{
+	(void)context;
+	(void)octets;
+	(void)len;
+	return true;
+}
+
+static void *
+list_often(void *arg)
+{
+	struct crowd *crowd = arg;
+	struct reason why;
+
+	while (!atomic_load(&crowd->stop)) {
+		queue_control_tell(crowd->world->queue, QUEUE_LIST, "",
+		    ignore_json, NULL, &why);
+		ask(crowd->world, QUEUE_FLUSH, "");
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static void
+test_crowd(void **state)
+{
+	struct world *world = *state;
+	struct crowd crowd = { .world = world };
+	pthread_t senders[SENDERS], workers[WORKERS], lister;
+	uint32_t segment;
+	uint64_t end;
+
+	world->rotate = 4096;
+	world->segment = 64 * 1024;
+	spool_close(world->spool);
+	spool_start(world);
+	queue_restart(world);
+	for (int i = 0; i < SENDERS; i++)
+		pthread_create(&senders[i], NULL, send_many, &crowd);
+	for (int i = 0; i < WORKERS; i++)
+		pthread_create(&workers[i], NULL, work, &crowd);
+	pthread_create(&lister, NULL, list_often, &crowd);
+	for (int i = 0; i < SENDERS; i++)
+		pthread_join(senders[i], NULL);
+	assert_true(all_arrive(&crowd));
+	atomic_store(&crowd.stop, true);
+	for (int i = 0; i < WORKERS; i++)
+		pthread_join(workers[i], NULL);
+	pthread_join(lister, NULL);
+	assert_int_equal(atomic_load(&crowd.failures), 0);
+	assert_int_equal(messages_now(world), 0);
+	settle(world);
+	assert_true(segments_now(world) <= 3);
+	assert_int_equal(count_files(world->own, "log."), 1);
+	spool_position(world->spool, &segment, &end);
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, segment, end, false);
+	assert_int_equal(messages_now(world), 0);
+}
+
 int
 main(void)
 {
-#define WITH_WORLD(test)                                                      \
+#define WITH_WORLD(test)                                                       \
 	cmocka_unit_test_setup_teardown(test, world_new, world_free)
 	const struct CMUnitTest tests[] = {
 		WITH_WORLD(test_delivery),
@@ -938,9 +1177,13 @@ main(void)
 		WITH_WORLD(test_half),
 		WITH_WORLD(test_damaged_body),
 		WITH_WORLD(test_damaged_record),
+		WITH_WORLD(test_failed_segments),
+		WITH_WORLD(test_failed_log),
+		WITH_WORLD(test_torn_log),
 		WITH_WORLD(test_control),
 		WITH_WORLD(test_read_only),
 		WITH_WORLD(test_remove_active),
+		WITH_WORLD(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

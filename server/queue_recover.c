@@ -1,0 +1,324 @@
+/*
+ * server/queue_recover.c: what the relay's log of before says, read at a start.
+ *
+ * Everything here can be read twice, or in part of an older file and then
+ * whole in a newer one, with the same result: done stays done.
+ */
+#include "queue_internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum { LOG_FILES_MAX = 1024 };
+
+static void
+apply_attempt(struct queue *queue, const struct segment *segment,
+    const struct journal_record *record, const void *octets)
+{
+	struct attempt attempt;
+	struct queued *message;
+	struct reason why;
+	bool bounced;
+
+	if (!attempt_decode(&attempt, octets, record->envelope_len, &why)) {
+		log_line(SAY_ALARM, "damaged", "trouble=\"%s\"", why.text);
+		return;
+	}
+	/* A crash can have kept this and lost the bounce it rests on: then
+	 * the recipients are not done with. */
+	bounced = attempt.bounce == 0 ||
+		  index_find(queue,
+		      (struct message_key){ 0, attempt.bounce }) != NULL;
+	message = index_get(queue, attempt.key);
+	if (message != NULL) {
+		for (size_t i = 0; i < attempt.count; i++) {
+			enum outcome outcome = attempt.recipients[i].outcome;
+
+			if (outcome == OUTCOME_DELIVERED ||
+			    (outcome == OUTCOME_PERMANENT && bounced &&
+				(attempt.flags & ATTEMPT_HELD) == 0))
+				message_set_done(message,
+				    attempt.recipients[i].index);
+		}
+		if (attempt.number > message->attempts)
+			message->attempts = attempt.number;
+		message->next_ms = attempt.next_ms;
+		message->held = (attempt.flags & ATTEMPT_HELD) != 0;
+		if ((attempt.flags & ATTEMPT_COMPLETE) != 0 && bounced)
+			message->settled = true;
+		message->last_file = segment->file;
+		message->last_offset = record->offset;
+	}
+	attempt_fini(&attempt);
+}
+
+static void
+apply_state(struct queue *queue, const struct journal_record *record,
+    const void *octets)
+{
+	struct wire_reader r;
+	struct message_key key;
+	struct queued *message;
+	uint32_t attempts, words;
+	int64_t next_ms;
+	unsigned flags;
+
+	wire_reader_init(&r, octets, record->envelope_len);
+	key = log_get_key(&r);
+	attempts = wire_get_u32(&r);
+	next_ms = (int64_t)wire_get_u64(&r);
+	flags = wire_get_u8(&r);
+	words = wire_get_u32(&r);
+	if (r.failed || words > ENVELOPE_RECIPIENTS_MAX / 64 + 1)
+		return;
+	message = index_get(queue, key);
+	if (message == NULL)
+		return;
+	for (uint32_t i = 0; i < words; i++) {
+		uint64_t word = wire_get_u64(&r);
+
+		for (uint32_t bit = 0; word != 0; bit++, word >>= 1) {
+			if ((word & 1) != 0)
+				message_set_done(message, i * 64 + bit);
+		}
+	}
+	if (attempts > message->attempts)
+		message->attempts = attempts;
+	message->next_ms = next_ms;
+	message->held = (flags & ATTEMPT_HELD) != 0;
+	if ((flags & ATTEMPT_COMPLETE) != 0)
+		message->settled = true;
+}
+
+static void
+apply_key(struct queue *queue, const struct journal_record *record,
+    const void *octets)
+{
+	struct wire_reader r;
+	struct message_key key;
+	struct queued *message;
+
+	wire_reader_init(&r, octets, record->envelope_len);
+	key = log_get_key(&r);
+	message = r.failed ? NULL : index_get(queue, key);
+	if (message == NULL)
+		return;
+	if (record->type == JOURNAL_HELD)
+		message->held = true;
+	else
+		message->settled = true;
+}
+
+/* Where one of our own messages stands; it is indexed when all is known. */
+static void
+apply_message(struct queue *queue, struct segment *segment,
+    const struct journal_record *record)
+{
+	struct queued *message =
+	    index_get(queue, (struct message_key){ 0, record->number });
+
+	if (message == NULL)
+		return;
+	message->segment = segment;
+	message->record = *record;
+	if (record->number > queue->serial)
+		queue->serial = record->number;
+}
+
+static void
+apply(struct queue *queue, struct segment *segment,
+    const struct journal_record *record, const void *octets)
+{
+	switch (record->type) {
+	case JOURNAL_MESSAGE:
+		apply_message(queue, segment, record);
+		break;
+	case JOURNAL_ATTEMPT:
+		apply_attempt(queue, segment, record, octets);
+		break;
+	case JOURNAL_STATE:
+		apply_state(queue, record, octets);
+		break;
+	case JOURNAL_HELD:
+	case JOURNAL_REMOVED:
+		apply_key(queue, record, octets);
+		break;
+	case JOURNAL_CLOSED:
+		break;
+	}
+}
+
+static bool
+recover_records(struct queue *queue, struct segment *segment,
+    struct reason *why)
+{
+	struct journal_reader reader;
+	struct journal_record record;
+	char name[JOURNAL_NAME_SIZE];
+	enum journal_found found;
+	const void *octets;
+	uint64_t from, to;
+	struct stat st;
+
+	if (fstat(segment->fd, &st) < 0)
+		return fail_errno(why, "relay log");
+	store_name(segment, name);
+	segment->end = (uint64_t)st.st_size;
+	journal_reader_init(&reader, segment->fd, &segment->header, 0,
+	    segment->end, false, true);
+	while ((found = journal_reader_next(&reader, &record, &octets, &from,
+		    &to, why)) != JOURNAL_END) {
+		if (found == JOURNAL_TROUBLE)
+			break;
+		if (found == JOURNAL_FOUND)
+			apply(queue, segment, &record, octets);
+		else if (found == JOURNAL_DAMAGE)
+			store_set_aside(queue, segment->fd, name, from, to,
+			    "deliveries may be repeated");
+	}
+	journal_reader_fini(&reader);
+	return found == JOURNAL_END;
+}
+
+/* A file that has no header: set aside, unless it never held anything. */
+static void
+reject_file(struct queue *queue, int fd, const char *name)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size >= JOURNAL_RECORD_OCTETS)
+		store_set_aside(queue, fd, name, 0, (uint64_t)st.st_size,
+		    "deliveries may be repeated");
+	if (!queue->read_only)
+		unlinkat(queue->relay_folder, name, 0);
+}
+
+static bool
+recover_file(struct queue *queue, uint32_t file, struct reason *why)
+{
+	struct journal_header header;
+	struct segment *segment;
+	char name[JOURNAL_NAME_SIZE];
+	int fd;
+
+	snprintf(name, sizeof(name), "log.%" PRIu32, file);
+	fd = journal_open_file(queue->relay_folder, name, O_RDONLY);
+	if (fd < 0)
+		return fail_errno(why, "relay/%s", name);
+	if (!journal_read_header(fd, &header, why)) {
+		if (why->code == REASON_DAMAGED)
+			reject_file(queue, fd, name);
+		close(fd);
+		return why->code == REASON_DAMAGED;
+	}
+	segment = log_segment_new(queue, file, fd, &header);
+	if (segment == NULL) {
+		close(fd);
+		return fail(why, REASON_NO_MEMORY, "relay log");
+	}
+	return recover_records(queue, segment, why);
+}
+
+static int
+compare_files(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Numbers of the log's files in order. */
+static bool
+list_files(struct queue *queue, uint32_t out[static LOG_FILES_MAX],
+    size_t *count_out, struct reason *why)
+{
+	int fd = openat(queue->relay_folder, ".",
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	size_t count = 0;
+
+	if (folder == NULL) {
+		fail_errno(why, "relay folder");
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while ((entry = readdir(folder)) != NULL && count < LOG_FILES_MAX) {
+		char again[JOURNAL_NAME_SIZE];
+		unsigned long file;
+
+		if (strncmp(entry->d_name, "log.", 4) != 0)
+			continue;
+		file = strtoul(entry->d_name + 4, NULL, 10);
+		snprintf(again, sizeof(again), "log.%lu", file);
+		if (file < UINT32_MAX && strcmp(again, entry->d_name) == 0)
+			out[count++] = (uint32_t)file;
+	}
+	closedir(folder);
+	qsort(out, count, sizeof(*out), compare_files);
+	*count_out = count;
+	return true;
+}
+
+bool
+log_recover(struct queue *queue, struct reason *why)
+{
+	uint32_t files[LOG_FILES_MAX];
+	size_t count;
+
+	if (!list_files(queue, files, &count, why))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (!recover_file(queue, files[i], why))
+			return false;
+	}
+	queue->log_number = count > 0 ? files[count - 1] : 0;
+	/* Even if the clock stood still: no serial is used twice. */
+	if (queue->serial < (uint64_t)queue_now_ms() * 1000)
+		queue->serial = (uint64_t)queue_now_ms() * 1000;
+	return true;
+}
+
+bool
+log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
+    struct attempt *attempt_out, struct reason *why)
+{
+	struct journal_record record;
+	struct segment *segment;
+	unsigned char *octets = NULL;
+	bool ok = false;
+	int fd;
+
+	pthread_mutex_lock(&queue->lock);
+	for (segment = queue->segments; segment != NULL;
+	     segment = segment->next) {
+		if (segment->own && segment->file == file)
+			break;
+	}
+	if (segment != NULL)
+		segment->users++; /* own files are always open */
+	pthread_mutex_unlock(&queue->lock);
+	if (file == 0 || segment == NULL)
+		return fail(why, REASON_ABSENT, "no attempt is recorded");
+	fd = segment->fd;
+	if (journal_read_record(fd, &segment->header, offset, &record, why)) {
+		octets =
+		    malloc((size_t)record.envelope_len + record.head_len + 1);
+		ok = octets != NULL &&
+		     journal_read_parts(fd, &record, octets, why) &&
+		     attempt_decode(attempt_out, octets, record.envelope_len,
+			 why);
+	}
+	free(octets);
+	store_segment_release(queue, segment);
+	return ok;
+}
