@@ -92,20 +92,12 @@ bool
 control_listen(const char *state, const char *name, int *fd_out,
     struct reason *why)
 {
-	int folder, other;
+	int folder;
 	bool ok;
 
 	if (!folder_open(state, &folder, why))
 		return false;
-	if (connect_in(folder, name, &other)) {
-		close(other);
-		close(folder);
-		return fail(why, REASON_EXISTS,
-		    "%s/control/%s: another server uses this state folder",
-		    state, name);
-	}
-	if (errno == ECONNREFUSED)
-		unlinkat(folder, name, 0);
+	unlinkat(folder, name, 0);
 	ok = bind_in(folder, state, name, fd_out, why);
 	close(folder);
 	return ok;

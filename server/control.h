@@ -13,8 +13,8 @@
 #include "../policy/reason.h"
 #include "config.h"
 
-/* Master: bind and listen; replaces a dead socket, refuses a live one
- * (REASON_EXISTS: another server uses this state folder). */
+/* Master: bind and listen, in place of whatever socket is there: the caller
+ * holds the lock of the state folder, so nobody else's is alive. */
 bool control_listen(const char *state, const char *name, int *fd_out,
     struct reason *why);
 

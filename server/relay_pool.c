@@ -22,8 +22,9 @@
 #include "upstream_io.h"
 
 enum {
-	IDLE_MS = 10000, /* a connection nobody needs is kept this long */
-	LOOK_MS = 1000,  /* how often an idle worker looks around */
+	ROLE_AWAY_MS = 5000, /* a role that is restarted is back by then */
+	IDLE_MS = 10000,     /* a connection nobody needs is kept this long */
+	LOOK_MS = 1000,      /* how often an idle worker looks around */
 	STOP_SLACK_MS = 500,
 	STACK_OCTETS = 512 * 1024,
 };
@@ -32,7 +33,7 @@ struct worker {
 	struct relay_pool *pool;
 	pthread_t id;
 	bool started;
-	struct relay_call auth, lookup;
+	struct call auth, lookup;
 	struct relay_deliverer deliverer;
 	long long idle_since;
 };
@@ -127,8 +128,8 @@ relay_pool_new(struct relay_pool **pool_out, unsigned count, struct reason *why)
 		struct worker *w = &pool->workers[i];
 
 		w->pool = pool;
-		relay_call_init(&w->auth);
-		relay_call_init(&w->lookup);
+		call_init(&w->auth, ROLE_AWAY_MS);
+		call_init(&w->lookup, ROLE_AWAY_MS);
 		w->deliverer.thread = (struct upstream_thread){
 			.index = i,
 			.auth = &w->auth,
@@ -148,9 +149,9 @@ relay_pool_peer(struct relay_pool *pool, enum role peer, unsigned index, int fd)
 	else if (peer == ROLE_SIGNER)
 		signer_client_set(index, fd);
 	else if (peer == ROLE_AUTH)
-		relay_call_set(&pool->workers[index].auth, fd);
+		call_set(&pool->workers[index].auth, fd);
 	else if (peer == ROLE_LOOKUP)
-		relay_call_set(&pool->workers[index].lookup, fd);
+		call_set(&pool->workers[index].lookup, fd);
 	else
 		close(fd);
 }

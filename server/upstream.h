@@ -13,14 +13,14 @@
 #include <stdbool.h>
 
 #include "queue.h"
-#include "relay_call.h"
+#include "call.h"
 #include "relay_config.h"
 #include "relay_judge.h"
 
 /* What a relay thread brings along. */
 struct upstream_thread {
 	unsigned index; /* of its channels */
-	struct relay_call *auth, *lookup;
+	struct call *auth, *lookup;
 	/* When waiting must end, by upstream_now_ms; 0: not soon. */
 	const atomic_llong *stop_at_ms;
 };

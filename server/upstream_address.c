@@ -100,12 +100,12 @@ upstream_addresses(const struct upstream_thread *thread,
 		*count_out = 1;
 		return true;
 	}
-	number = relay_call_number(thread->lookup);
+	number = call_number(thread->lookup);
 	wire_writer_init(&w, packet, sizeof(packet));
 	wire_put_u8(&w, LOOKUP_ADDRESSES);
 	wire_put_u64(&w, number);
 	wire_put_string(&w, hop->host);
-	if (!relay_call_ask(thread->lookup, &w, true, number, answer,
+	if (!call_ask(thread->lookup, &w, true, number, answer,
 		sizeof(answer), TIMEOUT_LOOKUP, &type, &r, &why)) {
 		upstream_fail(failure, "4.4.3", "%s: lookup: %s", hop->host,
 		    why.text);

@@ -54,7 +54,7 @@ ask_auth(struct login *login, const struct wire_writer *w, bool is_first)
 	uint8_t type, has_octets;
 	char mechanism[32];
 
-	if (!relay_call_ask(login->up->thread->auth, w, is_first, login->number,
+	if (!call_ask(login->up->thread->auth, w, is_first, login->number,
 		login->packet, sizeof(login->packet), TIMEOUT_AUTH, &type, &r,
 		&login->why))
 		return false;
@@ -126,7 +126,7 @@ tell_abort(struct login *login)
 	wire_writer_init(&w, packet, sizeof(packet));
 	wire_put_u8(&w, LOGIN_ABORT);
 	wire_put_u64(&w, login->number);
-	relay_call_tell(login->up->thread->auth, &w);
+	call_tell(login->up->thread->auth, &w);
 }
 
 /* The text of a 334, decoded; octets stay empty if it is not base64. */
@@ -280,7 +280,7 @@ upstream_login(struct upstream *upstream, const char *name,
 		return false;
 	}
 	login->up = upstream;
-	login->number = relay_call_number(upstream->thread->auth);
+	login->number = call_number(upstream->thread->auth);
 	ok = exchange(login, name);
 	tell_abort(login);
 	if (!ok)

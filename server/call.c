@@ -1,9 +1,10 @@
 /*
- * server/relay_call.c: one blocking call at a time on a channel that the main
+ * server/call.c: one blocking call at a time on a channel that the main
  * thread may replace at any moment.
  */
-#include "relay_call.h"
+#include "call.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,7 +12,7 @@
 #include "channel.h"
 
 void
-relay_call_init(struct relay_call *call)
+call_init(struct call *call, int away_ms)
 {
 	pthread_condattr_t attributes;
 
@@ -20,6 +21,7 @@ relay_call_init(struct relay_call *call)
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&call->set, &attributes);
 	pthread_condattr_destroy(&attributes);
+	call->away_ms = away_ms;
 	call->fd = -1;
 	call->fd_next = -1;
 	call->busy = false;
@@ -35,7 +37,7 @@ close_if_open(int fd)
 }
 
 void
-relay_call_set(struct relay_call *call, int fd)
+call_set(struct call *call, int fd)
 {
 	pthread_mutex_lock(&call->lock);
 	if (call->busy) {
@@ -52,8 +54,26 @@ relay_call_set(struct relay_call *call, int fd)
 	pthread_mutex_unlock(&call->lock);
 }
 
+bool
+call_is_alive(struct call *call)
+{
+	struct pollfd p = { .fd = -1 };
+	bool alive;
+
+	pthread_mutex_lock(&call->lock);
+	if (call->replaced) {
+		alive = call->fd_next >= 0;
+	} else {
+		p.fd = call->fd;
+		alive = call->fd >= 0 && poll(&p, 1, 0) >= 0 &&
+			(p.revents & (POLLHUP | POLLERR | POLLNVAL)) == 0;
+	}
+	pthread_mutex_unlock(&call->lock);
+	return alive;
+}
+
 uint64_t
-relay_call_number(struct relay_call *call)
+call_number(struct call *call)
 {
 	uint64_t number;
 
@@ -65,7 +85,7 @@ relay_call_number(struct relay_call *call)
 
 /* Mark the channel busy; -1 if there is none, not even after wait_ms. */
 static int
-call_begin(struct relay_call *call, int wait_ms)
+call_begin(struct call *call, int wait_ms)
 {
 	struct timespec until;
 	int fd, rc = 0;
@@ -82,7 +102,7 @@ call_begin(struct relay_call *call, int wait_ms)
 }
 
 static void
-call_end(struct relay_call *call, bool usable)
+call_end(struct call *call, bool usable)
 {
 	pthread_mutex_lock(&call->lock);
 	call->busy = false;
@@ -96,11 +116,10 @@ call_end(struct relay_call *call, bool usable)
 }
 
 static enum channel_io
-call_once(struct relay_call *call, const struct wire_writer *request,
-    uint64_t number, void *answer, size_t capacity, size_t *len_out,
-    int timeout_ms)
+call_once(struct call *call, const struct wire_writer *request, uint64_t number,
+    void *answer, size_t capacity, size_t *len_out, int timeout_ms)
 {
-	int fd = call_begin(call, RELAY_CALL_AWAY_MS);
+	int fd = call_begin(call, call->away_ms);
 	enum channel_io io;
 
 	if (fd < 0)
@@ -113,10 +132,9 @@ call_once(struct relay_call *call, const struct wire_writer *request,
 }
 
 bool
-relay_call_ask(struct relay_call *call, const struct wire_writer *request,
-    bool is_first, uint64_t number, void *answer, size_t capacity,
-    int timeout_ms, uint8_t *type_out, struct wire_reader *answer_out,
-    struct reason *why)
+call_ask(struct call *call, const struct wire_writer *request, bool is_first,
+    uint64_t number, void *answer, size_t capacity, int timeout_ms,
+    uint8_t *type_out, struct wire_reader *answer_out, struct reason *why)
 {
 	enum channel_io io;
 	size_t len = 0;
@@ -140,7 +158,7 @@ relay_call_ask(struct relay_call *call, const struct wire_writer *request,
 }
 
 void
-relay_call_tell(struct relay_call *call, const struct wire_writer *packet)
+call_tell(struct call *call, const struct wire_writer *packet)
 {
 	int fd;
 

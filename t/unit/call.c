@@ -1,5 +1,5 @@
 /*
- * t/unit/relay_call.c: a relay thread's questions while the other role dies,
+ * t/unit/call.c: a relay thread's questions while the other role dies,
  * comes back, or answers what was not asked.
  */
 #include <setjmp.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "../../server/channel.h"
-#include "../../server/relay_call.h"
+#include "../../server/call.h"
 
 /* cmocka's fail() would hide ours. */
 #include <cmocka.h>
@@ -30,7 +30,7 @@ enum deed {
 };
 
 struct role {
-	struct relay_call *call;
+	struct call *call;
 	const enum deed *deeds;
 	size_t count;
 	bool late; /* the first channel comes only after a while */
@@ -59,7 +59,7 @@ new_channel(struct role *role)
 
 	assert_true(channel_pair(fd, false, &why));
 	setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
-	relay_call_set(role->call, fd[0]);
+	call_set(role->call, fd[0]);
 	return fd[1];
 }
 
@@ -116,7 +116,7 @@ static bool
 ask(struct role *role, bool is_first, int timeout_ms, struct reason *why)
 {
 	unsigned char packet[32], octets[64];
-	struct relay_call call;
+	struct call call;
 	struct wire_writer w;
 	struct wire_reader r;
 	uint64_t number;
@@ -124,14 +124,14 @@ ask(struct role *role, bool is_first, int timeout_ms, struct reason *why)
 	pthread_t id;
 	bool ok;
 
-	relay_call_init(&call);
+	call_init(&call, 5000);
 	role->call = &call;
 	assert_int_equal(pthread_create(&id, NULL, role_run, role), 0);
-	number = relay_call_number(&call);
+	number = call_number(&call);
 	wire_writer_init(&w, packet, sizeof(packet));
 	wire_put_u8(&w, ASK);
 	wire_put_u64(&w, number);
-	ok = relay_call_ask(&call, &w, is_first, number, octets, sizeof(octets),
+	ok = call_ask(&call, &w, is_first, number, octets, sizeof(octets),
 	    timeout_ms, &type, &r, why);
 	if (ok) {
 		assert_int_equal(type, ANSWER);
@@ -139,7 +139,7 @@ ask(struct role *role, bool is_first, int timeout_ms, struct reason *why)
 		assert_true(wire_reader_done(&r));
 	}
 	pthread_join(id, NULL);
-	relay_call_set(&call, -1);
+	call_set(&call, -1);
 	return ok;
 }
 
