@@ -15,6 +15,7 @@
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 
 VERSION := 0.1.0
 BUILD ?= build
@@ -114,7 +115,7 @@ NEEDED := gcc libc6-dev make pkg-config \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
 	libjansson-dev libcmocka-dev perl libio-socket-ssl-perl \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
-	mandoc iproute2 util-linux
+	mandoc openssl iproute2 util-linux
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .PHONY: deps
@@ -141,7 +142,7 @@ bench: deps
 	@$(MAKE) --no-print-directory benches
 	@SALLYPORT_BUILD=$(BUILD) perl t/bench/bench.pl $(BENCH)
 
-# All tests, plain and under the sanitizers, in one prove.
+# All tests, plain and under the sanitizers, as one run.
 JOBS ?= 2
 TESTS ?=
 SANITIZED := $(BUILD)/asan
@@ -153,10 +154,19 @@ check: deps
 		SAN=address,undefined OPT=-O1
 	@perl t/check.pl $(BUILD) $(SANITIZED) $(JOBS) $(TESTS)
 
+# An edited PAM service is the operator's and stays.
 .PHONY: install
 install: $(PROGRAMS)
-	install -D -m 0755 $(BUILD)/sallyportd $(DESTDIR)$(sbindir)/sallyportd
-	install -D -m 0755 $(BUILD)/sallyport $(DESTDIR)$(sbindir)/sallyport
+	install -D -m 0755 -t $(DESTDIR)$(sbindir) $(PROGRAMS)
+	install -D -m 0644 -t $(DESTDIR)$(mandir)/man5 $(wildcard man/*.5)
+	install -D -m 0644 -t $(DESTDIR)$(mandir)/man8 $(wildcard man/*.8)
+	install -D -m 0644 server/sallyport.sysusers \
+		$(DESTDIR)$(sysusersdir)/sallyport.conf
+	install -d $(DESTDIR)$(unitdir)
+	sed 's,@sbindir@,$(sbindir),g' server/sallyportd.service \
+		>$(DESTDIR)$(unitdir)/sallyportd.service
+	test -e $(DESTDIR)$(pamdir)/sallyport || \
+		install -D -m 0644 server/sallyport.pam $(DESTDIR)$(pamdir)/sallyport
 
 .PHONY: format clean
 format:

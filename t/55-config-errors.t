@@ -69,7 +69,7 @@ without('tls/server.pem', sub {
 	unlink "$folder/tls/keep";
 }
 without('state/store/users.kch', sub {
-	refuses('missing store', qr/users\.kch/, qr/No such file|missing|absent/i);
+	refuses('missing store', qr/users\.kch/, qr/No such file|missing|absent|no credential store/i);
 });
 with_mode('state/store/users.kch', 0644, sub {
 	refuses('store readable by others', qr/users\.kch/,

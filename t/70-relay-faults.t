@@ -125,11 +125,9 @@ subtest 'implicit TLS' => sub {
 subtest 'a login at the smarthost' => sub {
 	my $port = $smarthost->port;
 	$smarthost->restart(login => 'relay:open sesame');
-	spew("$instance->{folder}/upstream", "isp PLAIN relay \"open sesame\"\n");
 	spew("$instance->{folder}/isp.secret", "open sesame\n");
+	spew("$instance->{folder}/upstream", "isp PLAIN relay file:isp.secret\n");
 	chmod 0600, "$instance->{folder}/upstream", "$instance->{folder}/isp.secret";
-	spew("$instance->{folder}/upstream",
-	    "isp PLAIN relay $instance->{folder}/isp.secret\n");
 	$instance->option(upstream => '"upstream"');
 	$instance->sites("127.0.0.1:$port out lock match=127.0.0.1 cert=client auth=isp\n");
 	like($instance->reload // '', qr/result=ok/, 'reload');

@@ -134,5 +134,5 @@ subtest 'all at once' => sub {
 	});
 };
 
-$instance->stop_ok;
+$instance->stop_ok(deaths => 1);
 done_testing;

@@ -125,9 +125,12 @@ subtest 'disk' => sub {
 	$large->send(".\r\n");
 	like($large->reply, qr/^452 4\.3\.1 /, 'full in the middle: 452 4.3.1');
 	like($large->command('NOOP'), qr/^250/, 'the session lives on');
+	$fill->(); # also what the refused one has given back
+	sleep 1.2; # the room left is looked at once a second
 	like($c->transaction(message()), qr/^452 4\.3\.1 /, 'full: 452 4.3.1');
 	like($c->command('NOOP'), qr/^250/, 'the session lives on');
 	unlink "$in/fill";
+	sleep 1.2;
 	like($c->transaction(message()), qr/^250/, 'room again: accepted');
 	like($large->transaction(message()), qr/^250/, 'by the other one too');
 	ok($instance->arrived($count + 3), 'what was accepted arrives');

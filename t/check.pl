@@ -30,8 +30,8 @@ for my $build ($plain, $sanitized) {
 push @tests, map { "$sanitized:fuzz:$_" } grep { wanted("fuzz/$_") }
     map { basename($_, '.c') } glob 't/fuzz/*.c';
 
-# Those that measure or kill have the machine to themselves, at the end.
-my $alone = qr/30-auth|80-crash|90-limits|95-idle/;
+# Those that measure have the machine to themselves, at the end.
+my $alone = qr/^\Q$plain\E:perl:.*(?:30-auth|95-idle)/;
 my @together = grep { !/$alone/ } @tests;
 my @apart = grep { /$alone/ } @tests;
 

@@ -5,8 +5,6 @@
  */
 #include <assert.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../server/upstream_reply.h"
@@ -63,25 +61,3 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	return 0;
 }
-
-#ifndef FUZZ_LIBFUZZER
-/* Each file named is one input. */
-int
-main(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		static uint8_t data[1 << 20];
-		FILE *file = fopen(argv[i], "rb");
-		size_t size;
-
-		if (file == NULL) {
-			perror(argv[i]);
-			return 1;
-		}
-		size = fread(data, 1, sizeof(data), file);
-		fclose(file);
-		LLVMFuzzerTestOneInput(data, size);
-	}
-	return 0;
-}
-#endif

@@ -6,12 +6,15 @@ use warnings;
 use IO::Socket::IP;
 use JSON::PP;
 use POSIX qw(:sys_wait_h);
+use Scalar::Util qw(weaken);
 use Sallyport::Certs;
 use Sallyport::Client;
 use Sallyport::Smarthost;
 use Sallyport::Test;
 use Test::More;
 use Time::HiRes qw(sleep time);
+
+my @all; # weak references, for END
 
 our %password = (alice => 'correct horse', bob => 'battery staple');
 
@@ -24,6 +27,8 @@ sub new {
 	my ($class, %o) = @_;
 	my $self = bless { scratch => $o{scratch} // scratch(),
 		owner => $$, ports => {} }, $class;
+	push @all, $self;
+	weaken($all[-1]);
 	$self->{folder} = "$self->{scratch}/instance";
 	$self->{log} = "$self->{scratch}/log";
 	$self->{conf} = "$self->{folder}/sallyport.conf";
@@ -131,6 +136,8 @@ sub reload {
 	my $line = wait_until {
 		my @lines = $self->log_lines($pattern);
 		@lines > $before ? $lines[-1] : undef } 10;
+	# The roles have been told, but a busy one may not have read it yet.
+	sleep(sanitized() ? 0.5 : 0.1);
 	return $line;
 }
 
@@ -147,7 +154,7 @@ sub queue {
 sub queue_empty {
 	my ($self) = @_;
 	for my $message ($self->queue) {
-		$self->tool('queue', 'remove', $message->{id});
+		$self->tool('queue', 'remove', $message->{queue});
 	}
 }
 
@@ -234,13 +241,23 @@ sub signal {
 	return kill $signal, $self->{pid};
 }
 
-sub DESTROY {
+# Stop it, and show its log if a test has failed.
+sub finish {
 	my ($self) = @_;
 	local ($?, $@);
-	return if $self->{owner} != $$;
+	return if $self->{owner} != $$ || $self->{finished}++;
 	$self->stop;
 	$self->show_log if !Test::More->builder->is_passing;
 	delete $self->{smarthost};
+}
+
+sub DESTROY {
+	$_[0]->finish;
+}
+
+# Before the test library itself is taken down.
+END {
+	$_->finish for grep { defined } @all;
 }
 
 sub show_log {
@@ -266,20 +283,23 @@ sub logged {
 	return wait_until { ($self->log_lines($pattern))[-1] } $seconds;
 }
 
-# The sanitizers had nothing to say: a test of its own, so call it last.
+# The sanitizers had nothing to say and no role died that nobody had killed:
+# tests of their own, so call it last.
 sub clean_ok {
-	my ($self) = @_;
+	my ($self, %o) = @_;
 	my @reports = $self->log_lines(
 	    qr/AddressSanitizer|LeakSanitizer|runtime error:|stack smashing/);
 	ok(!@reports, 'no sanitizer report')
 	    or diag(join "\n", @reports);
+	my @died = $o{deaths} ? () : $self->log_lines(qr/ role-died /);
+	ok(!@died, 'no role died') or diag(join "\n", @died);
 }
 
 # Stop in good order and say so as tests.
 sub stop_ok {
-	my ($self) = @_;
+	my ($self, %o) = @_;
 	ok($self->stop, 'SIGTERM ends it with exit status 0');
-	$self->clean_ok;
+	$self->clean_ok(%o);
 }
 
 # {role => process id} of the roles that live.
