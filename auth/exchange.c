@@ -273,7 +273,7 @@ exchange_free(struct exchange *x)
 	if (x == NULL)
 		return;
 	if (x->session != NULL)
-		gsasl_finish(x->session);
+		gsasl_finish_wiped(x->session);
 	forget_password(x);
 	forget_challenge(x);
 	explicit_bzero(x, sizeof *x);
@@ -285,7 +285,7 @@ exchange_free(struct exchange *x)
 static enum exchange_step
 finish(struct exchange *x, enum exchange_step result)
 {
-	gsasl_finish(x->session);
+	gsasl_finish_wiped(x->session);
 	x->session = NULL;
 	explicit_bzero(&x->scram, sizeof x->scram);
 	forget_challenge(x);

@@ -26,4 +26,8 @@ bool saslprep(const char *in, char **out, struct reason *why);
 /* octets may hold secrets: wipe a gsasl string and free it. */
 void gsasl_wipe(char *octets, size_t len);
 
+/* gsasl_finish, which leaves properties that are secrets in freed memory:
+ * they are wiped first. */
+void gsasl_finish_wiped(Gsasl_session *session);
+
 #endif

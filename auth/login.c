@@ -598,7 +598,7 @@ login_free(struct login *login)
 	if (login == NULL)
 		return;
 	if (login->session != NULL)
-		gsasl_finish(login->session);
+		gsasl_finish_wiped(login->session);
 	forget_response(login);
 	wipe_string(login->user);
 	wipe_string(login->password);
@@ -614,7 +614,7 @@ login_mechanism(const struct login *login)
 static bool
 step_failed(struct login *login, struct reason *why, const char *text)
 {
-	gsasl_finish(login->session);
+	gsasl_finish_wiped(login->session);
 	login->session = NULL;
 	return fail(why, REASON_AUTH, "%s: %s", login->manner->name, text);
 }
@@ -657,4 +657,10 @@ login_step(struct login *login, const gnutls_datum_t *challenge,
 	response_out->data = (unsigned char *)login->response;
 	response_out->size = (unsigned)login->response_len;
 	return true;
+}
+
+bool
+login_is_complete(const struct login *login)
+{
+	return login->done;
 }

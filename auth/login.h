@@ -94,4 +94,8 @@ const char *login_mechanism(const struct login *login);
 bool login_step(struct login *login, const gnutls_datum_t *challenge,
     gnutls_datum_t *response_out, bool *has_response_out, struct reason *why);
 
+/* Has the exchange come to its end, once the last response is sent?  Before
+ * that a server's yes is worth nothing: SCRAM's has yet to prove itself. */
+bool login_is_complete(const struct login *login);
+
 #endif

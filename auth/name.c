@@ -1,6 +1,7 @@
 /* auth/name.c: login names, local@realm. */
 #include "name.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "internal.h"
@@ -37,6 +38,22 @@ gsasl_wipe(char *octets, size_t len)
 		return;
 	explicit_bzero(octets, len);
 	gsasl_free(octets);
+}
+
+void
+gsasl_finish_wiped(Gsasl_session *session)
+{
+	static const Gsasl_property secrets[] = { GSASL_PASSWORD,
+		GSASL_SCRAM_SALTED_PASSWORD, GSASL_SCRAM_SERVERKEY,
+		GSASL_SCRAM_STOREDKEY };
+
+	for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
+		const char *text = gsasl_property_fast(session, secrets[i]);
+
+		if (text != NULL)
+			explicit_bzero((void *)(uintptr_t)text, strlen(text));
+	}
+	gsasl_finish(session);
 }
 
 static bool

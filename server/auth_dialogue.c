@@ -288,6 +288,20 @@ password_fits(struct auth_role *role, const struct entry *entry,
 	return true;
 }
 
+/* A name that is not there costs what a wrong password costs: the time others
+ * have to wait meanwhile must not tell them apart. */
+static void
+derive_in_vain(const struct dialogue *d)
+{
+	const struct verifier none = { .present = true,
+		.has_keys = true,
+		.iterations = d->config->config->scram_iterations,
+		.salt_len = VERIFIER_SALT_OCTETS };
+
+	(void)verifier_matches(&none, VERIFIER_SHA_256,
+	    exchange_password(d->exchange));
+}
+
 /* True if the store has decided, for or against, or cannot be asked. */
 static bool
 ask_store(struct dialogue *d)
@@ -301,8 +315,10 @@ ask_store(struct dialogue *d)
 		return true;
 	}
 	if (!store_get(store, exchange_name(d->exchange), &entry, &why)) {
-		if (why.code == REASON_ABSENT)
+		if (why.code == REASON_ABSENT) {
+			derive_in_vain(d);
 			return false;
+		}
 		log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
 		    reason_word(why.code), why.text);
 		decide(d, AUTH_UNAVAILABLE, "the store cannot be read");

@@ -92,13 +92,20 @@ auth_config_release(struct auth_role *role, struct auth_config *config)
 	config_drop_unused(role, config);
 }
 
+/* In a root directory of its own the path says little: state, where it is
+ * known, comes before it. */
 static bool
-store_try(struct auth_role *role, struct reason *why)
+store_try(struct auth_role *role, const char *state, struct reason *why)
 {
 	char path[sizeof role->info.root + 16];
+	struct reason at;
 
 	snprintf(path, sizeof path, "%s/users.kch", role->info.root);
-	return store_open(&role->store, path, why);
+	if (store_open(&role->store, path, &at))
+		return true;
+	return role->info.root[0] == '\0' && state != NULL
+		   ? fail(why, at.code, "%s/store%s", state, at.text)
+		   : fail(why, at.code, "%s", at.text);
 }
 
 struct store *
@@ -115,7 +122,7 @@ auth_store(struct auth_role *role)
 	if (role->store != NULL || now < role->store_again_ms)
 		return role->store;
 	role->store_again_ms = now + STORE_AGAIN_MS;
-	if (!store_try(role, &why))
+	if (!store_try(role, NULL, &why))
 		log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
 		    reason_word(why.code), why.text);
 	return role->store;
@@ -189,7 +196,7 @@ auth_prepare(void *self, uint32_t number, const struct bundle *bundle,
 	made->number = number;
 	if (!config_build(made, bundle, why) ||
 	    (uses_store(made->config) && role->store == NULL &&
-		!store_try(role, why))) {
+		!store_try(role, made->config->state, why))) {
 		config_drop(made);
 		return false;
 	}

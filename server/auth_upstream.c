@@ -73,6 +73,7 @@ say_step(struct auth_relay *relay, const gnutls_datum_t *challenge)
 	    challenge == NULL ? login_mechanism(relay->login) : "");
 	wire_put_u8(&w, has_response);
 	wire_put_bytes(&w, response.data, response.size);
+	wire_put_u8(&w, login_is_complete(relay->login));
 	if (w.failed)
 		say_failed(relay, relay->number, "response over the bound");
 	else

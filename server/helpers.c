@@ -247,7 +247,7 @@ settle_child(pid_t parent, int pipe_fd, uint32_t deadline_ms)
 static void __attribute__((noreturn))
 run_child(struct check *check, pid_t parent, int pipe_fd)
 {
-	struct outcome out = { 0 };
+	struct outcome out = { .answer = HELPER_TROUBLE };
 
 	settle_child(parent, pipe_fd, check->deadline_ms);
 	ask_pam(check, &out);

@@ -73,7 +73,8 @@ enum message {
 	LOGIN_ABORT,      /* number */
 	/* auth back */
 	LOGIN_SEND,   /* number, mechanism s (first time only, else ""),
-	                 has-octets u8, octets b (decoded) */
+	                 has-octets u8, octets b (decoded), complete u8:
+	                 with them said, a yes of the server counts */
 	LOGIN_FAILED, /* number, text s */
 
 	/* auth to helpers */

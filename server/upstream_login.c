@@ -27,6 +27,7 @@ struct login {
 	uint64_t number;
 	char mechanism[32];
 	bool has_response;
+	bool complete;           /* a 235 may be believed */
 	gnutls_datum_t response; /* inside packet */
 	gnutls_datum_t challenge;
 	struct reason why;
@@ -51,7 +52,7 @@ static bool
 ask_auth(struct login *login, const struct wire_writer *w, bool is_first)
 {
 	struct wire_reader r;
-	uint8_t type, has_octets;
+	uint8_t type, has_octets, complete;
 	char mechanism[32];
 
 	if (!call_ask(login->up->thread->auth, w, is_first, login->number,
@@ -68,10 +69,12 @@ ask_auth(struct login *login, const struct wire_writer *w, bool is_first)
 	wire_get_string(&r, mechanism, sizeof(mechanism));
 	has_octets = wire_get_u8(&r);
 	login->response = wire_get_bytes(&r, LOGIN_OCTETS_MAX);
+	complete = wire_get_u8(&r);
 	if (!wire_reader_done(&r) || type != LOGIN_SEND)
 		return fail(&login->why, REASON_PROTOCOL,
 		    "malformed answer of the auth role");
 	login->has_response = has_octets != 0;
+	login->complete = complete != 0;
 	if (login->mechanism[0] == '\0')
 		memcpy(login->mechanism, mechanism, sizeof(mechanism));
 	return true;
@@ -94,7 +97,7 @@ ask_start(struct login *login, const char *name)
 	wire_put_string(&w, up->extensions.mechanisms);
 	wire_put_string(&w, up->hop.host);
 	wire_put_bytes(&w, binding, bound ? sizeof(binding) : 0);
-	wire_put_u8(&w, 1);
+	wire_put_u8(&w, up->io.tls != NULL);
 	ok = ask_auth(login, &w, true);
 	explicit_bzero(packet, sizeof(packet));
 	explicit_bzero(binding, sizeof(binding));
@@ -258,7 +261,12 @@ exchange(struct login *login, const char *name)
 		}
 	}
 	if (reply.code == 235)
-		return true;
+		return login->complete
+			   ? true
+			   : fail(&login->why, REASON_AUTH,
+				 "the server says yes before %s is over, it "
+				 "has not proved itself",
+				 login->mechanism);
 	return fail(&login->why, REASON_AUTH, "%.200s", reply.text);
 }
 

@@ -154,6 +154,26 @@ subtest 'a delayed failure holds up nobody' => sub {
 	like($_->reply, qr/^535 /, 'refused') for @waiting;
 };
 
+# Nanoseconds the auth role works on ten refusals.
+sub work {
+	my ($user) = @_;
+	my $file = '/proc/' . $instance->roles->{auth} . '/schedstat';
+	my @clients = map { $instance->client } 1 .. 10;
+	my ($before) = split / /, slurp($file);
+	$_->send('AUTH PLAIN ' . b64("\0$user\0wrong") . "\r\n") for @clients;
+	$_->reply for @clients;
+	my ($after) = split / /, slurp($file);
+	return $after - $before;
+}
+
+subtest 'an unknown name is as much work as a wrong password' => sub {
+	plan skip_all => 'no schedstat in /proc' if !-e '/proc/self/schedstat';
+	my ($known, $unknown) = (work('alice'), work('zoe'));
+	diag(sprintf 'wrong password %.1f ms, unknown user %.1f ms',
+		$known / 1e6, $unknown / 1e6);
+	cmp_ok($unknown, '>', $known / 2, 'whoever waits beside it cannot tell');
+};
+
 subtest 'malformed' => sub {
 	my $c = $instance->client;
 	my @cases = (['AUTH', qr/^501 5\.5\.[24] /],
@@ -240,4 +260,15 @@ subtest 'the log' => sub {
 };
 
 $instance->stop_ok;
+
+subtest 'a store that others may read' => sub {
+	my $store = "$instance->{folder}/state/store/users.kch";
+	chmod 0640, $store;
+	my ($status, undef, $err) = $instance->tool('user', 'list');
+	is($status, 1, 'user list');
+	like($err, qr/\Q$store\E: mode 640, expected 600/, 'says where and what');
+	like($instance->refused // '', qr/\Q$store\E: mode 640, expected 600/,
+	    'and nothing starts');
+	chmod 0600, $store;
+};
 done_testing;

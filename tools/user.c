@@ -290,10 +290,14 @@ ask_store(const char *state, enum control_user_verb verb, struct entry *entry,
     struct listing *l, struct reason *why)
 {
 	struct store *store;
+	struct reason at;
 	bool ok;
 
-	if (!become_owner(state, why) || !store_open(&store, "users.kch", why))
+	if (!become_owner(state, why))
 		return false;
+	/* What it says of "users.kch" is put behind the folder it is in. */
+	if (!store_open(&store, "users.kch", &at))
+		return fail(why, at.code, "%s/store/%s", state, at.text);
 	if (verb == CONTROL_USER_LIST)
 		ok = store_each(store, take_each, l, why);
 	else

@@ -579,6 +579,8 @@ log_in(const char *line, const char *offered, const char *server)
 		    step(x, response.data != NULL ? (void *)response.data : "",
 			response.size);
 	}
+	if (result == EXCHANGE_PROVED || result == EXCHANGE_PASSWORD)
+		assert_true(login_is_complete(login));
 	result = decide(x, result);
 	login_free(login);
 	login_book_free(book);
@@ -687,10 +689,13 @@ test_hostile_smarthost(void **state)
 	    (int)response.size - 7, response.data + 7);
 	challenge.data = (unsigned char *)text;
 	challenge.size = (unsigned)strlen(text);
+	assert_false(login_is_complete(login));
 	assert_true(login_step(login, &challenge, &response, &has, &why));
+	assert_false(login_is_complete(login));
 	challenge.data = (unsigned char *)"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=";
 	challenge.size = 30;
 	assert_false(login_step(login, &challenge, &response, &has, &why));
+	assert_false(login_is_complete(login));
 	login_free(login);
 	login_book_free(book);
 }

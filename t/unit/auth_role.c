@@ -746,6 +746,7 @@ test_upstream(void **state)
 	octets = wire_get_bytes(&r, 100);
 	assert_int_equal(octets.size, 13);
 	assert_memory_equal(octets.data, "\0relay\0secret", 13);
+	assert_int_equal(wire_get_u8(&r), 1); /* complete */
 }
 
 /* The store cannot be had: a reload that needs it is refused, by name. */
