@@ -122,10 +122,6 @@ bool demand_add_rcpt(struct demand *demand, const struct table *table,
 /* Does this demand need the client's certificate (level, pin, ...)? */
 bool demand_wants_certificate(const struct demand *demand);
 
-/* Is b met by every connection that meets a?  For connection reuse: false
- * when in doubt. */
-bool demand_covers(const struct demand *a, const struct demand *b);
-
 enum verdict {
 	VERDICT_PASS,
 	VERDICT_OBSERVED,  /* would have been refused; goes on */

@@ -33,20 +33,6 @@ session_sockaddr(const struct session *s, struct sockaddr_storage *out)
 	}
 }
 
-/* none is for listeners of kind relay: on this one such a row is as if it
- * were absent, and no row means encrypt. */
-static void
-raise_none(struct demand *demand)
-{
-	size_t i;
-
-	if (demand->level == LEVEL_NONE)
-		demand->level = LEVEL_ENCRYPT;
-	for (i = 0; i < demand->row_count; i++)
-		if (demand->rows[i].level == LEVEL_NONE)
-			demand->rows[i].level = LEVEL_ENCRYPT;
-}
-
 /* The demand of the client's address; NULL with why. */
 static struct demand *
 address_demand(const struct session *s, struct reason *why)
@@ -63,7 +49,6 @@ address_demand(const struct session *s, struct reason *why)
 		demand_free(demand);
 		return NULL;
 	}
-	raise_none(demand);
 	return demand;
 }
 
@@ -167,11 +152,8 @@ add_claimed_rows(const struct session *s, struct demand *demand,
 	const struct table *table = s->generation->table;
 	time_t now = time(NULL);
 
-	if (!demand_add_ehlo(demand, table, s->greeting_name, now, why) ||
-	    !demand_add_from(demand, table, reverse_path, now, why))
-		return false;
-	raise_none(demand);
-	return true;
+	return demand_add_ehlo(demand, table, s->greeting_name, now, why) &&
+	       demand_add_from(demand, table, reverse_path, now, why);
 }
 
 bool

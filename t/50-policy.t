@@ -51,10 +51,13 @@ sub spki_digest {
 	return sha256_hex(MIME::Base64::decode_base64($base64));
 }
 my $pin = spki_digest($show{good}[0]);
+my $self_pin = spki_digest($show{'self-signed'}[0]);
+my $old_pin = spki_digest($show{expired}[0]);
 my $other_pin = spki_digest($show{untrusted}[0]);
 
 # What the smarthost is like, the row, whether mail goes, the reason logged.
 my $dated = 'until=2099-12-31 reason="a test"';
+my $past = 'until=2020-12-31 reason="a test"';
 my @cases = (
 	['no TLS', { tls => 'none' }, 'encrypt', 0, 'starttls-not-offered'],
 	['STARTTLS answered 454', { fault => { starttls => '454 4.7.0 no' } },
@@ -97,6 +100,20 @@ my @cases = (
 	['good', {}, "lock pin=sha256:$pin", 1],
 	['good', {}, "lock pin=sha256:$other_pin", 0, 'certificate-pin'],
 	['good', {}, "lock pin=sha256:$other_pin pin=sha256:$pin", 1],
+	['self-signed', {}, "lock pin=sha256:$self_pin", 0,
+		'certificate-(self-signed|untrusted)'],
+	['self-signed', {}, "lock chain=no pin=sha256:$self_pin", 1],
+	['self-signed', {}, "lock chain=no pin=sha256:$pin", 0,
+		'certificate-pin'],
+	['expired', {}, "lock chain=no pin=sha256:$old_pin", 1],
+	['no purpose', {}, "verify eku=any $dated", 1],
+	['no purpose', {}, "verify eku=any $past", 0, 'certificate-no-purpose'],
+	['untrusted', {}, "lock match=127.0.0.1 mode=observe $dated", 1],
+	['untrusted', {}, "lock match=127.0.0.1 mode=observe $past", 0,
+		'certificate-untrusted'],
+	['no TLS', { tls => 'none' }, "verify mode=observe $dated", 0,
+		'starttls-not-offered'],
+	['no TLS', { tls => 'none' }, "may $past", 0, 'starttls-not-offered'],
 	['no TLS', { tls => 'none' }, "may $dated", 1, undef, 'clear'],
 	['good', {}, "may $dated", 1],
 	['good', { 'client-ca' => undef }, 'none', 1, undef, 'clear'],
@@ -203,6 +220,21 @@ subtest 'explain' => sub {
 		ok($json, 'as JSON') or diag($out, $err);
 		like($out, qr/sites:$line\b|"line":\s*$line\b/, 'with the line');
 	}
+	for (['in', '300.1.1.1'], ['in', '192.0.2.0/24'], ['in', 'no host'],
+		['out', 'x.example:'], ['out', 'x.example:0'], ['out', '*'],
+		['out', ''], ['rcpt', 'nobody@'], ['rcpt', 'no domain']) {
+		($status, $out, $err) = $instance->tool('policy', 'explain', @$_);
+		is($status, 1, "explain @$_: no");
+		is($out, '', 'no answer that could be taken for one');
+	}
+	for (['both', 'x.example'], ['out', 'x.example', '--ehlo', 'y.example'],
+		['in', '192.0.2.1', '--port', 25], ['out']) {
+		($status) = $instance->tool('policy', 'explain', @$_);
+		is($status, 2, "explain @$_: wrong usage");
+	}
+	($status, $out) = $instance->tool('policy', 'explain', '--json',
+		'in', '[::ffff:192.0.2.1]');
+	like($out, qr/"site": "192\.0\.2\.1"/, 'an address in whatever form');
 	($status, $out) = $instance->tool('policy', 'list');
 	is($status, 0, 'policy list');
 	like($out, qr/smarthost\.example.*verify/, 'shows the rows');
@@ -218,12 +250,21 @@ subtest 'in rows' => sub {
 		dns => ['peer.example'], purpose => 'server');
 	my ($foreign, $foreign_key) = $stranger->issue('foreign',
 		dns => ['peer.example'], purpose => 'client');
+	my ($own, $own_key) = $stranger->issue('own', self => 1, purpose => 'none');
+	my $own_pin = spki_digest($own);
+	my ($cn, $cn_key) = $peers->issue('cnonly', cn => 'peer.example',
+		purpose => 'client');
+	my ($bare, $bare_key) = $peers->issue('bare', dns => ['peer.example'],
+		purpose => 'none');
 	my ($old, $old_key) = $peers->issue('old', dns => ['peer.example'],
 		purpose => 'client', from => -86400 * 3, to => -3600);
 	my $out = "127.0.0.1:$port out lock match=127.0.0.1 cert=client\n";
 	my %with = (nothing => [], good => [cert => $cert, key => $key],
 		'server certificate' => [cert => $wrong_purpose, key => $wrong_key],
 		'foreign certificate' => [cert => $foreign, key => $foreign_key],
+		'certificate of its own' => [cert => $own, key => $own_key],
+		'name in CN only' => [cert => $cn, key => $cn_key],
+		'certificate without purpose' => [cert => $bare, key => $bare_key],
 		'expired certificate' => [cert => $old, key => $old_key]);
 	for (['encrypt', 'nothing', 1], ['encrypt', 'foreign certificate', 1],
 		['verify', 'nothing', 0], ['verify', 'foreign certificate', 0],
@@ -231,7 +272,14 @@ subtest 'in rows' => sub {
 		['verify', 'expired certificate', 0], ['verify', 'good', 1],
 		['lock match=peer.example', 'good', 1],
 		['lock match=other.example', 'good', 0],
-		['lock match=peer.example', 'nothing', 0]) {
+		['lock match=peer.example', 'nothing', 0],
+		['lock match=peer.example', 'name in CN only', 0],
+		['verify', 'certificate without purpose', 0],
+		['verify ca=stranger.pem', 'good', 0],
+		['verify ca=stranger.pem', 'foreign certificate', 1],
+		['verify', 'certificate of its own', 0],
+		["lock chain=no pin=sha256:$own_pin", 'certificate of its own', 1],
+		["lock chain=no pin=sha256:$own_pin", 'good', 0]) {
 		my ($row, $shown, $served) = @$_;
 		$instance->sites("${out}127.0.0.0/8 in $row\n");
 		$instance->reload;

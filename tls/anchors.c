@@ -16,8 +16,10 @@ struct tls_anchors {
 	atomic_uint references;
 	gnutls_x509_trust_list_t list;
 	bool crl_wanted;
-	bool crl_usable;            /* all of them are in the list */
-	time_t crl_from, crl_until; /* when all of them are fresh */
+	bool crl_usable;             /* all of them are in the list */
+	time_t crl_from, crl_until;  /* when all of them are fresh */
+	gnutls_datum_t *crl_issuers; /* their names, DER */
+	unsigned crl_issuer_count;
 };
 
 /* --- making ------------------------------------------------------------ */
@@ -78,13 +80,29 @@ is_signed(gnutls_x509_crl_t crl, gnutls_x509_crt_t *signers, unsigned count)
 		   (status & ~(by_date | GNUTLS_CERT_INVALID)) == 0);
 }
 
+/* Whose certificates the lists are about. */
+static bool
+note_issuers(struct tls_anchors *anchors, gnutls_x509_crl_t *crls,
+    unsigned count)
+{
+	anchors->crl_issuers = calloc(count, sizeof(*anchors->crl_issuers));
+	if (anchors->crl_issuers == NULL)
+		return false;
+	for (; anchors->crl_issuer_count < count; anchors->crl_issuer_count++)
+		if (gnutls_x509_crl_get_raw_issuer_dn(
+			crls[anchors->crl_issuer_count],
+			&anchors->crl_issuers[anchors->crl_issuer_count]) < 0)
+			return false;
+	return true;
+}
+
 static bool
 check_crls(struct tls_anchors *anchors, gnutls_x509_crl_t *crls, unsigned count,
     const gnutls_datum_t *anchors_pem)
 {
 	gnutls_x509_crt_t *signers;
 	unsigned i, signer_count;
-	bool usable = count > 0;
+	bool usable = count > 0 && note_issuers(anchors, crls, count);
 
 	if (gnutls_x509_crt_list_import2(&signers, &signer_count, anchors_pem,
 		GNUTLS_X509_FMT_PEM, 0) < 0)
@@ -185,26 +203,51 @@ tls_anchors_unref(struct tls_anchors *anchors)
 	if (anchors == NULL || atomic_fetch_sub(&anchors->references, 1) != 1)
 		return;
 	gnutls_x509_trust_list_deinit(anchors->list, 1);
+	while (anchors->crl_issuer_count > 0)
+		gnutls_free(
+		    anchors->crl_issuers[--anchors->crl_issuer_count].data);
+	free(anchors->crl_issuers);
 	free(anchors);
 }
 
 /* --- verifying --------------------------------------------------------- */
 
-/* Dates along the path being verified; the library's callback has no
+/* What is seen along the path being verified; the library's callback has no
  * argument of ours. */
-struct path_dates {
+struct path {
+	const struct tls_anchors *anchors;
 	time_t now;
 	bool expired, early;
+	bool unlisted; /* no revocation list is about some certificate */
 };
-static _Thread_local struct path_dates *dates;
+static _Thread_local struct path *path;
 
 static void
 check_dates(gnutls_x509_crt_t crt)
 {
-	if (gnutls_x509_crt_get_expiration_time(crt) < dates->now)
-		dates->expired = true;
-	if (gnutls_x509_crt_get_activation_time(crt) > dates->now)
-		dates->early = true;
+	if (gnutls_x509_crt_get_expiration_time(crt) < path->now)
+		path->expired = true;
+	if (gnutls_x509_crt_get_activation_time(crt) > path->now)
+		path->early = true;
+}
+
+/* The library takes "no list of this issuer" for "not revoked". */
+static void
+check_list(gnutls_x509_crt_t crt)
+{
+	const struct tls_anchors *anchors = path->anchors;
+	gnutls_datum_t issuer = { 0 };
+	bool found = false;
+	unsigned i;
+
+	if (gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0)
+		for (i = 0; i < anchors->crl_issuer_count && !found; i++)
+			found = anchors->crl_issuers[i].size == issuer.size &&
+				memcmp(anchors->crl_issuers[i].data,
+				    issuer.data, issuer.size) == 0;
+	gnutls_free(issuer.data);
+	if (!found)
+		path->unlisted = true;
 }
 
 static int
@@ -213,8 +256,10 @@ on_path(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, gnutls_x509_crl_t crl,
 {
 	(void)crl;
 	(void)status;
-	if (crt != NULL)
+	if (crt != NULL) {
 		check_dates(crt);
+		check_list(crt);
+	}
 	if (issuer != NULL)
 		check_dates(issuer);
 	return 0;
@@ -250,9 +295,10 @@ crl_is_fresh(const struct tls_anchors *anchors, time_t now)
 
 /* What matters most first: of who is not trusted, nothing else is known. */
 static enum chain_state
-state_of(unsigned status, const struct path_dates *path,
-    const struct tls_chain *chain, const struct tls_anchors *anchors)
+state_of(unsigned status, const struct path *seen,
+    const struct tls_chain *chain)
 {
+	const struct tls_anchors *anchors = seen->anchors;
 	const unsigned untrusted = GNUTLS_CERT_SIGNER_NOT_FOUND |
 				   GNUTLS_CERT_SIGNER_NOT_CA |
 				   GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE;
@@ -267,15 +313,16 @@ state_of(unsigned status, const struct path_dates *path,
 		return CHAIN_BAD;
 	if (status & GNUTLS_CERT_REVOKED)
 		return CHAIN_REVOKED;
-	if (path->expired)
+	if (seen->expired)
 		return CHAIN_EXPIRED;
-	if (path->early)
+	if (seen->early)
 		return CHAIN_NOT_YET_VALID;
 	if (status & GNUTLS_CERT_INSECURE_ALGORITHM)
 		return CHAIN_WEAK;
 	if (status != 0)
 		return CHAIN_BAD;
-	if (anchors->crl_wanted && !crl_is_fresh(anchors, path->now))
+	if (anchors->crl_wanted &&
+	    (seen->unlisted || !crl_is_fresh(anchors, seen->now)))
 		return CHAIN_REVOCATION_UNKNOWN;
 	return CHAIN_GOOD;
 }
@@ -286,21 +333,22 @@ verify(struct tls_chain *chain, const struct tls_anchors *anchors, time_t now)
 	const unsigned flags = GNUTLS_VERIFY_DISABLE_TIME_CHECKS |
 			       GNUTLS_VERIFY_DO_NOT_ALLOW_X509_V1_CA_CRT |
 			       GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM);
-	struct path_dates path = { .now = now };
+	struct path seen = { .anchors = anchors, .now = now };
 	unsigned status = 0;
 	int rc;
 
 	if (has_huge_key(chain))
 		return CHAIN_BAD;
-	dates = &path;
+	path = &seen;
 	/* Also where the path is empty: it may be an anchor itself. */
 	check_dates(chain->crt[0]);
+	check_list(chain->crt[0]);
 	rc = gnutls_x509_trust_list_verify_crt2(anchors->list, chain->crt,
 	    chain->count, NULL, 0, flags, &status, on_path);
-	dates = NULL;
+	path = NULL;
 	if (rc < 0)
 		return CHAIN_BAD;
-	return state_of(status, &path, chain, anchors);
+	return state_of(status, &seen, chain);
 }
 
 enum chain_state

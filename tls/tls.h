@@ -76,7 +76,8 @@ bool tls_key_sign(const struct tls_key *key, enum cert_purpose side,
 
 /* Trust anchors and optional CRL, both PEM.  A CRL that cannot be added, is
  * not signed by an anchor, or is stale makes every verification end in
- * CHAIN_REVOCATION_UNKNOWN, never in CHAIN_GOOD. */
+ * CHAIN_REVOCATION_UNKNOWN, never in CHAIN_GOOD; so does a path with a
+ * certificate whose issuer has no CRL there. */
 struct tls_anchors;
 bool tls_anchors_new(struct tls_anchors **anchors_out,
     const gnutls_datum_t *anchors_pem, const gnutls_datum_t *crl_pem,

@@ -275,6 +275,13 @@ run_explain(const struct options *options, int argc, char **argv)
 	if (!policy_explains(asked.direction))
 		return wrong_usage("direction in, out or rcpt expected, not",
 		    asked.direction);
+	if (asked.port != NULL && strcmp(asked.direction, "out") != 0)
+		return wrong_usage("--port is for out, not for",
+		    asked.direction);
+	if ((asked.from != NULL || asked.ehlo != NULL) &&
+	    strcmp(asked.direction, "in") != 0)
+		return wrong_usage("--ehlo and --from are for in, not for",
+		    asked.direction);
 	if (policy_load(&policy, options->table) && policy_open(&policy))
 		status = policy_explain(&policy, &asked);
 	policy_fini(&policy);

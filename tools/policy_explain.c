@@ -6,13 +6,13 @@
  */
 #include "policy.h"
 
-#include <arpa/inet.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/key.h"
 #include "tool.h"
 
 enum { PORT_SUBMISSIONS = 465 };
@@ -48,22 +48,25 @@ note_tried(void *context, const char *direction, const char *key, unsigned line,
 
 /* --- asking --------------------------------------------------------------- */
 
-static bool
-peer_of_name(const char *name, struct sockaddr_storage *out)
+static void
+peer_of_address(const struct address *address, struct sockaddr_storage *out)
 {
 	struct sockaddr_in *four = (struct sockaddr_in *)out;
 	struct sockaddr_in6 *six = (struct sockaddr_in6 *)out;
 
-	memset(out, 0, sizeof(*out));
-	if (inet_pton(AF_INET, name, &four->sin_addr) == 1) {
-		out->ss_family = AF_INET;
-		return true;
-	}
-	if (inet_pton(AF_INET6, name, &six->sin6_addr) == 1) {
-		out->ss_family = AF_INET6;
-		return true;
-	}
-	return false;
+	out->ss_family = (sa_family_t)address->family;
+	if (address->family == AF_INET)
+		memcpy(&four->sin_addr, address->octets, 4);
+	else
+		memcpy(&six->sin6_addr, address->octets, 16);
+}
+
+static bool
+is_host(const char *name)
+{
+	char host[HOST_MAX];
+
+	return host_normalise(host, name, strlen(name));
 }
 
 /* NAME is an address, or else what a client from anywhere says in EHLO. */
@@ -71,15 +74,19 @@ static bool
 ask_in(struct demand *demand, const struct policy *policy,
     const struct explain *asked, struct reason *why)
 {
-	struct sockaddr_storage peer;
+	struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
+	struct address address;
 	const char *ehlo = asked->ehlo;
 	time_t now = policy->source.now;
 
-	if (!peer_of_name(asked->name, &peer)) {
-		peer.ss_family = AF_UNSPEC;
-		if (ehlo == NULL)
-			ehlo = asked->name;
-	}
+	if (address_parse(&address, asked->name))
+		peer_of_address(&address, &peer);
+	else if (!is_host(asked->name))
+		return fail(why, REASON_SYNTAX,
+		    "\"%.80s\" is neither an address nor a host name",
+		    asked->name);
+	else if (ehlo == NULL)
+		ehlo = asked->name;
 	return demand_in(demand, policy->table, &peer, now, why) &&
 	       (ehlo == NULL ||
 		   demand_add_ehlo(demand, policy->table, ehlo, now, why)) &&
@@ -111,6 +118,7 @@ next_hop_of_name(const struct policy *policy, const struct explain *asked,
 	const char *colon = strrchr(asked->name, ':');
 	const char *port = asked->port;
 	size_t len = strlen(asked->name);
+	struct address address;
 
 	*port_out = policy->config != NULL ? policy->config->smarthost.port
 					   : PORT_SUBMISSIONS;
@@ -121,13 +129,11 @@ next_hop_of_name(const struct policy *policy, const struct explain *asked,
 		if (port == NULL)
 			port = colon + 1;
 	}
-	if (len == 0 || len >= 256)
+	(void)snprintf(host, 256, "%.*s", (int)len, asked->name);
+	if (!is_host(host) && !address_parse(&address, host))
 		return fail(why, REASON_SYNTAX,
-		    "%.80s: expected HOST or "
-		    "HOST:PORT",
+		    "\"%.80s\" is no next hop, expected HOST or HOST:PORT",
 		    asked->name);
-	memcpy(host, asked->name, len);
-	host[len] = '\0';
 	if (port != NULL && !parse_port(port, port_out))
 		return fail(why, REASON_RANGE,
 		    "port %.20s, expected 1 to 65535", port);
@@ -150,14 +156,20 @@ static bool
 ask_rcpt(struct demand *demand, const struct policy *policy,
     const struct explain *asked, struct reason *why)
 {
+	const char *at = strrchr(asked->name, '@');
 	char path[512];
 
 	if (policy->config == NULL)
 		return fail(why, REASON_ABSENT,
 		    "rcpt is about the next hop, expected a configuration "
 		    "that names the smarthost");
-	(void)snprintf(path, sizeof(path), "%s%s",
-	    strchr(asked->name, '@') == NULL ? "@" : "", asked->name);
+	if (!is_host(at == NULL ? asked->name : at + 1))
+		return fail(why, REASON_SYNTAX,
+		    "\"%.80s\" is no recipient, expected user@domain or a "
+		    "domain",
+		    asked->name);
+	(void)snprintf(path, sizeof(path), "%s%s", at == NULL ? "@" : "",
+	    asked->name);
 	return demand_out(demand, policy->table, policy->config->smarthost.host,
 		   policy->config->smarthost.port, policy->source.now, why) &&
 	       demand_add_rcpt(demand, policy->table, path, policy->source.now,

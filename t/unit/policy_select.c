@@ -412,70 +412,6 @@ test_bounds(void **state)
 	table_close(many);
 }
 
-static const struct covers {
-	const char *what, *a, *a_rcpt, *b, *b_rcpt;
-	bool covered;
-} covers[] = {
-	{ "the same", "mx.example", NULL, "mx.example", NULL, true },
-	{ "case does not matter", "MX.example", NULL, "mx.example", NULL,
-	    true },
-	{ "another site", "gone.test", NULL, "mx.example", NULL, false },
-	{ "more than asked now", "gone.test", "u@bank.test", "gone.test", NULL,
-	    true },
-	{ "less than asked now", "gone.test", NULL, "gone.test", "u@bank.test",
-	    false },
-	{ "lock for another name", "gone.test", "u@bank.test", "gone.test",
-	    "boss@bank.test", false },
-	{ "no reuse", "x.example", NULL, "x.example", NULL, false },
-	{ "observed twice", "seen.test", NULL, "seen.test", NULL, true },
-	{ "none and none", "127.0.0.1", NULL, "127.0.0.1", NULL, true },
-};
-
-static struct demand *
-out_of(const char *host, const char *rcpt)
-{
-	struct demand *demand = demand_new();
-	struct reason why;
-
-	assert_true(demand_out(demand, table, host, 465, NOW, &why));
-	if (rcpt != NULL)
-		assert_true(demand_add_rcpt(demand, table, rcpt, NOW, &why));
-	return demand;
-}
-
-static void
-test_covers(void **state)
-{
-	const struct covers *row = *state;
-	struct demand *a = out_of(row->a, row->a_rcpt);
-	struct demand *b = out_of(row->b, row->b_rcpt);
-
-	assert_int_equal(demand_covers(a, b), row->covered);
-	demand_free(a);
-	demand_free(b);
-}
-
-/* A connection let through by observing proves nothing to those enforced. */
-static void
-test_covers_observed(void **state)
-{
-	static const char *const hosts[] = { "seen.test", "min.test" };
-
-	(void)state;
-	for (size_t i = 0; i < ROWS(hosts); i++) {
-		struct demand *a = out_of(hosts[i], NULL);
-		struct demand *b = demand_new();
-		struct reason why;
-
-		assert_true(demand_out(b, table, hosts[i], 465,
-		    NOW + 10 * (time_t)DAY, &why));
-		assert_false(demand_covers(a, b));
-		assert_true(demand_covers(b, a));
-		demand_free(a);
-		demand_free(b);
-	}
-}
-
 static int
 setup(void **state)
 {
@@ -501,17 +437,13 @@ teardown(void **state)
 int
 main(void)
 {
-	struct CMUnitTest tests[ROWS(outs) + ROWS(ins) + ROWS(covers) + 8];
+	struct CMUnitTest tests[ROWS(outs) + ROWS(ins) + 7];
 	size_t n = 0;
 
 	for (size_t i = 0; i < ROWS(outs); i++)
 		tests[n++] = row_test(outs[i].what, test_out, &outs[i]);
 	for (size_t i = 0; i < ROWS(ins); i++)
 		tests[n++] = row_test(ins[i].what, test_in, &ins[i]);
-	for (size_t i = 0; i < ROWS(covers); i++)
-		tests[n++] = row_test(covers[i].what, test_covers, &covers[i]);
-	tests[n++] =
-	    row_test("observing proves nothing", test_covers_observed, NULL);
 	tests[n++] = row_test("no table: encrypt", test_no_table, NULL);
 	tests[n++] = row_test("no row: encrypt", test_default, NULL);
 	tests[n++] = row_test("cert, auth, sni, reuse", test_next_hop, NULL);

@@ -319,6 +319,29 @@ revocation(void **state)
 	}
 }
 
+/* Two authorities are trusted, one of them tells whom it has revoked. */
+static void
+crl_of_one_authority_says_nothing_of_another(void **state)
+{
+	gnutls_datum_t crl = crl_of(&ca, 9, NOW - DAY, NOW + DAY);
+	gnutls_datum_t both = { malloc(ca.pem.size + stranger.pem.size),
+		ca.pem.size + stranger.pem.size };
+	struct made leaf;
+
+	(void)state;
+	assert_non_null(both.data);
+	memcpy(both.data, ca.pem.data, ca.pem.size);
+	memcpy(both.data + ca.pem.size, stranger.pem.data, stranger.pem.size);
+	make(&leaf, &(struct recipe){ .cn = "x", .issuer = &ca, .serial = 5 });
+	assert_int_equal(verified(&leaf, &both, &crl, NOW, NULL), CHAIN_GOOD);
+	make(&leaf,
+	    &(struct recipe){ .cn = "x", .issuer = &stranger, .serial = 5 });
+	assert_int_equal(verified(&leaf, &both, &crl, NOW, NULL),
+	    CHAIN_REVOCATION_UNKNOWN);
+	free(both.data);
+	gnutls_free(crl.data);
+}
+
 static void
 unreadable_crl_is_never_good(void **state)
 {
@@ -364,6 +387,7 @@ main(void)
 		cmocka_unit_test(purposes_are_read_from_the_eku),
 		cmocka_unit_test(no_certificate_is_unchecked),
 		cmocka_unit_test(revocation),
+		cmocka_unit_test(crl_of_one_authority_says_nothing_of_another),
 		cmocka_unit_test(unreadable_crl_is_never_good),
 		cmocka_unit_test(bad_anchors_are_refused),
 	};
