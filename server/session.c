@@ -23,7 +23,8 @@
 
 enum {
 	TICK_MS = 1000,
-	STOP_TICK_MS = 20, /* while sessions are being waited for */
+	STOP_TICK_MS = 20,    /* while sessions are being waited for */
+	STOP_MARGIN_MS = 300, /* for last replies, before the master ends us */
 	TRIM_S = 60,
 	THREADS_LEAST = 2,
 };
@@ -212,7 +213,7 @@ stop(void *self, uint32_t ms)
 {
 	(void)self;
 	atomic_store(&server.stopping, true);
-	stop_at_ms = now_ms() + ms;
+	stop_at_ms = now_ms() + (ms > STOP_MARGIN_MS ? ms - STOP_MARGIN_MS : 0);
 	listeners_close();
 	generations_leave();
 }
@@ -284,8 +285,34 @@ is_time_to_end(void)
 	       (atomic_load(&server.sessions) == 0 || now_ms() >= stop_at_ms);
 }
 
-/* The pool is gone and the committer too: what is left is ours.  A message
- * that was stored at the last moment is still told so. */
+/* The pool is gone.  A message that is still being received goes before the
+ * spool does; one that the committer has belongs to him. */
+static void
+end_transfers(void)
+{
+	struct generation *generation;
+	struct session *s;
+
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		for (s = generation->sessions; s != NULL; s = s->next)
+			if (s->transaction != NULL &&
+			    s->transaction->message != NULL)
+				session_reset(s);
+}
+
+/* A message that was stored at the last moment is still told so. */
+static void
+say_last_words(struct session *s)
+{
+	if (session_is(s, SESSION_STORED))
+		s->state->run(s);
+	if (s->state->speaks)
+		session_say_leaving(s);
+	session_flush(s);
+}
+
+/* The committer is gone too: what is left is ours. */
 static void
 end_sessions(void)
 {
@@ -298,10 +325,7 @@ end_sessions(void)
 			server.generations = generation->next;
 			continue;
 		}
-		if (session_is(s, SESSION_STORED) && s->transaction != NULL) {
-			s->state->run(s);
-			session_flush(s);
-		}
+		say_last_words(s);
 		session_drop(s, CLOSE_SHUTDOWN);
 		session_free(s);
 	}
@@ -311,6 +335,7 @@ static _Noreturn void
 finish(void)
 {
 	pool_stop();
+	end_transfers();
 	if (server.spool != NULL)
 		spool_close(server.spool);
 	end_sessions();

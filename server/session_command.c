@@ -88,10 +88,8 @@ session_say_leaving(struct session *s)
 }
 
 static enum step
-go_on(struct session *s)
+say_too_many_errors(struct session *s)
 {
-	if (s->errors <= ERRORS_MOST)
-		return STEP_AGAIN;
 	session_reply(s, "421 4.7.0 %s too many refused commands",
 	    s->generation->config->hostname);
 	return session_end(s, CLOSE_ERRORS);
@@ -101,7 +99,7 @@ static enum step
 refuse(struct session *s, const char *reply)
 {
 	session_refuse(s, reply);
-	return go_on(s);
+	return STEP_AGAIN;
 }
 
 static const struct command *
@@ -188,7 +186,7 @@ run_line(struct session *s, struct slice line)
 static bool
 begins_auth(struct slice line)
 {
-	return line.len >= 5 && slice_is((struct slice){ line.at, 5 }, "AUTH ");
+	return line.len >= 4 && slice_is((struct slice){ line.at, 4 }, "AUTH");
 }
 
 static enum step
@@ -200,6 +198,8 @@ run_command(struct session *s)
 
 	if (session_is(s, SESSION_LEAVE))
 		return session_say_leaving(s);
+	if (s->errors > ERRORS_MOST)
+		return say_too_many_errors(s);
 	if (s->output.len - s->output.sent > OUTPUT_PAUSE)
 		return STEP_FLUSH;
 	switch (session_line(s, SMTP_AUTH_LINE_MAX, &line)) {
@@ -282,7 +282,7 @@ command_ehlo(struct session *s, struct slice args)
 	const struct config *config = s->generation->config;
 
 	if (!take_greeting(s, args))
-		return go_on(s);
+		return STEP_AGAIN;
 	s->facts |= SAID_EHLO | SAID_HELLO;
 	session_reply(s, "250-%s", config->hostname);
 	session_reply(s, "250-SIZE %llu",
@@ -303,7 +303,7 @@ static enum step
 command_helo(struct session *s, struct slice args)
 {
 	if (!take_greeting(s, args))
-		return go_on(s);
+		return STEP_AGAIN;
 	s->facts &= ~(unsigned)SAID_EHLO;
 	s->facts |= SAID_HELLO;
 	session_reply(s, "250 %s", s->generation->config->hostname);

@@ -263,11 +263,14 @@ is_known(uint32_t number)
 {
 	const struct generation *generation;
 
+	/* The last session of an old one takes it off the list and frees it. */
+	pthread_rwlock_rdlock(&server.configurations);
 	for (generation = server.generations; generation != NULL;
 	     generation = generation->next)
 		if (generation->number == number)
-			return true;
-	return false;
+			break;
+	pthread_rwlock_unlock(&server.configurations);
+	return generation != NULL;
 }
 
 bool
@@ -276,7 +279,6 @@ generation_prepare(uint32_t number, const struct bundle *bundle,
 {
 	struct generation *generation;
 
-	/* Only this thread changes the list. */
 	if (is_known(number))
 		return fail(why, REASON_EXISTS, "configuration %u is known",
 		    number);

@@ -172,7 +172,6 @@ commit(struct session *s)
 		session_reply(s, "451 4.3.0 out of memory, try again later");
 		return to_command(s);
 	}
-	atomic_fetch_and(&s->bits, ~(unsigned)SESSION_STORED);
 	transaction->message = NULL; /* the spool's from here on */
 	session_enter(s, &state_store);
 	spool_commit(server.spool, message, &transaction->envelope, head,
@@ -247,6 +246,7 @@ run_store(struct session *s)
 	 * meanwhile is no reason. */
 	if (!session_is(s, SESSION_STORED))
 		return STEP_PARK;
+	atomic_fetch_and(&s->bits, ~(unsigned)SESSION_STORED);
 	if (transaction->stored) {
 		s->messages++;
 		atomic_fetch_add(&server.accepted, 1);

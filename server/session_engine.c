@@ -81,12 +81,16 @@ arm(struct session *s, uint32_t events)
 		.events = events | EPOLLONESHOT,
 		.data.ptr = s,
 	};
-	int operation = s->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	bool registered = s->registered;
+	int operation = registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 	int fd = s->fd;
 
 	s->registered = true;
 	atomic_fetch_or(&s->bits, SESSION_ARMED);
-	return epoll_ctl(server.epoll, operation, fd, &event) == 0;
+	if (epoll_ctl(server.epoll, operation, fd, &event) == 0)
+		return true;
+	s->registered = registered; /* still the caller's */
+	return false;
 }
 
 void
@@ -99,8 +103,10 @@ session_wake(struct session *s, unsigned bits)
 	if ((old & SESSION_PARKED) == 0 || (old & SESSION_WOKEN) != 0)
 		return;
 	/* Writable at once, nearly always; a client that takes nothing of
-	 * ours becomes readable when its deadline passes. */
-	arm(s, EPOLLIN | EPOLLOUT);
+	 * ours becomes readable when its deadline passes.  If the kernel has
+	 * no memory for it, the next waker tries, at the latest the wheel. */
+	if (!arm(s, EPOLLIN | EPOLLOUT))
+		atomic_fetch_and(&s->bits, ~(unsigned)SESSION_WOKEN);
 }
 
 /* Now nobody but a waker may touch the session; false: woken meanwhile. */
@@ -287,11 +293,12 @@ session_end(struct session *s, enum close_cause cause)
 	return session_enter(s, &state_closing);
 }
 
-/* Its deadline has passed.  Who does not take our output is told nothing. */
+/* Its deadline has passed.  Who does not take our output is told nothing; but
+ * what has just been said, perhaps that a message is stored, goes first. */
 static enum step
 time_out(struct session *s)
 {
-	if (!s->state->speaks || session_has_output(s))
+	if (session_flush(s) != IO_DONE || !s->state->speaks)
 		return session_drop(s, CLOSE_TIMEOUT);
 	session_reply(s, "421 4.4.2 %s timeout, closing",
 	    s->generation->config->hostname);

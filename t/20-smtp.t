@@ -13,7 +13,7 @@ use Time::HiRes qw(sleep);
 
 my $instance = Sallyport::Instance->new(
 	options => { 'message-size' => '"64K"', recipients => 5,
-		'auth-failure-delay' => '"50ms"' });
+		'auth-failure-delay' => '"50ms"', 'stop-timeout' => '"2s"' });
 my $smarthost = $instance->{smarthost};
 
 subtest 'before TLS' => sub {
@@ -321,6 +321,27 @@ subtest 'a client that leaves' => sub {
 	ok($instance->authenticated, 'and others are served');
 };
 
+subtest 'a client that only makes mistakes' => sub {
+	my %mistakes = (MAIL => ['MAIL FROM:<alice', ''], FROB => ['FROB', ''],
+		RCPT => ['RCPT TO:<bob', 'MAIL FROM:<alice@example.org>'],
+		'a cancelled AUTH' => ["AUTH LOGIN\r\n*", '']);
+	for my $name (sort keys %mistakes) {
+		my ($mistake, $first) = @{ $mistakes{$name} };
+		my $c = $name =~ /AUTH/ ? $instance->client
+		    : $instance->authenticated;
+		$c->command($first) if $first;
+		my ($count, $reply) = (0, '');
+		while ($count++ < 60 && $reply !~ /^421/) {
+			for (split /\r\n/, $mistake) {
+				$reply = $c->command($_);
+				last if $reply =~ /^421/;
+			}
+		}
+		like($reply, qr/^421 4\.7\.0 /, "$name: sent away");
+		ok($count > 40, 'but not at once');
+	}
+};
+
 subtest 'what is added' => sub {
 	$smarthost->forget;
 	my $c = $instance->authenticated(implicit => 1, version => 'TLSv1_3');
@@ -342,5 +363,21 @@ subtest 'what is added' => sub {
 	like($m, qr/\r\n\r\nx\r\n\z/, 'the body as it was');
 };
 
-$instance->stop_ok;
+# Who does not come to an end before the server does is told so.
+subtest 'the end of the server' => sub {
+	my $data = $instance->authenticated;
+	$data->command('MAIL FROM:<alice@example.org>');
+	$data->command('RCPT TO:<bob@example.net>');
+	$data->command('DATA');
+	$data->send("Subject: never ends\r\n\r\n" . "x\r\n" x 1000);
+	my $auth = $instance->client;
+	$auth->command('AUTH LOGIN');
+	my $idle = $instance->authenticated;
+	my $before = $smarthost->count;
+	$instance->stop_ok;
+	like($idle->reply, qr/^421 4\.3\.2 /, 'one that waits is told 421');
+	like($data->reply, qr/^421 4\.3\.2 /, 'one that sends a message');
+	like($auth->reply, qr/^421 4\.3\.2 /, 'one that authenticates');
+	is($smarthost->count, $before, 'half a message is not sent on');
+};
 done_testing;
