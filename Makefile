@@ -10,7 +10,8 @@
 #
 # WERROR=1 makes warnings errors (CI does), SAN=address,undefined or
 # SAN=thread builds with sanitizers (use another BUILD=).  TESTS="t/20-smtp.t"
-# narrows make check to some tests, JOBS= sets how many run at once.
+# narrows make check to some tests, JOBS= sets how many tests and compilers run
+# at once.
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -115,7 +116,7 @@ NEEDED := gcc libc6-dev make pkg-config \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
 	libjansson-dev libcmocka-dev perl libio-socket-ssl-perl \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
-	mandoc openssl iproute2 util-linux
+	mandoc openssl ca-certificates iproute2 util-linux
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .PHONY: deps
@@ -134,16 +135,16 @@ deps:
 	fi
 
 # Packages first, then a make that sees them.
+JOBS ?= 2
 .PHONY: demo run check bench
 demo run: deps
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@SALLYPORT_BUILD=$(BUILD) perl t/demo.pl $@
 bench: deps
-	@$(MAKE) --no-print-directory benches
+	@$(MAKE) --no-print-directory -j$(JOBS) benches
 	@SALLYPORT_BUILD=$(BUILD) perl t/bench/bench.pl $(BENCH)
 
 # All tests, plain and under the sanitizers, as one run.
-JOBS ?= 2
 TESTS ?=
 SANITIZED := $(BUILD)/asan
 check: deps
@@ -172,4 +173,4 @@ install: $(PROGRAMS)
 format:
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(PARTS) t/unit t/fuzz t/preload t/bench t/root t/lib))
 clean:
-	rm -rf build
+	rm -rf $(BUILD)

@@ -7,9 +7,11 @@ use Sallyport::Test;
 use Test::More;
 
 for my $page (sort glob 'man/*.[58]') {
-	my ($status, $out, $err) = run({}, 'mandoc', '-T', 'lint', '-W', 'warning',
-		$page);
-	is($status, 0, "$page is clean") or diag($out, $err);
+	my ($status, $out, $err) = run({}, 'mandoc', '-T', 'lint', $page);
+	# Whether the pages they refer to are installed here is no matter.
+	my @wrong = grep { !/referenced manual not found|outdated mandoc.db/ }
+	    split /\n/, $out . $err;
+	is("@wrong", '', "$page is clean");
 }
 
 # Without mark-up, so that words can be looked for.
@@ -24,6 +26,11 @@ for my $command (qw(init user policy cert queue status)) {
 	my %options = map { $_ => 1 } $help =~ /(--[a-z][a-z-]+)/g;
 	for my $option (sort keys %options) {
 		like($tool, qr/\Q$option\E\b/, "sallyport.8 has $command $option");
+	}
+	# The words after the command, one a line in its help.
+	my ($section) = $tool =~ /^   $command\n(.*?)^(?:   )?\S/ms;
+	for my $word ($help =~ /^ {2,4}([a-z]+)\b/mg) {
+		like($section, qr/^ +$word\b/m, "sallyport.8 has $command $word");
 	}
 }
 my $daemon = text('sallyportd.8');

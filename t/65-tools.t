@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use JSON::PP;
+use POSIX qw(setsid);
 use Sallyport::Instance;
 use Sallyport::Test;
 use Test::More;
@@ -38,6 +39,32 @@ subtest 'init' => sub {
 	is($status, 1, 'a second init says no');
 	like($err, qr/exist/i, 'because it is there');
 	unlike(slurp($instance->{conf}), qr/other\.example/, 'and changed nothing');
+	for (['no smarthost to use the password at', '--hostname',
+			'a.example.org', '--smarthost', 'b.example:25',
+			'--password-stdin'],
+		['a certificate without key', '--hostname', 'a.example.org',
+			'--smarthost', 'b.example:25', '--cert',
+			"$folder/tls/server.pem"]) {
+		my ($name, @words) = @$_;
+		($status) = run({}, program('sallyport'), 'init',
+			"$instance->{scratch}/none", @words);
+		is($status, 2, "$name: wrong usage");
+	}
+	($status, $out, $err) = run({}, program('sallyport'), 'init',
+		"$instance->{scratch}/none", '--hostname', 'a.example.org',
+		'--smarthost', 'b.example:25', '--cert', "$folder/tls/server.pem",
+		'--key', "$folder/tls/client.key");
+	is($status, 1, 'a key of another certificate: no');
+	my $kept = "$instance->{scratch}/kept";
+	mkdir $kept;
+	spew("$kept/note", "mine\n");
+	($status) = run({}, program('sallyport'), 'init', $kept, '--hostname',
+		'a.example.org', '--smarthost', 'b.example:25',
+		'--smarthost-ca', "$kept/note");
+	is($status, 1, 'trust anchors that are none: no');
+	is(join(' ', glob "$kept/*"), "$kept/note",
+	    'and what was made is taken away again, no more');
+	like($err, qr/server\.pem.*client\.key/, 'both are named');
 	for (['no hostname', '--smarthost', '127.0.0.1:25'],
 		['no smarthost', '--hostname', 'a.example.org']) {
 		my ($name, @words) = @$_;
@@ -54,6 +81,93 @@ subtest 'init' => sub {
 		cmp_ok($status, '>=', 1, "@$_ is refused");
 		ok(!-e "$instance->{scratch}/none/sallyport.conf", 'nothing is made');
 	}
+};
+
+# Run the command on a terminal of its own and type each answer once its
+# prompt is there: (exit status or -signal, what the terminal showed, echo is
+# on afterwards).
+sub typed {
+	my ($answers, @command) = @_;
+	open my $master, '+<', '/dev/ptmx' or die "/dev/ptmx: $!";
+	my $number = pack 'i', 0;
+	ioctl $master, 0x40045431, $number or die "TIOCSPTLCK: $!";
+	ioctl $master, 0x80045430, $number or die "TIOCGPTN: $!";
+	my $name = '/dev/pts/' . unpack 'i', $number;
+	open my $keep, '+<', $name or die "$name: $!";
+	my $pid = fork // die "fork: $!";
+	if (!$pid) {
+		setsid();
+		open STDIN, '<', $name;
+		open STDOUT, '>', $name;
+		open STDERR, '>', $name;
+		exec @command or POSIX::_exit(127);
+	}
+	my ($shown, $at) = ('', 0);
+	my @left = @$answers;
+	my $take = sub {
+		my $in = '';
+		vec($in, fileno $master, 1) = 1;
+		return select($in, undef, undef, 0)
+		    && sysread $master, $shown, 4096, length $shown;
+	};
+	my $done = wait_until {
+		$take->();
+		if (@left && substr($shown, $at) =~ /: \z/) {
+			$at = length $shown;
+			syswrite $master, shift @left;
+		}
+		waitpid($pid, POSIX::WNOHANG()) == $pid;
+	};
+	my $status = $?;
+	if (!$done) {
+		kill KILL => $pid;
+		waitpid $pid, 0;
+	}
+	1 while $take->(); # its last words
+	my $modes = POSIX::Termios->new;
+	$modes->getattr(fileno $keep);
+	return ($status & 127 ? -($status & 127) : $status >> 8, $shown,
+		$modes->getlflag & POSIX::ECHO() ? 1 : 0);
+}
+
+subtest 'at a terminal' => sub {
+	my @passwd = (program('sallyport'), '-c', $instance->{conf}, 'user',
+		'passwd', 'typist');
+	$instance->user_add('typist', 'first');
+	my ($status, $shown, $echo) = typed(["se cret\n", "se cret\n"], @passwd);
+	is($status, 0, 'a password is asked for twice') or diag($shown);
+	unlike($shown, qr/se cret/, 'and not shown');
+	is($echo, 1, 'echo is on again');
+	($status, $shown) = typed(["one\n", "two\n"], @passwd);
+	is($status, 1, 'two that differ: no');
+	like($shown, qr/differ/, 'and why');
+	($status, $shown, $echo) = typed(["se\x03"], @passwd);
+	is($status, -2, 'Ctrl-C ends it by that signal');
+	is($echo, 1, 'and leaves the echo on');
+	my $made = "$instance->{scratch}/asked";
+	($status, $shown) = typed(["mail.example.com\n",
+		"smtp.isp.example:587\n", "4711\n", "se cret\n", "se cret\n"],
+		program('sallyport'), 'init', $made);
+	is($status, 0, 'init asks for what was not given') or diag($shown);
+	like(slurp("$made/upstream"), qr/"4711" "se cret"/, 'and takes it');
+	$instance->tool('user', 'remove', 'typist');
+};
+
+subtest 'standard streams' => sub {
+	for my $words ('user list --json', 'policy list', 'queue list',
+		'cert check', '--help') {
+		for my $to ('/dev/full', '&-') {
+			my ($status, undef, $err) = run({}, 'sh', '-c',
+				"exec \"\$0\" -c \"\$1\" $words >$to",
+				program('sallyport'), $instance->{conf});
+			is($status, 1, "$words >$to: no");
+			like($err, qr/standard output/, 'and why');
+		}
+	}
+	my ($status, undef, $err) = run({}, 'sh', '-c',
+		'exec "$0" -c "$1" user add x --password-stdin <&-',
+		program('sallyport'), $instance->{conf});
+	is($status, 1, 'no standard input: no');
 };
 
 sub users {
@@ -106,6 +220,11 @@ subtest 'user, server not running' => sub { user_commands('stopped') };
 	is($status, 1, 'status of a server that does not run: no');
 	my ($listed, $out) = $instance->tool('queue', 'list', '--json');
 	is($listed, 0, 'queue list reads the files');
+	rename "$folder/state/run/in", "$folder/state/run/away";
+	($listed, $out) = $instance->tool('queue', 'list');
+	is($listed, 1, 'queue list without them: no');
+	unlike($out, qr/empty/, 'which is not an empty queue');
+	rename "$folder/state/run/away", "$folder/state/run/in";
 }
 $instance->start;
 subtest 'user, server running' => sub { user_commands('running') };
@@ -167,6 +286,11 @@ subtest 'cert' => sub {
 	json_ok($out, 'cert show');
 	($status) = $instance->tool('cert', 'show', "$folder/nowhere.pem");
 	is($status, 1, 'cert show of no file: no');
+	($status) = $instance->tool('cert', 'check', '--json');
+	is($status, 2, 'an option of another command: wrong usage');
+	($status, $out, $err) = $instance->tool('cert', 'frobnicate');
+	is($status, 2, 'an unknown command: wrong usage');
+	like($err, qr/frobnicate/, 'it is named');
 	($status, $out, $err) = run({}, 'openssl', 'verify', '-purpose',
 		'sslserver', '-verify_hostname', 'mail.example.org', '-CAfile',
 		"$folder/tls/ca.pem", "$folder/tls/server.pem");

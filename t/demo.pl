@@ -85,8 +85,13 @@ sub set_up {
 sub show_decisions {
 	step('What was decided, from the log');
 	my $kinds = qr/^\S+ \S+ \S+ (?:tls|auth|policy|accepted|delivered) /;
-	my @lines = grep { /$kinds/ } split /\n/,
-	    substr slurp($instance->{log}), $started;
+	my @lines;
+	# A message is kept there a moment before the log says so here.
+	wait_until {
+		@lines = grep { /$kinds/ } split /\n/,
+		    substr slurp($instance->{log}), $started;
+		(grep { / delivered / } @lines) >= 2;
+	} or die "the log does not say that both were delivered\n";
 	print map { "    $_\n" } @lines;
 	for my $word (qw(tls auth policy accepted delivered)) {
 		die "the log has no line of kind \"$word\"\n"
@@ -132,8 +137,12 @@ eval {
 	$instance->stop or die "sallyportd did not stop\n";
 	1;
 } or do {
-	print "FAILED: $@";
-	print slurp($instance->{log}) if $instance;
+	my $why = $@;
+	if ($instance) {
+		step('The log');
+		print map { "    $_\n" } split /\n/, slurp($instance->{log});
+	}
+	print "FAILED: $why";
 	exit 1;
 };
 print "demo: all of it worked\n";

@@ -23,6 +23,7 @@ struct options {
 	unsigned days; /* 0: not given */
 	enum authority_role role;
 	bool has_role, json;
+	char given[16]; /* letters of the options, each once */
 };
 
 struct arguments {
@@ -138,19 +139,20 @@ do_check(const struct arguments *a)
 static const struct action {
 	const char *word;
 	int (*run)(const struct arguments *);
+	const char *takes; /* options, by their letters */
 	const char *usage, *help;
 } actions[] = {
-	{ "ca", do_ca, "ca DIR --name CN [--days N]",
+	{ "ca", do_ca, "nd", "ca DIR --name CN [--days N]",
 	    "make an authority: DIR/ca.pem and DIR/ca.key" },
-	{ "issue", do_issue,
+	{ "issue", do_issue, "rodc",
 	    "issue NAME... --role server|client|both --out PREFIX\n"
 	    "        [--days N] [--ca DIR]",
 	    "PREFIX.pem for these DNS names or addresses, signed by the "
 	    "authority in DIR\n      (tls beside sallyport.conf); "
 	    "PREFIX.key is made, or kept if it is there" },
-	{ "show", do_show, "show FILE [--json]",
+	{ "show", do_show, "j", "show FILE [--json]",
 	    "what the certificates of a PEM file say, and their pins" },
-	{ "check", do_check, "check",
+	{ "check", do_check, "", "check",
 	    "look for problems of the certificates sallyport.conf names" },
 };
 
@@ -204,6 +206,16 @@ read_days(const char *word, struct options *options)
 
 enum { OPTION_HELP = 'h', OPTION_JSON = 'j' };
 
+static void
+note_given(struct options *options, int letter)
+{
+	size_t len = strlen(options->given);
+
+	if (strchr(options->given, letter) == NULL &&
+	    len + 1 < sizeof(options->given))
+		options->given[len] = (char)letter;
+}
+
 /* TOOL_USAGE after saying what is wrong; -1 to go on. */
 static int
 read_options(int argc, char **argv, struct options *options)
@@ -222,6 +234,7 @@ read_options(int argc, char **argv, struct options *options)
 
 	optind = 0;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		note_given(options, c);
 		switch (c) {
 		case 'n':
 			options->name = optarg;
@@ -270,8 +283,15 @@ tool_cert(int argc, char **argv)
 	}
 	arguments.words = argv + optind + 1;
 	arguments.count = argc - optind - 1;
-	for (int i = 0; i < ACTIONS; i++)
-		if (strcmp(argv[optind], actions[i].word) == 0)
-			return actions[i].run(&arguments);
-	return wrong_usage("unknown command");
+	for (int i = 0; i < ACTIONS; i++) {
+		if (strcmp(argv[optind], actions[i].word) != 0)
+			continue;
+		if (options.given[strspn(options.given, actions[i].takes)])
+			return wrong_usage("an option of another command");
+		return actions[i].run(&arguments);
+	}
+	fprintf(stderr, "sallyport cert: unknown command \"%s\"\n",
+	    argv[optind]);
+	print_help(stderr);
+	return TOOL_USAGE;
 }

@@ -176,26 +176,41 @@ check_addresses(const char *option, const char *const *list, struct reason *why)
 	return true;
 }
 
-/* Both, make them absolute, and see that they belong together. */
+/* What can be told without a look at files. */
+static bool
+check_words(const struct wish *w, struct reason *why)
+{
+	if (w->from_stdin && w->user == NULL)
+		return fail(why, REASON_SYNTAX,
+		    "--password-stdin: no login, expected --smarthost-user "
+		    "NAME beside it");
+	if ((w->cert == NULL) != (w->key == NULL))
+		return fail(why, REASON_SYNTAX,
+		    "expected --cert and --key together");
+	return check_addresses("--submission", w->submission, why) &&
+	       check_addresses("--submissions", w->submissions, why);
+}
+
+/* Make both absolute, and see that they belong together. */
 static bool
 check_own_certificate(struct wish *w, struct reason *why)
 {
 	static char chain_path[PATH_MAX], key_path[PATH_MAX];
 	gnutls_datum_t chain = { NULL, 0 }, key = { NULL, 0 };
+	struct reason differ;
 	bool ok;
 
-	if (w->cert == NULL && w->key == NULL)
+	if (w->cert == NULL)
 		return true;
-	if (w->cert == NULL || w->key == NULL)
-		return fail(why, REASON_SYNTAX,
-		    "expected --cert and --key together");
 	if (realpath(w->cert, chain_path) == NULL)
 		return fail_errno(why, "%s", w->cert);
 	if (realpath(w->key, key_path) == NULL)
 		return fail_errno(why, "%s", w->key);
 	ok = files_read(w->cert, &chain, why) &&
-	     files_read_secret(w->key, &key, why) &&
-	     cert_matches_key(&chain, &key, why);
+	     files_read_secret(w->key, &key, why);
+	if (ok && !cert_matches_key(&chain, &key, &differ))
+		ok = fail(why, differ.code, "%s and %s: %s", w->cert, w->key,
+		    differ.text);
 	files_free(&chain);
 	files_wipe(&key);
 	/* By the name that was given: behind it a renewal may appear. */
@@ -212,8 +227,6 @@ check_wish(struct wish *w, struct reason *why)
 	return check_path("--smarthost-ca", w->smarthost_ca, why) &&
 	       check_path("--cert", w->cert, why) &&
 	       check_path("--key", w->key, why) &&
-	       check_addresses("--submission", w->submission, why) &&
-	       check_addresses("--submissions", w->submissions, why) &&
 	       check_own_certificate(w, why);
 }
 
@@ -266,7 +279,10 @@ static void
 print_done(const struct wish *w)
 {
 	printf("%s/sallyport.conf is ready.\n", w->folder);
-	printf("  clients trust    %s/tls/ca.pem\n", w->folder);
+	if (w->cert != NULL)
+		printf("  clients see      %s\n", w->cert);
+	else
+		printf("  clients trust    %s/tls/ca.pem\n", w->folder);
 	printf("  smarthost        %s:%u, %s, table row \"out lock\"\n",
 	    w->smarthost, w->port,
 	    w->implicit_tls ? "implicit TLS" : "STARTTLS");
@@ -366,8 +382,11 @@ read_words(struct wish *w, struct words *o, int argc, char **argv)
 			return false;
 	if (o->help)
 		return true;
-	if (optind + 1 != argc)
+	if (optind + 1 != argc) {
+		fprintf(stderr, "sallyport: init: %d folders, expected one\n",
+		    argc - optind);
 		return false;
+	}
 	o->dir = argv[optind];
 	return true;
 }
@@ -393,7 +412,8 @@ init(struct wish *w, struct words *o)
 	set_standard_addresses(w);
 	if (!ask_missing(w, &o->hostname, &o->smarthost, &why) ||
 	    !set_names(w, o->hostname, o->realm, &why) ||
-	    !set_smarthost(w, o->smarthost, o->tls, &why)) {
+	    !set_smarthost(w, o->smarthost, o->tls, &why) ||
+	    !check_words(w, &why)) {
 		tool_error(&why);
 		return TOOL_USAGE;
 	}

@@ -339,18 +339,33 @@ print_problem(void *context, bool is_error, const char *text)
 		fprintf(stderr, "%s\n", text);
 }
 
+/* When all has been told once. */
+static void
+print_error(void *context, bool is_error, const char *text)
+{
+	if (is_error)
+		print_problem(context, is_error, text);
+}
+
 bool
 init_try_out(struct wish *w, struct reason *why)
 {
 	char path[PATH_MAX], table[PATH_MAX];
 	struct prepare_options options = { .path = path,
 		.report = print_problem,
-		.context = why };
+		.context = why,
+		.only_check = true };
 	struct prepared *prepared;
 
 	why->code = REASON_NONE;
 	if (!init_path(w, "sallyport.conf", path, why) ||
 	    !prepare(&prepared, &options))
+		return false;
+	/* All is well: only now is a table written. */
+	prepared_free(prepared);
+	options.only_check = false;
+	options.report = print_error;
+	if (!prepare(&prepared, &options))
 		return false;
 	if (snprintf(table, sizeof(table), "%s/state/run/tables/%s", w->folder,
 		prepared->table) < (int)sizeof(table))

@@ -1,10 +1,12 @@
 /*
  * tools/main.c: sallyport's command line: which tool, which configuration.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -50,8 +52,8 @@ run(int argc, char **argv)
 	return TOOL_USAGE;
 }
 
-int
-main(int argc, char **argv)
+static int
+command_line(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "help", no_argument, NULL, 'h' },
@@ -82,4 +84,31 @@ main(int argc, char **argv)
 		return TOOL_USAGE;
 	}
 	return run(argc - optind, argv + optind);
+}
+
+/* A file opened later must not get the number of a stream that was closed:
+ * what is printed would go into it. */
+static void
+occupy_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+int
+main(int argc, char **argv)
+{
+	int status;
+
+	occupy_streams();
+	status = command_line(argc, argv);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "sallyport: standard output could not be written\n");
+	return status == TOOL_DONE ? TOOL_NO : status;
 }

@@ -244,13 +244,15 @@ take_object(void *context, const char *octets, size_t len)
 }
 
 static void
-finish_output(const struct output *output)
+finish_output(const struct output *output, int status)
 {
-	if (!output->action->lists)
+	bool none = output->count == 0;
+
+	if (!output->action->lists || (none && status != TOOL_DONE))
 		return;
 	if (output->json)
-		fputs(output->count == 0 ? "[]\n" : "\n]\n", stdout);
-	else if (output->count == 0 && output->action->verb == QUEUE_LIST)
+		fputs(none ? "[]\n" : "\n]\n", stdout);
+	else if (none && output->action->verb == QUEUE_LIST)
 		puts("the queue is empty");
 }
 
@@ -343,7 +345,7 @@ run(const struct action *action, bool json, int count, char **ids)
 			status = TOOL_NO;
 		}
 	}
-	finish_output(&output);
+	finish_output(&output, status);
 	config_free(config);
 	return status;
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <termios.h>
@@ -37,6 +38,16 @@ tool_error(const struct reason *why)
 	    has_place(why->text) ? "" : "sallyport: ", why->text);
 }
 
+/* A signal that came at a prompt: it ends us once the terminal has its echo
+ * again. */
+static volatile sig_atomic_t caught;
+
+static void
+catch_signal(int signo)
+{
+	caught = signo;
+}
+
 /* One line from fd, octet by octet: what follows it is not ours to read. */
 static bool
 read_line(int fd, char *out, size_t cap, struct reason *why)
@@ -47,7 +58,7 @@ read_line(int fd, char *out, size_t cap, struct reason *why)
 
 	for (;;) {
 		got = read(fd, &c, 1);
-		if (got < 0 && errno == EINTR)
+		if (got < 0 && errno == EINTR && caught == 0)
 			continue;
 		if (got < 0)
 			return fail_errno(why, "reading the password");
@@ -73,18 +84,29 @@ read_line(int fd, char *out, size_t cap, struct reason *why)
 static bool
 ask(int tty, const char *prompt, char *out, size_t cap, struct reason *why)
 {
+	static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	enum { SIGNALS = sizeof(signals) / sizeof(*signals) };
+	struct sigaction catch = { .sa_handler = catch_signal };
+	struct sigaction before[SIGNALS];
 	struct termios echo, silent;
 	bool ok;
 
 	if (tcgetattr(tty, &echo) != 0)
 		return fail_errno(why, "/dev/tty");
+	caught = 0;
+	for (int i = 0; i < SIGNALS; i++)
+		sigaction(signals[i], &catch, &before[i]);
 	silent = echo;
 	silent.c_lflag &= ~(tcflag_t)ECHO;
+	tcsetattr(tty, TCSAFLUSH, &silent); /* who sees the prompt may type */
 	dprintf(tty, "%s", prompt);
-	tcsetattr(tty, TCSAFLUSH, &silent);
 	ok = read_line(tty, out, cap, why);
 	tcsetattr(tty, TCSAFLUSH, &echo);
 	dprintf(tty, "\n");
+	for (int i = 0; i < SIGNALS; i++)
+		sigaction(signals[i], &before[i], NULL);
+	if (caught != 0)
+		raise(caught);
 	return ok;
 }
 

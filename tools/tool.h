@@ -20,7 +20,7 @@ enum tool_status {
 	TOOL_USAGE = 2, /* the command line is wrong */
 };
 
-/* -c FILE, else $SALLYPORT_CONF, else the compiled-in default; never NULL. */
+/* -c FILE, else the compiled-in default; never NULL. */
 extern const char *tool_config_path;
 
 /* Load tool_config_path. */
