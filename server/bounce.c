@@ -7,11 +7,15 @@
  */
 #include "bounce.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* On the part, and on the whole that holds it (RFC 2045, section 6.4). */
+#define EIGHT_BIT "Content-Transfer-Encoding: 8bit\r\n"
 
 enum { LINE_FOLD = 76, LINE_MOST = 998, DATE_SIZE = 40 };
 
@@ -97,7 +101,7 @@ recipient_path(const struct bounce *bounce, size_t i)
 
 static void
 put_header(FILE *out, const struct bounce *bounce, const char *id,
-    const char *boundary)
+    const char *boundary, bool eight_bit)
 {
 	char date[DATE_SIZE];
 
@@ -117,8 +121,9 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	    "MIME-Version: 1.0\r\n"
 	    "Content-Type: multipart/report; report-type=delivery-status;\r\n"
 	    " boundary=\"%s\"\r\n"
+	    "%s"
 	    "\r\n",
-	    date, id, bounce->hostname, boundary);
+	    date, id, bounce->hostname, boundary, eight_bit ? EIGHT_BIT : "");
 }
 
 static void
@@ -153,6 +158,20 @@ put_words(FILE *out, const struct bounce *bounce, const char *boundary)
 	    bounce->original->queue_id);
 }
 
+/* An address stands there as a domain literal (RFC 3464, section 9.3). */
+static void
+put_remote(FILE *out, const char *host)
+{
+	unsigned char address[16];
+	bool six = inet_pton(AF_INET6, host, address) == 1;
+	bool literal = six || inet_pton(AF_INET, host, address) == 1;
+
+	fprintf(out, "Remote-MTA: dns; %s%s", literal ? "[" : "",
+	    six ? "IPv6:" : "");
+	put_ascii(out, host);
+	fprintf(out, "%s\r\n", literal ? "]" : "");
+}
+
 static void
 put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 {
@@ -173,11 +192,8 @@ put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 	fputs("\r\nAction: failed\r\nStatus: ", out);
 	put_ascii(out, one->status[0] != '\0' ? one->status : "5.0.0");
 	fputs("\r\n", out);
-	if (one->remote && bounce->remote_host[0] != '\0') {
-		fputs("Remote-MTA: dns; ", out);
-		put_ascii(out, bounce->remote_host);
-		fputs("\r\n", out);
-	}
+	if (one->remote && bounce->remote_host[0] != '\0')
+		put_remote(out, bounce->remote_host);
 	fprintf(out, "Diagnostic-Code: %s;",
 	    one->remote ? "smtp" : "X-Sallyport");
 	put_folded(out, 30, "    ", one->text);
@@ -241,7 +257,7 @@ put_original(FILE *out, const struct bounce *bounce, const char *boundary,
 	    "Content-Type: text/rfc822-headers\r\n"
 	    "%s"
 	    "\r\n",
-	    boundary, eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+	    boundary, eight_bit ? EIGHT_BIT : "");
 	fwrite(bounce->octets, 1, header_len(bounce), out);
 	fprintf(out, "\r\n--%s--\r\n", boundary);
 }
@@ -290,7 +306,8 @@ bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
 	envelope_queue_id(chance);
 	snprintf(boundary, sizeof(boundary), "=_%s_%s", envelope.queue_id,
 	    chance);
-	put_header(out, bounce, envelope.queue_id, boundary);
+	put_header(out, bounce, envelope.queue_id, boundary,
+	    envelope.eight_bit);
 	put_words(out, bounce, boundary);
 	put_status(out, bounce, boundary);
 	put_original(out, bounce, boundary, envelope.eight_bit);

@@ -387,6 +387,7 @@ store_smarthost(struct parse *p, cfg_t *cfg)
 	if (port == 0)
 		port = c->smarthost.implicit_tls ? 465 : 587;
 	c->smarthost.port = port;
+	c->smarthost.line = (unsigned)sec->line;
 	c->smarthost.host = own_string(p->owner, host);
 	return c->smarthost.host != NULL || no_memory(p);
 }

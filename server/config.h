@@ -76,6 +76,7 @@ struct config {
 		uint16_t port;
 		bool implicit_tls;
 		const char *ca; /* path: anchors for it instead, or NULL */
+		unsigned line;  /* where the section ends */
 	} smarthost;
 
 	const struct config_listener *listeners;

@@ -62,6 +62,21 @@ step_network(const struct confinement *c, const struct identity *id,
 	return fail_errno(why, "empty network namespace");
 }
 
+/* For private keys and what proves a password; a failure is the role's to
+ * report. */
+static bool
+step_memory(const struct confinement *c, const struct identity *id,
+    struct reason *why)
+{
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	(void)id;
+	(void)why;
+	if (c->role == ROLE_SIGNER || c->role == ROLE_AUTH)
+		setrlimit(RLIMIT_MEMLOCK, &all);
+	return true;
+}
+
 static bool
 step_root(const struct confinement *c, const struct identity *id,
     struct reason *why)
@@ -164,8 +179,8 @@ bool
 confine(const struct confinement *c, bool *confined_out, struct reason *why)
 {
 	/* The order matters: each needs what the next one gives up. */
-	static const step steps[] = { step_network, step_root, step_user,
-		step_privileges, step_filter };
+	static const step steps[] = { step_network, step_memory, step_root,
+		step_user, step_privileges, step_filter };
 	struct identity id = { 0 };
 	struct reason refused = { .code = REASON_NONE };
 

@@ -20,9 +20,9 @@ struct confinement {
 };
 
 /*
- * In this order: unshare, chroot, setgroups, setresgid, setresuid,
- * no_new_privs, not dumpable, seccomp.  Not root: only no_new_privs, not
- * dumpable; *confined_out is false.  With best, true is returned although
+ * In this order: unshare, limit of locked memory, chroot, setgroups, setresgid,
+ * setresuid, no_new_privs, not dumpable, seccomp.  Not root: only no_new_privs,
+ * not dumpable; *confined_out is false.  With best, true is returned although
  * steps were refused; why->code is then not REASON_NONE and why->text names
  * the last of them.
  */

@@ -131,6 +131,21 @@ high_fd(int fd)
 	return high;
 }
 
+/* Neither we nor a role read it; and 0 to 2 are never anything else. */
+static bool
+close_input(struct reason *why)
+{
+	int null;
+
+	do
+		null = open("/dev/null", O_RDWR);
+	while (null >= 0 && null <= STDERR_FILENO);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+		return fail_errno(why, "/dev/null");
+	close(null);
+	return true;
+}
+
 static bool
 open_loop(struct master *m, struct reason *why)
 {
@@ -218,8 +233,8 @@ start(struct master *m, struct reason *why)
 	const struct config *c;
 
 	m->confining = geteuid() == 0;
-	if (!open_loop(m, why) || !open_state(m, why) || !open_keys(m, why) ||
-	    !reload_first(m, why))
+	if (!close_input(why) || !open_loop(m, why) || !open_state(m, why) ||
+	    !open_keys(m, why) || !reload_first(m, why))
 		return false;
 	c = m->current->prepared->config;
 	log_line(SAY_NOTE, "start",
@@ -248,7 +263,6 @@ become_quiet(bool log_too)
 
 	if (null < 0)
 		return;
-	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	if (log_too)
 		dup2(null, STDERR_FILENO);

@@ -233,6 +233,26 @@ bind_listener(struct master *m, const struct config_listener *c,
 	return true;
 }
 
+/* Clients of such a socket wait for a greeting that never comes. */
+static void
+report_unclaimed(const struct master *m, uint32_t number)
+{
+	char name[LOG_LINE_MAX / 4];
+
+	for (size_t i = 0; i < m->listening_count; i++) {
+		const struct listening *l = &m->listenings[i];
+
+		if (l->inherited && l->number != number)
+			log_line(SAY_ERROR, "listening",
+			    "listener=%s address=%s unserved=\"the "
+			    "configuration has no listener of the name that "
+			    "the service manager gave\"",
+			    log_value(name, sizeof(name), l->name,
+				strlen(l->name)),
+			    l->bound);
+	}
+}
+
 bool
 listen_bind(struct master *m, const struct generation_entry *g,
     struct reason *why)
@@ -242,6 +262,7 @@ listen_bind(struct master *m, const struct generation_entry *g,
 	for (size_t i = 0; i < c->listener_count; i++)
 		if (!bind_listener(m, &c->listeners[i], g->number, why))
 			return false;
+	report_unclaimed(m, g->number);
 	return true;
 }
 

@@ -22,7 +22,6 @@
 enum {
 	LIVED_MS = 60000, /* a role that lived so long starts afresh */
 	ROOM_TIMEOUT_MS = 5000,
-	LOCK_FD = 5, /* of the state folder, in every role */
 };
 
 /* Which roles talk, over how many channels. */

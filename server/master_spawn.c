@@ -29,6 +29,9 @@ child_exec(const struct master *m, enum role role, int channel, int log)
 	sigset_t none;
 
 	snprintf(word, sizeof(word), "%s", role_name(role));
+	/* Away from the terminal that a foreground server was started on: who
+	 * controls it could type into it. */
+	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (dup2(channel, ROLE_MASTER_FD) < 0 || dup2(log, ROLE_LOG_FD) < 0 ||

@@ -18,6 +18,7 @@
 
 #include "../pki/cert.h"
 #include "../policy/table.h"
+#include "../tls/tls.h"
 #include "bundle.h"
 #include "files.h"
 
@@ -68,19 +69,36 @@ add(struct work *w, enum role role, enum bundle_kind kind, const char *name,
 		report(w, true, "%s", why.text);
 }
 
-/* A file that a role gets as it is. */
+static bool
+are_anchors(const gnutls_datum_t *file)
+{
+	struct tls_anchors *anchors;
+
+	if (!tls_anchors_new(&anchors, file, NULL, NULL))
+		return false;
+	tls_anchors_unref(anchors);
+	return true;
+}
+
+/* A role gets the anchors that an option of the section that ends on that line
+ * names. */
 static void
-add_file(struct work *w, enum role role, enum bundle_kind kind,
-    const char *name, const char *path)
+add_anchors(struct work *w, enum role role, const char *name, const char *path,
+    unsigned line, const char *option)
 {
 	gnutls_datum_t file;
 	struct reason why;
 
 	if (!files_read(path, &file, &why)) {
-		report(w, true, "%s: %s", w->config->path, why.text);
+		report(w, true, "%s:%u: %s: %s", w->config->path, line, option,
+		    why.text);
 		return;
 	}
-	add(w, role, kind, name, &file);
+	if (are_anchors(&file))
+		add(w, role, BUNDLE_ANCHORS, name, &file);
+	else
+		report(w, true, "%s:%u: %s: %s: expected trust anchors in PEM",
+		    w->config->path, line, option, path);
 	files_free(&file);
 }
 
@@ -285,7 +303,7 @@ prepare_table(struct work *w)
 		report(w, false, "%s, the last good table %s is in force",
 		    why.text, w->prepared->table);
 	else
-		report(w, true, "%s", why.text);
+		report(w, true, "%s: sites: %s", w->config->path, why.text);
 }
 
 /* A file that rows name by ca= or crl=, for both roles that judge. */
@@ -302,6 +320,9 @@ add_table_file(struct work *w, const char *path)
 	}
 	if (strstr((const char *)file.data, "-----BEGIN X509 CRL-----") != NULL)
 		kind = BUNDLE_CRL;
+	else if (!are_anchors(&file))
+		report(w, true, "%s: %s: expected trust anchors in PEM",
+		    w->config->sites, path);
 	add(w, ROLE_SESSION, kind, path, &file);
 	add(w, ROLE_RELAY, kind, path, &file);
 	files_free(&file);
@@ -395,8 +416,8 @@ prepare_listeners(struct work *w)
 				    c->path, l->line, l->name,
 				    mechanism_name(bit));
 		if (l->client_ca != NULL && !is_added(w, l->client_ca))
-			add_file(w, ROLE_SESSION, BUNDLE_ANCHORS, l->client_ca,
-			    l->client_ca);
+			add_anchors(w, ROLE_SESSION, l->client_ca, l->client_ca,
+			    l->line, "client-ca");
 	}
 }
 
@@ -438,8 +459,12 @@ prepare_all(struct work *w, const gnutls_datum_t *text)
 	for (size_t i = 0; i < c->certificate_count; i++)
 		prepare_certificate(w, &c->certificates[i]);
 	prepare_upstream(w);
-	add_file(w, ROLE_RELAY, BUNDLE_ANCHORS, "",
-	    c->smarthost.ca != NULL ? c->smarthost.ca : c->system_ca);
+	if (c->smarthost.ca != NULL)
+		add_anchors(w, ROLE_RELAY, "", c->smarthost.ca,
+		    c->smarthost.line, "smarthost: ca");
+	else
+		add_anchors(w, ROLE_RELAY, "", c->system_ca, c->smarthost.line,
+		    "smarthost without ca, system-ca");
 	prepare_store(w);
 	prepare_table(w);
 	if (!w->options->only_check && !w->failed)

@@ -75,9 +75,10 @@ struct segment {
 	uint64_t cursor; /* read up to here */
 	bool closed;     /* nothing will be added after end */
 	uint64_t end;
-	bool whole; /* closed, or its writer is dead, and read to the end */
-	bool unlinked, stuck; /* finished: it is gone; it could not go */
-	uint64_t incomplete;  /* messages whose completion is not settled */
+	bool whole;    /* closed, or its writer is dead, and read to the end */
+	bool unlinked; /* finished, and its file is gone */
+	bool stuck;    /* its file could not go, or must not */
+	uint64_t incomplete; /* messages whose completion is not settled */
 	struct queued *messages;
 };
 
@@ -234,8 +235,9 @@ void store_segment_release(struct queue *queue, struct segment *segment);
 /* Keeper: after the completions of a batch are settled. */
 void store_completed(struct queue *queue, struct queued *message);
 void store_unlink_finished(struct queue *queue);
-/* Copy octets of a damaged file aside and say so. */
-void store_set_aside(struct queue *queue, int fd, const char *name,
+/* Copy octets of a damaged file aside and say so; false if they could not be
+ * kept. */
+bool store_set_aside(struct queue *queue, int fd, const char *name,
     uint64_t from, uint64_t to, const char *text);
 /* Name of a segment's file. */
 void store_name(const struct segment *segment,

@@ -440,8 +440,16 @@ log_flush(struct queue *queue, struct reason *why)
 	struct log_entry *taken;
 	bool wrote, synced;
 
-	if (queue->log_broken || queue->log.end >= queue->log_rotate_at)
+	if (queue->log_broken)
 		return log_rotate(queue, why);
+	if (queue->log.end >= queue->log_rotate_at) {
+		if (log_rotate(queue, why))
+			return true;
+		/* A rotation needs more room than these few records do. */
+		log_line(SAY_ERROR, "queue", "rotation=failed trouble=\"%s\"",
+		    why->text);
+		queue->log_rotate_at = queue->log.end + queue->log_rotate_least;
+	}
 	pthread_mutex_lock(&queue->lock);
 	taken = take_entries(queue);
 	pthread_mutex_unlock(&queue->lock);
@@ -539,8 +547,13 @@ log_start(struct queue *queue, struct reason *why)
 	if (queue->batch == NULL)
 		return fail(why, REASON_NO_MEMORY, "relay log");
 	queue->log.fd = -1;
-	if (!log_rotate(queue, why))
-		return false;
+	if (!log_rotate(queue, why)) {
+		if (why->code != REASON_NO_SPACE)
+			return false;
+		/* Nothing is delivered until the keeper finds room. */
+		queue->log_broken = true;
+		log_say_trouble(queue, false, why);
+	}
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = pthread_create(&queue->keeper, NULL, keeper_run, queue);

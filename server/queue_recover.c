@@ -193,11 +193,12 @@ static void
 reject_file(struct queue *queue, int fd, const char *name)
 {
 	struct stat st;
+	bool kept = true;
 
 	if (fstat(fd, &st) == 0 && st.st_size >= JOURNAL_RECORD_OCTETS)
-		store_set_aside(queue, fd, name, 0, (uint64_t)st.st_size,
+		kept = store_set_aside(queue, fd, name, 0, (uint64_t)st.st_size,
 		    "deliveries may be repeated");
-	if (!queue->read_only)
+	if (kept && !queue->read_only)
 		unlinkat(queue->relay_folder, name, 0);
 }
 

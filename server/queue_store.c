@@ -140,30 +140,53 @@ copy_octets(int from_fd, uint64_t from, uint64_t to, int to_fd)
 	return fsync(to_fd) == 0;
 }
 
-void
+/* Whole and on stable storage, or not there. */
+static bool
+keep_copy(struct queue *queue, int fd, uint64_t from, uint64_t to,
+    const char *aside)
+{
+	int out = openat(queue->damaged_folder, aside,
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	bool ok;
+
+	if (out < 0)
+		return errno == EEXIST; /* kept at an earlier start */
+	ok =
+	    copy_octets(fd, from, to, out) && fsync(queue->damaged_folder) == 0;
+	close(out);
+	if (!ok)
+		unlinkat(queue->damaged_folder, aside, 0);
+	return ok;
+}
+
+bool
 store_set_aside(struct queue *queue, int fd, const char *name, uint64_t from,
     uint64_t to, const char *text)
 {
 	char aside[JOURNAL_NAME_SIZE + 24];
-	const char *kept = "no";
-	int out;
+	bool kept;
 
 	snprintf(aside, sizeof(aside), "%s.%" PRIu64, name, from);
-	if (!queue->read_only) {
-		out = openat(queue->damaged_folder, aside,
-		    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (out >= 0) {
-			if (copy_octets(fd, from, to, out))
-				kept = aside;
-			close(out);
-		} else if (errno == EEXIST) {
-			kept = aside; /* at an earlier start */
-		}
-	}
+	kept = !queue->read_only && keep_copy(queue, fd, from, to, aside);
 	log_line(SAY_ALARM, "damaged",
 	    "file=%s from=%" PRIu64 " to=%" PRIu64
 	    " set-aside=%s trouble=\"%s\"",
-	    name, from, to, kept, text);
+	    name, from, to, kept ? aside : "no", text);
+	return kept;
+}
+
+/* A file with damage that there was no room to keep stays until there is, at
+ * another start. */
+static void
+set_aside_of(struct queue *queue, struct segment *segment, int fd,
+    const char *name, uint64_t from, uint64_t to, const char *text)
+{
+	queue->trouble = true;
+	if (store_set_aside(queue, fd, name, from, to, text))
+		return;
+	pthread_mutex_lock(&queue->lock);
+	segment->stuck = true;
+	pthread_mutex_unlock(&queue->lock);
 }
 
 /* Messages. */
@@ -297,7 +320,7 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 	char name[JOURNAL_NAME_SIZE];
 	struct journal_header header;
 	struct segment *segment, **at;
-	struct reason why;
+	struct reason why = { REASON_DAMAGED, "header of another file" };
 	int fd;
 
 	journal_segment_name(name, start_id, file);
@@ -478,8 +501,7 @@ take_record(struct queue *queue, struct segment *segment, int fd,
 		return true;
 	if (why.code == REASON_NO_MEMORY)
 		return false;
-	queue->trouble = true;
-	store_set_aside(queue, fd, name, record->offset,
+	set_aside_of(queue, segment, fd, name, record->offset,
 	    record->offset + journal_extent(record), why.text);
 	return true;
 }
@@ -517,8 +539,8 @@ read_segment(struct queue *queue, struct segment *segment, uint64_t limit,
 			break;
 		}
 		if (found == JOURNAL_DAMAGE) {
-			queue->trouble = true;
-			store_set_aside(queue, fd, name, from, to, why.text);
+			set_aside_of(queue, segment, fd, name, from, to,
+			    why.text);
 		} else if (found == JOURNAL_TORN) {
 			log_line(SAY_NOTE, "queue",
 			    "file=%s torn-from=%" PRIu64 " to=%" PRIu64, name,

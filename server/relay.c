@@ -24,7 +24,7 @@
 #include "role.h"
 #include "upstream_io.h"
 
-enum { RELAY_CONFIGS = 16 };
+enum { RELAY_CONFIGS = 16, CONTROL_AGAIN_MS = 100 };
 
 struct relay {
 	struct role_info info;
@@ -166,8 +166,11 @@ control_run(void *self)
 		if (poll(&p, 1, -1) < 0)
 			continue;
 		fd = control_accept(relay->control_fd);
-		if (fd < 0)
+		if (fd < 0) {
+			/* Without descriptors it stays readable. */
+			poll(NULL, 0, CONTROL_AGAIN_MS);
 			continue;
+		}
 		if (channel_recv(fd, packet, sizeof(packet), &len, NULL) ==
 			CHANNEL_DONE &&
 		    len > 1 && packet[0] == CONTROL_QUEUE)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,11 @@ enum {
 	HELLO_TIMEOUT_MS = 10000,
 	SAY_TIMEOUT_MS = 5000,
 	STATUS_MAX = 30000, /* JSON text in one packet */
+	KEPT_BACK_MOST = 256,
 };
+
+/* Descriptors a role may have, all and without those kept back. */
+static struct rlimit descriptors, descriptors_less;
 
 static const struct {
 	const char *name;
@@ -218,6 +223,40 @@ confine_role(struct role_info *info, struct confinement *c, const char *state)
 		log_line(SAY_WARNING, "confine", "best=\"%s\"", why.text);
 }
 
+/*
+ * Keep some descriptors back for what the master passes: the kernel drops one
+ * that does not fit, and a role without its peers, or its new configuration,
+ * is of no use.  Clients that take all the others are then only refused.
+ */
+static void
+keep_descriptors_back(void)
+{
+	rlim_t kept;
+
+	if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0)
+		end_broken("no limit of descriptors");
+	kept = descriptors.rlim_cur / 4;
+	if (kept > KEPT_BACK_MOST)
+		kept = KEPT_BACK_MOST;
+	descriptors_less = descriptors;
+	descriptors_less.rlim_cur -= kept;
+	setrlimit(RLIMIT_NOFILE, &descriptors_less);
+}
+
+/* Only for as long as a packet is read may they be used. */
+static enum channel_io
+receive(unsigned char packet[static CHANNEL_PACKET_MAX], size_t *len_out,
+    int *fd_out)
+{
+	enum channel_io io;
+
+	setrlimit(RLIMIT_NOFILE, &descriptors);
+	io = channel_recv(ROLE_MASTER_FD, packet, CHANNEL_PACKET_MAX, len_out,
+	    fd_out);
+	setrlimit(RLIMIT_NOFILE, &descriptors_less);
+	return io;
+}
+
 /* Is our root directory the one that was to be? */
 static bool
 is_rooted(const struct role_info *info)
@@ -244,6 +283,7 @@ role_start(struct role_info *info)
 	confine_role(info, &c, state);
 	if (info->confined || is_rooted(info))
 		info->root[0] = '\0';
+	keep_descriptors_back();
 	say_plain(ROLE_READY);
 }
 
@@ -440,8 +480,7 @@ role_dispatch(const struct role_handler *handler, void *self)
 	size_t len;
 
 	for (;;) {
-		switch (channel_recv(ROLE_MASTER_FD, packet, sizeof(packet),
-		    &len, &p.fd)) {
+		switch (receive(packet, &len, &p.fd)) {
 		case CHANNEL_DONE:
 			break;
 		case CHANNEL_WAIT:

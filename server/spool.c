@@ -30,6 +30,7 @@ enum {
 	CHUNK_FILE = 64 * 1024, /* gathers writes to a large file */
 	CHUNKS_MAX = 1 + SPOOL_MEMORY_MAX / CHUNK_MORE + 1,
 	WRITEBACK_OCTETS = 1024 * 1024,
+	SAMPLE_MS = 1000,
 	SPOOL_FILE_MODE = 0640, /* the relay's group reads */
 	CLOSED_OCTETS = 4 + 8,
 };
@@ -128,20 +129,27 @@ monotonic_ms(void)
 
 /* Room. */
 
-/* At most once a second, by whoever asks first. */
 static void
 sample_free(struct spool *spool)
 {
-	int_fast64_t now = monotonic_ms();
-	int_fast64_t last = atomic_load(&spool->sampled_ms);
 	struct statvfs st;
 
-	if (now - last < 1000 ||
-	    !atomic_compare_exchange_strong(&spool->sampled_ms, &last, now))
-		return;
 	if (fstatvfs(spool->folder, &st) == 0)
 		atomic_store(&spool->free_octets,
 		    (uint64_t)st.f_bavail * (uint64_t)st.f_frsize);
+}
+
+/* At most once a second, by whoever asks first; the others go by what was
+ * found before. */
+static void
+sample_free_again(struct spool *spool)
+{
+	int_fast64_t now = monotonic_ms();
+	int_fast64_t last = atomic_load(&spool->sampled_ms);
+
+	if (now - last >= SAMPLE_MS &&
+	    atomic_compare_exchange_strong(&spool->sampled_ms, &last, now))
+		sample_free(spool);
 }
 
 bool
@@ -149,7 +157,7 @@ spool_has_room(struct spool *spool, uint64_t size, struct reason *why)
 {
 	uint64_t octets;
 
-	sample_free(spool);
+	sample_free_again(spool);
 	octets = atomic_load(&spool->free_octets);
 	if (octets < spool->reserve || octets - spool->reserve < size)
 		return fail(why, REASON_NO_SPACE,
@@ -308,6 +316,9 @@ large_begin(struct spool_message *message, struct reason *why)
 	journal_large_name(name, spool->start_id, message->counter);
 	message->fd = openat(spool->folder, name,
 	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (message->fd < 0 && (errno == EMFILE || errno == ENFILE))
+		return fail(why, REASON_NO_SPACE,
+		    "spool: large file: too many open files");
 	if (message->fd < 0)
 		return fail_errno(why, "spool: large file: create");
 	if (fchmod(message->fd, SPOOL_FILE_MODE) < 0)
@@ -807,7 +818,6 @@ spool_alloc(const struct spool_options *options)
 	spool->context = options->context;
 	spool->current.fd = spool->next.fd = -1;
 	spool->next_number = 1;
-	spool->sampled_ms = monotonic_ms() - 1000;
 	pthread_mutex_init(&spool->lock, NULL);
 	pthread_cond_init(&spool->some, NULL);
 	pthread_cond_init(&spool->some_large, NULL);
@@ -841,7 +851,9 @@ spool_open(struct spool **spool_out, const struct spool_options *options,
 		fail_errno(why, "%s", options->folder);
 		goto fail;
 	}
-	if (!segment_ready(spool, why) ||
+	sample_free(spool);
+	/* On a full disk the first commit tries again. */
+	if ((!segment_ready(spool, why) && why->code != REASON_NO_SPACE) ||
 	    !thread_start(&spool->committer, committer_run, spool, why))
 		goto fail;
 	if (!thread_start(&spool->syncer, syncer_run, spool, why)) {

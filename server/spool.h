@@ -38,9 +38,9 @@ struct spool_options {
 	void *context;
 };
 
-/* Makes the first segment; starts the threads (the committer, and one that
- * syncs large files).  folder has to exist.  REASON_EXISTS is never: an id that
- * was used before is REASON_IO. */
+/* Makes the first segment, unless the disk is full; starts the threads (the
+ * committer, and one that syncs large files).  folder has to exist.
+ * REASON_EXISTS is never: an id that was used before is REASON_IO. */
 bool spool_open(struct spool **spool_out, const struct spool_options *options,
     struct reason *why);
 /* Commits what waits, stops the threads.  All spool_messages must have been

@@ -68,6 +68,24 @@ without('tls/server.pem', sub {
 	spew("$folder/tls/server.key", slurp("$folder/tls/keep"));
 	unlink "$folder/tls/keep";
 }
+for my $option ([smarthost => '', 'ca'], [listener => 'submission', 'client-ca']) {
+	my ($section, $name, $which) = @$option;
+	$instance->section_option($section, $name, $which, "\"$folder/sites\"");
+	my @is = (qr/sallyport\.conf:\d+: /, qr/\b$which\b.*sites: expected trust anchors/);
+	refuses("$section: $which that is no certificate", @is);
+	my ($status, $out, $err) = run({}, program('sallyportd'), '-t', '-c',
+		$instance->{conf});
+	is($status, 1, '-t fails too');
+	like($err, $_, "-t says $_") for @is;
+	$instance->conf_write($good);
+}
+without('sites', sub {
+	rename "$folder/state/run/tables", "$folder/state/run/away";
+	mkdir "$folder/state/run/tables", 0755;
+	refuses('no table, none before', qr/sallyport\.conf: sites: .*sites: No such file/);
+	rmdir "$folder/state/run/tables";
+	rename "$folder/state/run/away", "$folder/state/run/tables";
+});
 without('state/store/users.kch', sub {
 	refuses('missing store', qr/users\.kch/, qr/No such file|missing|absent|no credential store/i);
 });

@@ -75,6 +75,48 @@ subtest 'sockets handed over' => sub {
 	ok($instance->ready('submission'), 'served still');
 	$instance->stop;
 	$instance->{ports}{submission} = $instance->{ports}{kept};
+	$instance->start(before => [$^X, '-e', $activate, '--'],
+		env => { LISTEN_FDS => 1, LISTEN_FDNAMES => 'submision' });
+	ok($instance->logged(qr/listener=submision .* unserved="the configuration has no/),
+	    'a name that the configuration does not have: the log says so');
+	$instance->stop;
+};
+
+subtest 'its terminal' => sub {
+	$instance->start;
+	my $roles = $instance->roles;
+	for my $role (sort keys %$roles) {
+		my $pid = $roles->{$role};
+		is((split ' ', slurp("/proc/$pid/stat") =~ s/.*\) \S //sr)[2], $pid,
+		    "$role: has none");
+		# It is not dumpable: only root may look.
+		is(readlink "/proc/$pid/fd/0", '/dev/null', "$role: nor input")
+		    if is_root();
+	}
+	$instance->stop;
+};
+
+# Clients may take all descriptors but those the master needs to pass.
+subtest 'descriptors kept back' => sub {
+	$instance->start(before => ['prlimit', '--nofile=100:100']);
+	my $session = $instance->roles->{session};
+	my @held = map { Sallyport::Client->new(bare => 1,
+		port => $instance->{ports}{submission}) } 1 .. 120;
+	ok($instance->logged(qr/ accept .*Too many open files/), 'all are taken');
+	for my $role (qw(signer auth relay)) {
+		my $pid = $instance->roles->{$role};
+		kill KILL => $pid;
+		ok((wait_until { ($instance->roles->{$role} // $pid) != $pid } 10),
+		    "$role is started again");
+	}
+	sleep 1;
+	@held = ();
+	ok((wait_until { $instance->ready('submission') } 10), 'clients are served again');
+	is($instance->roles->{session}, $session, 'session has lived through it');
+	like((wait_until { my $c = $instance->authenticated;
+		my $r = $c ? $c->transaction(message()) : '';
+		$r =~ /^250/ ? $r : undef } 10) // '', qr/^250/, 'and mail goes');
+	$instance->stop;
 };
 
 subtest 'SIGTERM' => sub {
@@ -102,5 +144,5 @@ subtest 'SIGTERM' => sub {
 	cmp_ok(time - $start, '<', 6, 'no longer than stop-timeout');
 };
 
-$instance->clean_ok;
+$instance->clean_ok(deaths => 1);
 done_testing;

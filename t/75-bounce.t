@@ -42,6 +42,8 @@ sub bounce_ok {
 	like($parts[1], qr/^Final-Recipient: rfc822; ?\Q$o{recipient}\E\r$/mi, 'Final-Recipient');
 	like($parts[1], qr/^Action: failed\r$/mi, 'Action');
 	like($parts[1], qr/^Status: $o{status}\r$/mi, 'Status');
+	like($parts[1], qr/^Remote-MTA: dns; ?\[127\.0\.0\.1\]\r$/mi, 'Remote-MTA')
+	    if $parts[1] =~ /^Diagnostic-Code: smtp;/mi;
 	like($parts[1], $o{diagnostic}, 'Diagnostic-Code') if $o{diagnostic};
 	like($parts[2] // '', qr/\AContent-Type: (?:message\/rfc822|text\/rfc822-headers)/mi,
 	    'part with the message or its header');
@@ -73,6 +75,19 @@ subtest 'one recipient of two' => sub {
 		subject => 'half');
 	unlike($bounce->{octets}, qr/Final-Recipient: rfc822; ?bob/i,
 	    'the bounce is about the other alone');
+};
+
+subtest 'a header that is not ASCII' => sub {
+	$smarthost->forget;
+	$instance->authenticated->transaction(message(subject => "caf\xc3\xa9"),
+		mail => ' BODY=8BITMIME', to => ['gone@example.net']);
+	ok($instance->arrived(1), 'a bounce arrives') or return;
+	my ($bounce) = kept();
+	my ($head, $rest) = split /\r\n\r\n/, $bounce->{octets}, 2;
+	my $eight = qr/^Content-Transfer-Encoding: 8bit\r?$/mi;
+	like($head, $eight, 'the whole says 8bit, as RFC 2045 wants');
+	like($rest, $eight, 'so does the part');
+	like($rest, qr/^Subject: caf\xc3\xa9\r$/m, 'the header is as it was');
 };
 
 subtest 'refused after the data' => sub {

@@ -138,7 +138,46 @@ subtest 'disk' => sub {
 	my $left = wait_until { my @f = grep { -s } glob "$in/*"; @f <= 2 } 5;
 	ok($left, 'no file is left of the refused one') or diag(join ' ', glob "$in/*");
 	$instance->stop;
+	$fill->();
+	$instance->start;
+	$c = $instance->authenticated;
+	like($c->transaction(message()), qr/^452 4\.3\.1 /, 'full at the start: 452 4.3.1');
+	unlink "$in/fill";
+	sleep 1.2;
+	like($c->transaction(message()), qr/^250/, 'room again: accepted');
+	ok($instance->arrived($count + 4), 'and it arrives');
+	$instance->stop;
 	system('umount', $in);
+};
+
+subtest "disk of the relay's log" => sub {
+	plan skip_all => 'needs root, for a small file system' if !is_root();
+	my $folder = "$instance->{folder}/state/run/relay";
+	my ($mode, $uid, $gid) = (stat $folder)[2, 4, 5];
+	is(system('mount', '-t', 'tmpfs', '-o', sprintf(
+		'size=256k,mode=%o,uid=%d,gid=%d', $mode & 07777, $uid, $gid),
+		'tmpfs', $folder), 0, 'a file system of 256 KiB') or return;
+	# Octet by octet: no page with room is left in a file of the log.
+	my $fill = sub { system("cat /dev/zero >> $folder/fill 2>/dev/null") };
+	$fill->();
+	$instance->start;
+	my $count = $instance->{smarthost}->count;
+	my $c = $instance->authenticated;
+	like($c->transaction(message()), qr/^250/, 'full at the start: still accepted');
+	ok($instance->logged(qr/ alarm queue log=failed deliveries=stopped /), 'the log says so');
+	sleep 0.5;
+	is($instance->{smarthost}->count, $count, 'nothing that could not be recorded is delivered');
+	unlink "$folder/fill";
+	ok($instance->arrived($count + 1), 'with room again it arrives');
+	$fill->();
+	like($c->transaction(message()), qr/^250/, 'full again: accepted') for 1 .. 60;
+	wait_until { @{[$instance->log_lines(qr/ queue log=failed /)]} > 1 } 10;
+	unlink "$folder/fill";
+	ok($instance->arrived($count + 61), 'with room again all arrive');
+	sleep 1;
+	is($instance->{smarthost}->count, $count + 61, 'and none twice');
+	$instance->stop;
+	system('umount', $folder);
 };
 
 $instance->clean_ok;

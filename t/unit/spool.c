@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -431,6 +432,34 @@ test_budget(void **state)
 	spool_close(world->spool);
 }
 
+/* Too many open files: the same words as for a full disk. */
+static void
+test_descriptors(void **state)
+{
+	static const char octets[SPOOL_MEMORY_MAX + 1];
+	struct world *world = *state;
+	struct spool_message *message;
+	struct rlimit before, none = { 0 };
+	struct reason why;
+	struct post post;
+	bool ok;
+
+	spool_start(world);
+	post_init(&post, world);
+	message = spool_message_new(world->spool);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ok = spool_message_append(message, octets, sizeof(octets), &why);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_false(ok);
+	assert_int_equal(why.code, REASON_NO_SPACE);
+	spool_message_free(message);
+	assert_int_equal(count_files(world, ".m"), 0);
+	assert_true(post_octets(&post, SPOOL_MEMORY_MAX + 1));
+	spool_close(world->spool);
+}
+
 /* The disk is full: refused, nothing of it is left, and later ones go on. */
 static void
 test_write_fails(void **state)
@@ -596,6 +625,7 @@ main(void)
 		WITH_WORLD(test_closed_record),
 		WITH_WORLD(test_large),
 		WITH_WORLD(test_budget),
+		WITH_WORLD(test_descriptors),
 		WITH_WORLD(test_write_fails),
 		WITH_WORLD(test_sync_fails),
 		WITH_WORLD(test_reserve),
