@@ -475,9 +475,3 @@ exchange_claimed(const struct exchange *x)
 {
 	return x->claimed;
 }
-
-const char *
-exchange_mechanism(const struct exchange *x)
-{
-	return x->way->name;
-}

@@ -97,7 +97,4 @@ const char *exchange_password(const struct exchange *exchange);
 /* The name as claimed so far, cut; for logs; "" if none. */
 const char *exchange_claimed(const struct exchange *exchange);
 
-/* The mechanism's name in its one spelling. */
-const char *exchange_mechanism(const struct exchange *exchange);
-
 #endif

@@ -344,7 +344,7 @@ check_listeners(struct compile *c)
 	    (c->row.directions & (DIRECTION_IN | DIRECTION_FROM)) == 0 ||
 	    (!by_name && has_anchor))
 		return;
-	if (!names->can_ask_certificate(names->context))
+	if (!names->can_ask_certificate(names->context, by_name, has_anchor))
 		tell(c, true,
 		    "no listener can meet %s %s, expected one with "
 		    "client-cert = ask and client-ca",

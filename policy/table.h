@@ -27,9 +27,11 @@ struct table_names {
 	bool (*certificate)(void *context, const char *name);
 	/* auth=NAME: is there an upstream login of that name? */
 	bool (*login)(void *context, const char *name);
-	/* Could some listener ask for client certificates and trust some
-	 * anchor, so that an in row of verify or lock can be met? */
-	bool (*can_ask_certificate)(void *context);
+	/* Could some listener meet an in row of verify or lock?  by_name: the
+	 * row is selected after the handshake, so the listener has to ask
+	 * everybody; has_anchors: the row brings its own. */
+	bool (*can_ask_certificate)(void *context, bool by_name,
+	    bool has_anchors);
 };
 
 struct table_source {

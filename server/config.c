@@ -761,3 +761,17 @@ config_listener(const struct config *config, const char *name)
 			return &config->listeners[i];
 	return NULL;
 }
+
+bool
+config_can_verify_clients(const struct config *config, bool by_name,
+    bool has_anchors)
+{
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct config_listener *l = &config->listeners[i];
+
+		if ((l->ask_client_cert || !by_name) &&
+		    (l->client_ca != NULL || has_anchors))
+			return true;
+	}
+	return false;
+}

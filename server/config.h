@@ -149,6 +149,11 @@ const struct config_listener *config_listener(const struct config *config,
 bool config_option(size_t i, const char **section_out, const char **name_out,
     const char **default_out);
 
+/* Could some listener judge a client's certificate?  by_name: it has to ask
+ * every client for one; has_anchors: it needs no client-ca. */
+bool config_can_verify_clients(const struct config *config, bool by_name,
+    bool has_anchors);
+
 /* "SCRAM-SHA-256" and so on for one bit of enum mechanism; NULL otherwise. */
 const char *mechanism_name(unsigned bit);
 

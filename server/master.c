@@ -24,7 +24,7 @@
 #include "control.h"
 #include "role.h"
 
-enum { EVENTS_MOST = 64, STOP_GRACE_MS = 2000 };
+enum { EVENTS_MOST = 64, STOP_GRACE_MS = 2000, BIND_PATIENCE_MS = 1000 };
 
 int64_t
 master_now(void)
@@ -247,7 +247,7 @@ start(struct master *m, struct reason *why)
 	m->session_threads = count_threads(c);
 	m->relay_threads = c->relay_threads;
 	listen_inherit(m);
-	if (!listen_bind(m, m->current, why))
+	if (!listen_bind(m, m->current, BIND_PATIENCE_MS, why))
 		return false;
 	ticket_keys_renew(m);
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++)

@@ -177,9 +177,10 @@ void state_sweep_tables(struct master *m);
 
 /* master_listen.c */
 void listen_inherit(struct master *m);
-/* Bind what configuration g wants and is not there. */
+/* Bind what configuration g wants and is not there.  An address in use is
+ * tried again for patience_ms, which holds up all else. */
 bool listen_bind(struct master *m, const struct generation_entry *g,
-    struct reason *why);
+    unsigned patience_ms, struct reason *why);
 /* Send the sockets of g to the session role. */
 void listen_send(struct master *m, const struct generation_entry *g);
 /* Close what the current configuration does not want. */

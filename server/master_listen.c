@@ -21,6 +21,8 @@
 #include "master.h"
 #include "wire.h"
 
+enum { BIND_STEP_MS = 20 };
+
 static void
 set_options(int fd, int family)
 {
@@ -55,8 +57,25 @@ bind_failed(const char *name, const char *address, struct reason *why)
 	}
 }
 
+/* The roles of a master that was killed may still be closing its listeners
+ * when they have let its lock go. */
 static bool
-bind_one(const char *name, const char *address, int *fd_out, struct reason *why)
+bind_patiently(int fd, const struct sockaddr_storage *ss, socklen_t len,
+    unsigned patience_ms)
+{
+	for (unsigned waited = 0;; waited += BIND_STEP_MS) {
+		if (bind(fd, (const struct sockaddr *)ss, len) == 0 &&
+		    listen(fd, SOMAXCONN) == 0)
+			return true;
+		if (errno != EADDRINUSE || waited >= patience_ms)
+			return false;
+		usleep(BIND_STEP_MS * 1000);
+	}
+}
+
+static bool
+bind_one(const char *name, const char *address, unsigned patience_ms,
+    int *fd_out, struct reason *why)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
@@ -73,8 +92,7 @@ bind_one(const char *name, const char *address, int *fd_out, struct reason *why)
 	if (fd < 0)
 		return bind_failed(name, address, why);
 	set_options(fd, ss.ss_family);
-	if (bind(fd, (struct sockaddr *)&ss, len) != 0 ||
-	    listen(fd, SOMAXCONN) != 0) {
+	if (!bind_patiently(fd, &ss, len, patience_ms)) {
 		bind_failed(name, address, why);
 		close(fd);
 		return false;
@@ -199,7 +217,7 @@ has_ipv6(void)
 
 static bool
 bind_listener(struct master *m, const struct config_listener *c,
-    uint32_t number, struct reason *why)
+    uint32_t number, unsigned patience_ms, struct reason *why)
 {
 	if (claim_inherited(m, c->name, number))
 		return true;
@@ -221,7 +239,7 @@ bind_listener(struct master *m, const struct config_listener *c,
 		old = find_renamed(m, address, number);
 		if (old != NULL)
 			fd = fcntl(old->fd, F_DUPFD_CLOEXEC, DESCRIPTORS_FROM);
-		else if (!bind_one(c->name, address, &fd, why))
+		else if (!bind_one(c->name, address, patience_ms, &fd, why))
 			return false;
 		l = fd < 0 ? NULL : add(m, c->name, address, fd);
 		if (l == NULL)
@@ -255,12 +273,13 @@ report_unclaimed(const struct master *m, uint32_t number)
 
 bool
 listen_bind(struct master *m, const struct generation_entry *g,
-    struct reason *why)
+    unsigned patience_ms, struct reason *why)
 {
 	const struct config *c = g->prepared->config;
 
 	for (size_t i = 0; i < c->listener_count; i++)
-		if (!bind_listener(m, &c->listeners[i], g->number, why))
+		if (!bind_listener(m, &c->listeners[i], g->number, patience_ms,
+			why))
 			return false;
 	report_unclaimed(m, g->number);
 	return true;

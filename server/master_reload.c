@@ -138,7 +138,7 @@ reload_refused(struct master *m, const char *text)
 	}
 	entry_fini(g);
 	/* Sockets it shares with the current one belong to that again. */
-	listen_bind(m, m->current, &why);
+	listen_bind(m, m->current, 0, &why);
 	listen_sweep(m);
 	reload_end(m, false, copy);
 }
@@ -277,7 +277,7 @@ reload_begin(struct master *m)
 		reload_refused(m, "state: another folder needs a restart");
 		return;
 	}
-	if (!listen_bind(m, m->reloading, &why)) {
+	if (!listen_bind(m, m->reloading, 0, &why)) {
 		reload_refused(m, why.text);
 		return;
 	}

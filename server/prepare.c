@@ -76,7 +76,7 @@ are_anchors(const gnutls_datum_t *file)
 
 	if (!tls_anchors_new(&anchors, file, NULL, NULL))
 		return false;
-	tls_anchors_unref(anchors);
+	tls_anchors_free(anchors);
 	return true;
 }
 
@@ -214,17 +214,11 @@ names_login(void *context, const char *name)
 }
 
 static bool
-names_can_ask(void *context)
+names_can_ask(void *context, bool by_name, bool has_anchors)
 {
 	const struct work *w = context;
 
-	/* Every listener asks where an address row wants it to; anchors come
-	 * from the row or from the listener. */
-	for (size_t i = 0; i < w->config->listener_count; i++)
-		if (w->config->listeners[i].client_ca != NULL ||
-		    w->config->listeners[i].ask_client_cert)
-			return true;
-	return false;
+	return config_can_verify_clients(w->config, by_name, has_anchors);
 }
 
 /* The newest table in folder that is whole. */
@@ -412,7 +406,7 @@ prepare_listeners(struct work *w)
 			if ((l->unserved & bit) != 0)
 				report(w, false,
 				    "%s:%u: listener %s: %s is not offered, "
-				    "no backend of its can serve it",
+				    "no backend of the listener can serve it",
 				    c->path, l->line, l->name,
 				    mechanism_name(bit));
 		if (l->client_ca != NULL && !is_added(w, l->client_ca))

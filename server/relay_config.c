@@ -82,7 +82,7 @@ sets_free(struct anchor_set *set)
 		free(set->anchors);
 		free(set->crl);
 		if (set->made != NULL)
-			tls_anchors_unref(set->made);
+			tls_anchors_free(set->made);
 		free(set);
 		set = next;
 	}

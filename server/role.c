@@ -60,12 +60,6 @@ role_by_name(const char *name)
 	return ROLES;
 }
 
-const char *
-role_root(enum role role)
-{
-	return roles[role].root;
-}
-
 /* exit() would run destructors under other threads' feet. */
 static _Noreturn void
 end(int status)

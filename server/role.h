@@ -26,9 +26,6 @@ enum { HELLO_CONFINE_BEST = 1, HELLO_DEBUG = 2 };
 const char *role_name(enum role role);
 /* ROLES if there is no such word. */
 enum role role_by_name(const char *name);
-/* Folder under the state folder that is (or would be) the role's root
- * directory, such as "run"; NULL for none. */
-const char *role_root(enum role role);
 
 struct role_info {
 	enum role role;

@@ -70,7 +70,7 @@ sets_free(struct anchor_set *set)
 
 	for (; set != NULL; set = next) {
 		next = set->next;
-		tls_anchors_unref(set->anchors);
+		tls_anchors_free(set->anchors);
 		free(set->path);
 		free(set->crl);
 		free(set);

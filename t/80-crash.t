@@ -91,7 +91,7 @@ under_load('nothing happens', sub { });
 }
 
 for my $role (qw(session signer auth helpers relay lookup)) {
-	my $bystander = $instance->authenticated;
+	my $bystander = wait_until { $instance->authenticated } 20;
 	$bystander->command('MAIL FROM:<alice@example.org>');
 	under_load("SIGKILL of $role", sub {
 		for my $round (1 .. 3) {

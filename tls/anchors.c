@@ -13,7 +13,6 @@
 enum { ANCHORS_OCTETS_MAX = 8 * 1024 * 1024, CRL_EXTENSIONS_MAX = 64 };
 
 struct tls_anchors {
-	atomic_uint references;
 	gnutls_x509_trust_list_t list;
 	bool crl_wanted;
 	bool crl_usable;             /* all of them are in the list */
@@ -175,13 +174,12 @@ tls_anchors_new(struct tls_anchors **anchors_out,
 
 	if (anchors == NULL)
 		return fail(why, REASON_NO_MEMORY, "trust anchors");
-	atomic_init(&anchors->references, 1);
 	if (gnutls_x509_trust_list_init(&anchors->list, 0) < 0) {
 		free(anchors);
 		return fail(why, REASON_NO_MEMORY, "trust anchors");
 	}
 	if (!add_anchor_pem(anchors, anchors_pem, why)) {
-		tls_anchors_unref(anchors);
+		tls_anchors_free(anchors);
 		return false;
 	}
 	if (crl_pem != NULL)
@@ -190,17 +188,10 @@ tls_anchors_new(struct tls_anchors **anchors_out,
 	return true;
 }
 
-struct tls_anchors *
-tls_anchors_ref(struct tls_anchors *anchors)
-{
-	atomic_fetch_add(&anchors->references, 1);
-	return anchors;
-}
-
 void
-tls_anchors_unref(struct tls_anchors *anchors)
+tls_anchors_free(struct tls_anchors *anchors)
 {
-	if (anchors == NULL || atomic_fetch_sub(&anchors->references, 1) != 1)
+	if (anchors == NULL)
 		return;
 	gnutls_x509_trust_list_deinit(anchors->list, 1);
 	while (anchors->crl_issuer_count > 0)

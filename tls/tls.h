@@ -82,8 +82,7 @@ struct tls_anchors;
 bool tls_anchors_new(struct tls_anchors **anchors_out,
     const gnutls_datum_t *anchors_pem, const gnutls_datum_t *crl_pem,
     struct reason *why);
-struct tls_anchors *tls_anchors_ref(struct tls_anchors *anchors);
-void tls_anchors_unref(struct tls_anchors *anchors);
+void tls_anchors_free(struct tls_anchors *anchors); /* NULL is fine */
 
 /* What a listener offers. */
 struct tls_server_options {

@@ -160,7 +160,7 @@ check_anchors(struct check *check, const char *path)
 		return;
 	}
 	if (tls_anchors_new(&anchors, &pem, NULL, &why))
-		tls_anchors_unref(anchors);
+		tls_anchors_free(anchors);
 	else
 		problem(check, path, "%s", why.text);
 	files_free(&pem);

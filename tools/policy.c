@@ -50,15 +50,11 @@ knows_login(void *context, const char *name)
 }
 
 static bool
-can_ask(void *context)
+can_ask(void *context, bool by_name, bool has_anchors)
 {
 	const struct policy *policy = context;
 
-	for (size_t i = 0; i < policy->config->listener_count; i++)
-		if (policy->config->listeners[i].client_ca != NULL ||
-		    policy->config->listeners[i].ask_client_cert)
-			return true;
-	return false;
+	return config_can_verify_clients(policy->config, by_name, has_anchors);
 }
 
 static bool

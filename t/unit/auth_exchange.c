@@ -281,7 +281,6 @@ test_plain_ends(void **state)
 	struct exchange *x = begin("plain");
 
 	(void)state;
-	assert_string_equal(exchange_mechanism(x), "PLAIN");
 	assert_int_equal(step(x, NULL, 0), EXCHANGE_CHALLENGE);
 	expect_challenge(x, "");
 	assert_int_equal(say(x, "\0alice\0pencil"), EXCHANGE_PASSWORD);

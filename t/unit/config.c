@@ -245,6 +245,48 @@ host_and_port(void **state)
 	}
 }
 
+/* A row that a name selects needs a listener that asks everybody; a row
+ * without ca= needs one with anchors. */
+static void
+who_can_verify_clients(void **state)
+{
+	static const struct {
+		const char *listener;
+		bool by_address, by_address_ca, by_name, by_name_ca;
+	} rows[] = {
+		{ "", false, true, false, false },
+		{ "  client-cert = ask\n", false, true, false, true },
+		{ "  client-ca = ca.pem\n", true, true, false, false },
+		{ "  client-cert = ask\n  client-ca = ca.pem\n", true, true,
+		    true, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct reason why;
+		struct config *c;
+		char *text, *to;
+
+		assert_true(asprintf(&to, "  kind = submission\n%s",
+				rows[i].listener) > 0);
+		text = edited("  kind = submission\n", to);
+		c = parse(text, &why);
+		assert_non_null(c);
+		if (config_can_verify_clients(c, false, false) !=
+			rows[i].by_address ||
+		    config_can_verify_clients(c, false, true) !=
+			rows[i].by_address_ca ||
+		    config_can_verify_clients(c, true, false) !=
+			rows[i].by_name ||
+		    config_can_verify_clients(c, true, true) !=
+			rows[i].by_name_ca)
+			fail_msg("\"%s\"", rows[i].listener);
+		config_free(c);
+		free(text);
+		free(to);
+	}
+}
+
 /* The name of a ".It Ic NAME" line, or NULL. */
 static char *
 manual_option(char *line)
@@ -327,6 +369,7 @@ main(void)
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(unserved_mechanisms_are_removed),
 		cmocka_unit_test(host_and_port),
+		cmocka_unit_test(who_can_verify_clients),
 		cmocka_unit_test(options_and_manual_agree),
 	};
 

@@ -259,9 +259,11 @@ names_nobody(void *context, const char *name)
 }
 
 static bool
-names_no_listener(void *context)
+names_no_listener(void *context, bool by_name, bool has_anchors)
 {
 	(void)context;
+	(void)by_name;
+	(void)has_anchors;
 	return false;
 }
 

@@ -88,7 +88,7 @@ verified(struct made *leaf, const gnutls_datum_t *anchors_pem,
 	if (facts_out != NULL)
 		facts_out->names = NULL; /* goes with the session */
 	ends_close(&e);
-	tls_anchors_unref(anchors);
+	tls_anchors_free(anchors);
 	tls_server_unref(server);
 	tls_identity_unref(identity);
 	tls_key_free(signer.key);
@@ -247,7 +247,7 @@ no_certificate_is_unchecked(void **state)
 	assert_int_equal(tls_session_verify(e.server, anchors, NOW),
 	    CHAIN_UNCHECKED);
 	ends_close(&e);
-	tls_anchors_unref(anchors);
+	tls_anchors_free(anchors);
 	tls_server_unref(server);
 	tls_identity_unref(identity);
 	tls_key_free(signer.key);
