@@ -1,41 +1,26 @@
 /*
  * policy/compile.c: the whole text: rows against each other, against the
- * clock, the file system and the configuration; then the database.
- *
- * All rows are kept encoded in memory first, so that nothing is written for a
- * text that does not compile and the database is made in its final size.
+ * clock, the file system and the configuration.
  */
 #include "internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <kclangc.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "crc32c.h"
 #include "parse.h"
+#include "records.h"
 
 enum {
 	ERRORS_MOST = 50,
 	WARNINGS_MOST = 50,
 	ROWS_MOST = 16 * 1024 * 1024,
 	PEM_MOST = 8 * 1024 * 1024, /* octets of a ca= or crl= file */
-};
-
-/* Encoded records one after the other: key length and value length (u16
- * each), key, value. */
-struct records {
-	unsigned char *octets;
-	size_t len, capacity;
-	uint32_t count;
-	size_t *slots; /* open addressing: offset + 1, 0 when free */
-	size_t slot_count;
 };
 
 struct compile {
@@ -75,150 +60,58 @@ tell(struct compile *c, bool is_error, const char *format, ...)
 	c->report(c->context, is_error, text);
 }
 
-/* --- records in memory -------------------------------------------------- */
+/* --- from rows to records ------------------------------------------------ */
 
-static const unsigned char *
-record_key(const struct records *records, size_t offset, size_t *len_out)
+static char
+letter_of(unsigned direction)
 {
-	const unsigned char *at = records->octets + offset;
-
-	*len_out = (size_t)(at[0] | at[1] << 8);
-	return at + 4;
-}
-
-static const unsigned char *
-record_value(const struct records *records, size_t offset, size_t *len_out)
-{
-	const unsigned char *at = records->octets + offset;
-
-	*len_out = (size_t)(at[2] | at[3] << 8);
-	return at + 4 + (at[0] | at[1] << 8);
-}
-
-static size_t
-record_size(const struct records *records, size_t offset)
-{
-	const unsigned char *at = records->octets + offset;
-
-	return 4 + (size_t)(at[0] | at[1] << 8) + (size_t)(at[2] | at[3] << 8);
-}
-
-/* The slot that holds key, or the free one where it belongs. */
-static size_t *
-records_slot(const struct records *records, const unsigned char *key,
-    size_t key_len)
-{
-	size_t i = crc32c(0, key, key_len) * 0x9e3779b97f4a7c15u >> 20;
-
-	for (;; i++) {
-		size_t *slot = &records->slots[i & (records->slot_count - 1)];
-		const unsigned char *other;
-		size_t len;
-
-		if (*slot == 0)
-			return slot;
-		other = record_key(records, *slot - 1, &len);
-		if (len == key_len && memcmp(other, key, len) == 0)
-			return slot;
+	switch (direction) {
+	case DIRECTION_IN:
+		return 'i';
+	case DIRECTION_OUT:
+		return 'o';
+	case DIRECTION_FROM:
+		return 'f';
+	default:
+		return 'r';
 	}
-}
-
-static bool
-records_grow_slots(struct records *records)
-{
-	size_t count =
-	    records->slot_count == 0 ? 1024 : records->slot_count * 2;
-	size_t *slots = calloc(count, sizeof(*slots));
-
-	if (slots == NULL)
-		return false;
-	free(records->slots);
-	records->slots = slots;
-	records->slot_count = count;
-	for (size_t at = 0; at < records->len; at += record_size(records, at)) {
-		size_t len;
-		const unsigned char *key = record_key(records, at, &len);
-
-		*records_slot(records, key, len) = at + 1;
-	}
-	return true;
-}
-
-static bool
-records_reserve(struct records *records, size_t octets)
-{
-	size_t capacity = records->capacity * 2 + 65536 + octets;
-	unsigned char *larger;
-
-	if (records->capacity - records->len < octets) {
-		larger = realloc(records->octets, capacity);
-		if (larger == NULL)
-			return false;
-		records->octets = larger;
-		records->capacity = capacity;
-	}
-	return (size_t)records->count * 2 < records->slot_count ||
-	       records_grow_slots(records);
-}
-
-static unsigned
-record_line(const struct records *records, size_t offset)
-{
-	size_t len;
-	const unsigned char *value = record_value(records, offset, &len);
-
-	return (unsigned)value[4] | (unsigned)value[5] << 8 |
-	       (unsigned)value[6] << 16 | (unsigned)value[7] << 24;
 }
 
 static void
-records_fini(struct records *records)
+tell_no_memory(struct compile *c)
 {
-	free(records->octets);
-	free(records->slots);
-	memset(records, 0, sizeof(*records));
+	tell(c, true, "out of memory after %u rows", c->meta.rows);
+	c->too_much = true;
 }
 
 /* Add c->row for one direction; tells of a duplicate. */
 static void
-records_add(struct compile *c, char direction)
+add_record(struct compile *c, unsigned direction)
 {
-	struct records *records = &c->records;
-	unsigned char key[KEY_OCTETS];
-	unsigned char value[ROW_OCTETS];
-	size_t key_len = key_encode(&c->key, direction, key);
+	unsigned char key[KEY_OCTETS], value[ROW_OCTETS];
+	size_t key_len = key_encode(&c->key, letter_of(direction), key);
 	size_t len = row_encode(&c->row, key, key_len, value);
-	unsigned char *at;
-	size_t *slot;
+	unsigned other;
 
-	if (!records_reserve(records, 4 + key_len + len)) {
-		tell(c, true, "out of memory after %u rows", records->count);
-		c->too_much = true;
+	switch (records_add(&c->records, key, key_len, value, len, &other)) {
+	case RECORDS_ADDED:
+		break;
+	case RECORDS_NO_MEMORY:
+		tell_no_memory(c);
 		return;
-	}
-	slot = records_slot(records, key, key_len);
-	if (*slot != 0) {
+	case RECORDS_DOUBLE:
 		tell(c, true,
 		    "second row for %s in direction %s, expected one (the "
 		    "other is in line %u)",
-		    c->key.text,
-		    direction == 'i'   ? "in"
-		    : direction == 'o' ? "out"
-		    : direction == 'f' ? "from"
-				       : "rcpt",
-		    record_line(records, *slot - 1));
+		    c->key.text, direction_word(direction), other);
 		return;
 	}
-	*slot = records->len + 1;
-	at = records->octets + records->len;
-	at[0] = (unsigned char)(key_len & 0xff);
-	at[1] = (unsigned char)(key_len >> 8);
-	at[2] = (unsigned char)(len & 0xff);
-	at[3] = (unsigned char)(len >> 8);
-	memcpy(at + 4, key, key_len);
-	memcpy(at + 4 + key_len, value, len);
-	records->len += 4 + key_len + len;
-	records->count++;
+	/* Of a row that stands twice, the copy for out. */
+	if (row_is_exception(&c->row) &&
+	    !(direction == DIRECTION_IN &&
+		c->row.directions == DIRECTION_BOTH) &&
+	    !records_add_exception(&c->records, key, key_len))
+		tell_no_memory(c);
 }
 
 /* --- rows against the world --------------------------------------------- */
@@ -378,6 +271,10 @@ check_oddities(struct compile *c)
 		tell(c, false,
 		    "mode=observe in a row that only adds has an effect only "
 		    "where the row it adds to observes, too");
+	if (adds && c->row.tls_optional)
+		tell(c, false,
+		    "tls-optional=yes in a row that only adds has an effect "
+		    "only where the row for the next hop has it, too");
 }
 
 static void
@@ -404,18 +301,17 @@ take_row(struct compile *c)
 	check_oddities(c);
 	if (c->errors != errors)
 		return;
-	if (c->row.directions & DIRECTION_IN)
-		records_add(c, 'i');
-	if (c->row.directions & DIRECTION_OUT)
-		records_add(c, 'o');
-	if (c->row.directions & DIRECTION_FROM)
-		records_add(c, 'f');
-	if (c->row.directions & DIRECTION_RCPT)
-		records_add(c, 'r');
+	c->row.identity = row_identity(&c->row);
+	for (unsigned direction = DIRECTION_IN; direction <= DIRECTION_RCPT;
+	     direction <<= 1)
+		if (c->row.directions & direction)
+			add_record(c, direction);
 	if (c->key.kind == KEY_ADDRESS || c->key.kind == KEY_NETWORK) {
 		note_prefix(c, DIRECTION_IN);
 		note_prefix(c, DIRECTION_OUT);
 	}
+	c->meta.directions |= c->row.directions;
+	c->meta.dane = c->meta.dane || c->row.dane;
 	c->meta.rows++;
 }
 
@@ -443,6 +339,24 @@ compile_line(struct compile *c, const char *line, size_t len)
 	take_row(c);
 }
 
+/* Only now is it known which rows there are beside each. */
+static void
+compile_cover(struct compile *c)
+{
+	const unsigned char *key, *value;
+	size_t at = 0, key_len, len;
+
+	while (c->errors <= ERRORS_MOST &&
+	       records_next(&c->records, &at, &key, &key_len, &value, &len)) {
+		if (!record_never_decides(&c->records, key, value))
+			continue;
+		c->line = record_line(value);
+		tell(c, true,
+		    "the row can never decide, as rows for all its parts "
+		    "speak before it, expected none or fewer of them");
+	}
+}
+
 static void
 compile_text(struct compile *c)
 {
@@ -463,7 +377,7 @@ compile_text(struct compile *c)
 		compile_line(c, at, (size_t)(stop - at));
 		at = stop + 1;
 	}
-	c->meta.records = c->records.count;
+	compile_cover(c);
 }
 
 /* The folder relative paths count from, and the name rows are printed with. */
@@ -521,191 +435,6 @@ table_check(const struct table_source *source, table_report report,
 	return ok;
 }
 
-/* --- the database ------------------------------------------------------- */
-
-static bool
-database_fill(KCDB *db, const struct compile *c, struct reason *why)
-{
-	const struct records *records = &c->records;
-	unsigned char *meta;
-	size_t len;
-	bool ok;
-
-	for (size_t at = 0; at < records->len; at += record_size(records, at)) {
-		size_t key_len, value_len;
-		const char *key =
-		    (const char *)record_key(records, at, &key_len);
-		const char *value =
-		    (const char *)record_value(records, at, &value_len);
-
-		if (!kcdbadd(db, key, key_len, value, value_len))
-			return fail(why, REASON_IO, "%s", kcdbemsg(db));
-	}
-	if (!meta_encode(&c->meta, &meta, &len, why))
-		return false;
-	ok = kcdbset(db, META_KEY, META_KEY_OCTETS, (const char *)meta, len);
-	free(meta);
-	if (!ok)
-		return fail(why, REASON_IO, "%s", kcdbemsg(db));
-	return true;
-}
-
-/*
- * The database is made in memory and then written out: mapped, as that is
- * several times faster than a call for each record, but not over a disk, as
- * there a full one would be a SIGBUS.
- */
-static bool
-database_make(int memory, const struct compile *c, struct reason *why)
-{
-	char full[128];
-	KCDB *db = kcdbnew();
-	bool ok = false;
-
-	(void)snprintf(full, sizeof(full),
-	    "/proc/self/fd/%d#type=kch#bnum=%llu#apow=0#fpow=0#msiz=%llu",
-	    memory, 2ULL * c->records.count + 61,
-	    2ULL * c->records.len + 64ULL * c->records.count + (1u << 20));
-	if (!kcdbopen(db, full, KCOWRITER | KCOCREATE | KCONOLOCK)) {
-		fail(why, REASON_IO, "table in memory: %s", kcdbemsg(db));
-		goto out;
-	}
-	ok = database_fill(db, c, why);
-	if (!kcdbclose(db) && ok)
-		ok = fail(why, REASON_IO, "table in memory: %s", kcdbemsg(db));
-out:
-	kcdbdel(db);
-	return ok;
-}
-
-static bool
-copy_all(int from, int to, const char *path, struct reason *why)
-{
-	char octets[1 << 16];
-	off_t at = 0;
-	ssize_t got, put;
-
-	while ((got = pread(from, octets, sizeof(octets), at)) != 0) {
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return fail_errno(why, "table in memory");
-		put = write(to, octets, (size_t)got);
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return fail_errno(why, "%s", path);
-		at += put;
-	}
-	return true;
-}
-
-static bool
-database_write(int memory, const char *path, struct reason *why)
-{
-	int fd = open(path,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-	bool ok;
-
-	if (fd < 0)
-		return fail_errno(why, "%s", path);
-	ok = copy_all(memory, fd, path, why);
-	if (ok && (fchmod(fd, 0644) != 0 || fsync(fd) != 0))
-		ok = fail_errno(why, "%s", path);
-	if (close(fd) != 0 && ok)
-		ok = fail_errno(why, "%s", path);
-	return ok;
-}
-
-static bool
-database_save(const struct compile *c, const char *path, struct reason *why)
-{
-	int memory = memfd_create("table", MFD_CLOEXEC);
-	bool ok;
-
-	if (memory < 0)
-		return fail_errno(why, "memory for a table");
-	ok = database_make(memory, c, why) && database_write(memory, path, why);
-	close(memory);
-	return ok;
-}
-
-static bool
-folder_sync(const char *folder, struct reason *why)
-{
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return fail_errno(why, "%s", folder);
-	ok = fsync(fd) == 0;
-	if (!ok)
-		fail_errno(why, "%s", folder);
-	close(fd);
-	return ok;
-}
-
-static bool
-is_whole(const char *path, struct reason *why)
-{
-	struct table *table;
-
-	if (!table_open(&table, path, true, why))
-		return false;
-	table_close(table);
-	return true;
-}
-
-/* Give the finished file at aside its name.  A whole one that has it already
- * is kept: readers may have it open. */
-static bool
-publish(const char *aside, const char *folder, char name_out[static 80],
-    struct reason *why)
-{
-	char digest[65], name[80], path[PATH_MAX];
-
-	if (!file_digest(aside, digest, why))
-		return false;
-	(void)snprintf(name, sizeof(name), "sites.%s.kch", digest);
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) >=
-	    sizeof(path))
-		return fail(why, REASON_RANGE, "%s: path is too long", folder);
-	if (access(path, F_OK) != 0 || !is_whole(path, NULL)) {
-		if (rename(aside, path) != 0)
-			return fail_errno(why, "%s", path);
-		if (!folder_sync(folder, why) || !is_whole(path, why)) {
-			(void)unlink(path);
-			return false;
-		}
-	}
-	memcpy(name_out, name, sizeof(name));
-	return true;
-}
-
-static bool
-compile_into(const struct compile *c, const char *folder,
-    char name_out[static 80], struct reason *why)
-{
-	static unsigned counter;
-	char aside[PATH_MAX];
-	bool ok;
-
-	if (strchr(folder, '#') != NULL)
-		return fail(why, REASON_SYNTAX,
-		    "%s: folder with # in its path, expected one without",
-		    folder);
-	if ((size_t)snprintf(aside, sizeof(aside), "%s/new.%ld.%u.kch", folder,
-		(long)getpid(),
-		__atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED)) >=
-	    sizeof(aside))
-		return fail(why, REASON_RANGE, "%s: path is too long", folder);
-	(void)unlink(aside);
-	ok = database_save(c, aside, why) &&
-	     publish(aside, folder, name_out, why);
-	(void)unlink(aside);
-	return ok;
-}
-
 bool
 table_compile(const struct table_source *source, const char *folder,
     char name_out[static 80], table_report report, void *context,
@@ -724,7 +453,7 @@ table_compile(const struct table_source *source, const char *folder,
 		    source->path, c->errors, c->errors == 1 ? "" : "s");
 		goto out;
 	}
-	ok = compile_into(c, folder, name_out, why);
+	ok = records_publish(&c->records, &c->meta, folder, name_out, why);
 out:
 	compile_fini(c);
 	free(c);

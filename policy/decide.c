@@ -14,7 +14,10 @@
 struct judge {
 	const struct demand *demand;
 	const struct facts *facts;
-	struct decision *out;
+	const struct demand_row *only; /* judge this row alone; NULL: all */
+	bool without_promise;          /* leave that row out */
+	enum level reached;
+	struct reason found;
 };
 
 static bool wrong(struct judge *judge, enum reason_code code,
@@ -25,12 +28,32 @@ wrong(struct judge *judge, enum reason_code code, const char *format, ...)
 {
 	va_list ap;
 
-	judge->out->code = code;
+	judge->found.code = code;
 	va_start(ap, format);
-	(void)vsnprintf(judge->out->detail, sizeof(judge->out->detail), format,
+	(void)vsnprintf(judge->found.text, sizeof(judge->found.text), format,
 	    ap);
 	va_end(ap);
 	return false;
+}
+
+static bool
+is_judged(const struct judge *judge, const struct demand_row *row)
+{
+	return (judge->only == NULL || judge->only == row) &&
+	       !(judge->without_promise && row->is_promise);
+}
+
+static enum level
+level_asked(const struct judge *judge)
+{
+	const struct demand *demand = judge->demand;
+	enum level asked = LEVEL_NONE;
+
+	for (size_t i = 0; i < demand->row_count; i++)
+		if (is_judged(judge, &demand->rows[i]) &&
+		    demand->rows[i].level > asked)
+			asked = demand->rows[i].level;
+	return asked;
 }
 
 /* --- encrypt ------------------------------------------------------------ */
@@ -49,34 +72,18 @@ judge_cleartext(struct judge *judge)
 	    facts->why_not_text[0] != '\0' ? facts->why_not_text : "no TLS");
 }
 
-static const char *
-version_word(unsigned version)
-{
-	switch (version) {
-	case 0:
-		return "none";
-	case 12:
-		return "TLS1.2";
-	case 13:
-		return "TLS1.3";
-	default:
-		return "older";
-	}
-}
-
 static bool
-judge_strength(struct judge *judge)
+row_is_strong(struct judge *judge, const struct demand_row *row)
 {
-	const struct demand *demand = judge->demand;
 	const struct facts *facts = judge->facts;
 
-	if (facts->version < demand->min)
+	if (facts->version < row->min)
 		return wrong(judge, REASON_PROTOCOL_TOO_OLD, "%s, expected %s",
-		    version_word(facts->version), version_word(demand->min));
-	if (facts->bits < demand->bits)
+		    version_word(facts->version), version_word(row->min));
+	if (facts->bits < row->bits)
 		return wrong(judge, REASON_CIPHER_TOO_WEAK,
 		    "cipher key of %u bits, expected %u", facts->bits,
-		    demand->bits);
+		    row->bits);
 	return true;
 }
 
@@ -242,51 +249,255 @@ row_is_locked(struct judge *judge, const struct demand_row *row)
 	       judge_issuer(judge, row);
 }
 
-/* --- the whole ----------------------------------------------------------- */
+/* --- further demands ----------------------------------------------------- */
 
 static bool
-judge_rows(struct judge *judge, enum level level,
-    bool (*is_met)(struct judge *, const struct demand_row *))
+row_is_proved_by_dane(struct judge *judge, const struct demand_row *row)
 {
-	const struct demand *demand = judge->demand;
+	static const struct {
+		enum reason_code code;
+		const char *text;
+	} words[] = {
+		[DANE_UNCHECKED] = { REASON_DNSSEC_INVALID,
+		    "TLSA records were not looked up" },
+		[DANE_GOOD] = { REASON_NONE, "" },
+		[DANE_NONE] = { REASON_DANE_REQUIRED,
+		    "no usable TLSA record that DNSSEC proves" },
+		[DANE_MISMATCH] = { REASON_TLSA_INVALID,
+		    "no TLSA record matches the certificate" },
+		[DANE_FAILED] = { REASON_DNSSEC_INVALID,
+		    "TLSA records could not be had" },
+	};
+	const char *said = judge->facts->dane_text;
+	unsigned state = (unsigned)judge->facts->dane;
 
-	if (demand->level < level)
+	if (!row->dane || state == DANE_GOOD)
 		return true;
+	if (state >= COUNT(words))
+		state = DANE_UNCHECKED;
+	return wrong(judge, words[state].code, "%s%s%s", words[state].text,
+	    said[0] == '\0' ? "" : ": ", said);
+}
+
+/* RFC 8689, section 4.2.1. */
+static bool
+row_is_promised(struct judge *judge, const struct demand_row *row)
+{
+	if (!row->is_promise || judge->facts->requiretls)
+		return true;
+	return wrong(judge, REASON_REQUIRETLS,
+	    "the next hop does not offer REQUIRETLS");
+}
+
+void
+decide_shown(struct shown *out, const struct demand *demand,
+    const struct facts *facts)
+{
+	char site[sizeof(demand->site) + 1] = "";
+	const char *issuer;
+	int set = -1;
+
+	memset(out, 0, sizeof(*out));
 	for (size_t i = 0; i < demand->row_count; i++)
-		if (demand->rows[i].level >= level &&
-		    !is_met(judge, &demand->rows[i]))
-			return false;
-	judge->out->reached = level;
+		if (demand->rows[i].ratchet)
+			set = demand->rows[i].anchors;
+	if (!demand->ratchet || !facts->tls)
+		return;
+	out->level = LEVEL_ENCRYPT;
+	out->version = facts->version;
+	if (!facts->peer_cert || facts->purpose != PURPOSE_YES || set < 0 ||
+	    set >= FACTS_CHAINS || facts->chain[set] != CHAIN_GOOD)
+		return;
+	/* A list of one, ended by an empty string. */
+	memcpy(site, demand->site, sizeof(demand->site));
+	out->level = names_compare(facts, site) == NAMES_MATCH ? LEVEL_LOCK
+							       : LEVEL_VERIFY;
+	issuer = facts->issuer_organisation[0] != '\0'
+		     ? facts->issuer_organisation
+		     : facts->issuer;
+	(void)snprintf(out->issuer, sizeof(out->issuer), "%s", issuer);
+}
+
+static bool
+row_holds_ratchet(struct judge *judge, const struct demand_row *row)
+{
+	const struct shown *best = &judge->demand->best;
+	struct shown shown;
+
+	if (!row->ratchet || best->level == LEVEL_NONE)
+		return true;
+	decide_shown(&shown, judge->demand, judge->facts);
+	if (shown.level < best->level)
+		return wrong(judge, REASON_RATCHET,
+		    "shows %s, expected %s as before", level_word(shown.level),
+		    level_word(best->level));
+	if (shown.version < best->version)
+		return wrong(judge, REASON_RATCHET,
+		    "shows %s, expected %s as before",
+		    version_word(shown.version), version_word(best->version));
+	if (best->level >= LEVEL_VERIFY && best->issuer[0] != '\0' &&
+	    strcmp(shown.issuer, best->issuer) != 0)
+		return wrong(judge, REASON_RATCHET,
+		    "certificate issued by %.90s, expected %.90s as before",
+		    shown.issuer[0] == '\0' ? "somebody else" : shown.issuer,
+		    best->issuer);
 	return true;
 }
 
-/* True if every point of the demand is met. */
+/* --- the whole ----------------------------------------------------------- */
+
+typedef bool (*row_is_met)(struct judge *judge, const struct demand_row *row);
+
+static bool
+judge_rows(struct judge *judge, enum level level, row_is_met is_met)
+{
+	const struct demand *demand = judge->demand;
+
+	for (size_t i = 0; i < demand->row_count; i++) {
+		const struct demand_row *row = &demand->rows[i];
+
+		if (is_judged(judge, row) && row->level >= level &&
+		    !is_met(judge, row))
+			return false;
+	}
+	if (level_asked(judge) >= level)
+		judge->reached = level;
+	return true;
+}
+
+static bool
+judge_further(struct judge *judge)
+{
+	static const row_is_met points[] = { row_is_proved_by_dane,
+		row_is_promised, row_holds_ratchet };
+	const struct demand *demand = judge->demand;
+
+	for (size_t point = 0; point < COUNT(points); point++)
+		for (size_t i = 0; i < demand->row_count; i++)
+			if (is_judged(judge, &demand->rows[i]) &&
+			    !points[point](judge, &demand->rows[i]))
+				return false;
+	return true;
+}
+
+/* True if every point of the rows that are judged is met. */
 static bool
 judge_all(struct judge *judge)
 {
-	enum level asked = judge->demand->level;
+	enum level asked = level_asked(judge);
 
+	judge->found.code = REASON_NONE;
+	judge->found.text[0] = '\0';
+	judge->reached = LEVEL_NONE;
 	if (!judge->facts->tls) {
-		judge->out->reached = LEVEL_NONE;
 		if (asked != LEVEL_NONE)
 			judge_cleartext(judge);
 		return asked <= LEVEL_MAY;
 	}
-	judge->out->reached = LEVEL_ENCRYPT;
-	return judge_strength(judge) &&
+	judge->reached = LEVEL_ENCRYPT;
+	return judge_rows(judge, LEVEL_ENCRYPT, row_is_strong) &&
 	       judge_rows(judge, LEVEL_VERIFY, row_is_verified) &&
-	       judge_rows(judge, LEVEL_LOCK, row_is_locked);
+	       judge_rows(judge, LEVEL_LOCK, row_is_locked) &&
+	       judge_further(judge);
+}
+
+/* Would the message go if it had not asked for REQUIRETLS? */
+static bool
+passes_without_promise(const struct judge *whole)
+{
+	struct judge judge = *whole;
+	bool observed = whole->facts->tls;
+
+	judge.without_promise = true;
+	if (judge_all(&judge))
+		return true;
+	for (size_t i = 0; i < judge.demand->row_count; i++)
+		if (is_judged(&judge, &judge.demand->rows[i]) &&
+		    !judge.demand->rows[i].observe)
+			observed = false;
+	return observed;
+}
+
+/* What says nothing of the other side for good. */
+static bool
+is_passing_trouble(const struct judge *judge)
+{
+	switch (judge->found.code) {
+	case REASON_DNSSEC_INVALID:
+	case REASON_RATCHET: /* an operator may lower it */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A promise that cannot be kept is told at once (RFC 8689, section 4.2.1);
+ * what went wrong with STARTTLS today may go well tomorrow. */
+static bool
+is_broken_promise(const struct judge *judge)
+{
+	return judge->demand->requiretls &&
+	       (judge->facts->tls ||
+		   judge->found.code == REASON_STARTTLS_NOT_OFFERED) &&
+	       passes_without_promise(judge);
 }
 
 static enum verdict
-verdict_of(const struct demand *demand, const struct facts *facts, bool met)
+verdict_of(const struct judge *judge, bool met)
 {
+	const struct demand *demand = judge->demand;
+
 	if (met)
 		return VERDICT_PASS;
 	/* Observing never goes below encrypt. */
-	if (demand->observe && facts->tls)
+	if (demand->observe && judge->facts->tls)
 		return VERDICT_OBSERVED;
-	return demand->permanent ? VERDICT_PERMANENT : VERDICT_TEMPORARY;
+	if (is_passing_trouble(judge))
+		return VERDICT_TEMPORARY;
+	return demand->permanent || is_broken_promise(judge)
+		   ? VERDICT_PERMANENT
+		   : VERDICT_TEMPORARY;
+}
+
+/* Each observing row by itself; one that was relaxed asks nothing. */
+static void
+list_observed(struct decision *out, const struct judge *whole)
+{
+	const struct demand *demand = whole->demand;
+	struct judge judge = *whole;
+
+	for (size_t i = 0; i < demand->row_count; i++) {
+		const struct demand_row *row = &demand->rows[i];
+		struct observed_row *one = &out->observed[out->observed_count];
+
+		if (!row->observe || row->level <= LEVEL_MAY)
+			continue;
+		judge.only = row;
+		one->identity = row->identity;
+		one->met = judge_all(&judge);
+		one->code = one->met ? REASON_NONE : judge.found.code;
+		out->observed_count++;
+	}
+}
+
+/*
+ * Who an alarm would be about.  A name that a client claims selects a row: then
+ * it is that row's site, as claims from ever new addresses must not count for
+ * ever new sites.
+ */
+static const char *
+site_of(const struct demand *demand, bool *one_site_out)
+{
+	*one_site_out = demand->side == SIDE_OUT ||
+			(demand->row_count > 0 && demand->rows[0].one_site);
+	if (*one_site_out)
+		return demand->site;
+	for (size_t i = demand->row_count; i-- > 1;)
+		if (demand->rows[i].one_site) {
+			*one_site_out = true;
+			return demand->rows[i].site;
+		}
+	return demand->site;
 }
 
 static void
@@ -299,7 +510,7 @@ list_rows(struct decision *out, const struct demand *demand)
 		const struct demand_row *row = &demand->rows[i];
 		char one[64];
 		int octets = row->line == 0
-				 ? snprintf(one, sizeof(one), "default")
+				 ? snprintf(one, sizeof(one), "%s", row->site)
 				 : snprintf(one, sizeof(one), "%.48s:%u", file,
 				       row->line);
 
@@ -319,16 +530,23 @@ void
 decide(struct decision *out, const struct demand *demand,
     const struct facts *facts)
 {
-	struct judge judge = { demand, facts, out };
+	struct judge judge = { .demand = demand, .facts = facts };
+	bool met = judge_all(&judge);
+	const char *site;
 
 	memset(out, 0, sizeof(*out));
+	site = site_of(demand, &out->names_one_site);
+	(void)snprintf(out->site, sizeof(out->site), "%.255s", site);
 	out->side = demand->side;
 	out->asked = demand->level;
+	out->reached = judge.reached;
+	out->code = judge.found.code;
+	memcpy(out->detail, judge.found.text, sizeof(out->detail));
 	out->version = facts->tls ? facts->version : 0;
-	(void)snprintf(out->site, sizeof(out->site), "%s", demand->site);
 	(void)snprintf(out->suite, sizeof(out->suite), "%.63s", facts->suite);
 	list_rows(out, demand);
-	out->verdict = verdict_of(demand, facts, judge_all(&judge));
+	list_observed(out, &judge);
+	out->verdict = verdict_of(&judge, met);
 }
 
 void
@@ -342,91 +560,4 @@ decide_without_tls(struct decision *out, const struct demand *demand,
 	(void)snprintf(facts.why_not_text, sizeof(facts.why_not_text), "%s",
 	    detail == NULL ? "" : detail);
 	decide(out, demand, &facts);
-}
-
-const char *
-verdict_word(enum verdict verdict)
-{
-	static const char *const words[] = {
-		[VERDICT_PASS] = "pass",
-		[VERDICT_OBSERVED] = "observed",
-		[VERDICT_TEMPORARY] = "refuse-temporary",
-		[VERDICT_PERMANENT] = "refuse-permanent",
-	};
-
-	return (unsigned)verdict < COUNT(words) ? words[verdict] : "?";
-}
-
-/* Strangers chose parts of it: printable ASCII alone, one line. */
-static void
-escape(const char *text, char *out, size_t size)
-{
-	size_t len = 0;
-
-	for (; *text != '\0' && len + 5 < size; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c == '"' || c == '\\') {
-			out[len++] = '\\';
-			out[len++] = (char)c;
-		} else if (c < 0x20 || c >= 0x7f) {
-			len += (size_t)snprintf(out + len, size - len,
-			    "\\x%02x", c);
-		} else {
-			out[len++] = (char)c;
-		}
-	}
-	out[len] = '\0';
-}
-
-static size_t
-printed(int wanted, size_t size)
-{
-	if (wanted < 0 || size == 0)
-		return 0;
-	return (size_t)wanted < size ? (size_t)wanted : size - 1;
-}
-
-size_t
-decision_print(const struct decision *decision, char *out, size_t size)
-{
-	const char *result = reason_result_type(decision->code);
-	char detail[2 * REASON_TEXT_MAX], site[300];
-
-	escape(decision->detail, detail, sizeof(detail));
-	escape(decision->site, site, sizeof(site));
-	return printed(
-	    snprintf(out, size,
-		"direction=%s site=%s row=%s asked=%s reached=%s verdict=%s "
-		"reason=%s%s%s tls=%s%s%s%s%s%s%s%s",
-		decision->side == SIDE_IN ? "in" : "out", site, decision->rows,
-		level_word(decision->asked), level_word(decision->reached),
-		verdict_word(decision->verdict), reason_word(decision->code),
-		result[0] == '\0' ? "" : " result=", result,
-		version_word(decision->version),
-		decision->suite[0] == '\0' ? "" : " suite=", decision->suite,
-		decision->ended[0] == '\0' ? "" : " ended=", decision->ended,
-		detail[0] == '\0' ? "" : " detail=\"", detail,
-		detail[0] == '\0' ? "" : "\""),
-	    size);
-}
-
-enum { REPLY_OCTETS = 200 };
-
-size_t
-decision_reply(const struct decision *decision, char *out, size_t size)
-{
-	char detail[REASON_TEXT_MAX], site[128];
-
-	if (size > REPLY_OCTETS + 1)
-		size = REPLY_OCTETS + 1;
-	escape(decision->detail, detail, sizeof(detail));
-	escape(decision->site, site, sizeof(site));
-	return printed(
-	    snprintf(out, size,
-		"TLS policy for %s: %s asked, %s reached: %s (row %.40s)%s%s",
-		site, level_word(decision->asked),
-		level_word(decision->reached), reason_word(decision->code),
-		decision->rows, detail[0] == '\0' ? "" : ": ", detail),
-	    size);
 }

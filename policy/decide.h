@@ -44,7 +44,23 @@ struct demand_row {
 	bool chain;    /* false: chain=no */
 	bool eku_any;  /* eku=any */
 	bool observe;
+	bool dane;
+	bool ratchet;
+	bool tls_optional; /* tls-optional=yes */
+	bool is_promise;   /* of demand_add_requiretls, not of the table */
+	bool one_site;     /* its key is a host, an address or a mailbox */
 	enum row_fail fail;
+	/* The same for rows with the same text, on whatever line. */
+	uint64_t identity;
+};
+
+/* What a site has shown on its own, whatever its row asks (ratchet). */
+struct shown {
+	enum level level; /* LEVEL_NONE: nothing yet */
+	unsigned version; /* as in facts */
+	/* Who vouches for it: the issuer's organisation, else its whole name;
+	 * "" below verify. */
+	char issuer[256];
 };
 
 /* Called for each key that was looked up, for explain: the key as a row would
@@ -64,8 +80,14 @@ struct demand {
 	enum level level; /* the highest of the rows */
 	unsigned min;     /* 0, 12 or 13 */
 	unsigned bits;
-	bool permanent; /* a refusal is for good */
-	bool observe;   /* every row observes */
+	bool permanent;  /* a refusal is for good */
+	bool observe;    /* every row observes */
+	bool dane;       /* some row wants it */
+	bool requiretls; /* demand_add_requiretls was called */
+	/* Some row has ratchet; best is what the caller remembers of the site
+	 * and fills in before decide (LEVEL_NONE: nothing). */
+	bool ratchet;
+	struct shown best;
 
 	/* Trust anchor sets to verify against; "" is the default set (the
 	 * listener's, the smarthost's, or the system's); others are absolute
@@ -119,6 +141,16 @@ bool demand_out(struct demand *demand, const struct table *table,
 bool demand_add_rcpt(struct demand *demand, const struct table *table,
     const char *forward_path, time_t now, struct reason *why);
 
+/*
+ * The promise of RFC 8689: TLS with a certificate that is verified and names
+ * the next hop (by PKIX or, where a row says dane, by DANE; a lock of the
+ * next hop's own row will do), and REQUIRETLS offered.  After the rows.
+ */
+bool demand_add_requiretls(struct demand *demand, struct reason *why);
+/* "TLS-Required: No" (RFC 8689, section 5): rows with tls-optional=yes ask no
+ * more than may; all others stay.  After the rows. */
+void demand_relax(struct demand *demand);
+
 /* Does this demand need the client's certificate (level, pin, ...)? */
 bool demand_wants_certificate(const struct demand *demand);
 
@@ -133,7 +165,7 @@ enum verdict {
 struct decision {
 	enum side side;
 	char site[256];
-	char rows[256]; /* "sites:12,sites:30" or "default" */
+	char rows[256]; /* "sites:12,sites:30", "default", "requiretls" */
 	enum level asked;
 	enum level reached;
 	enum verdict verdict;
@@ -142,10 +174,29 @@ struct decision {
 	unsigned version; /* as in facts */
 	char suite[64];
 	char ended[64]; /* "sites:7": an exception that is over, or "" */
+	/* How each row with mode=observe fared by itself, for rehearsal. */
+	size_t observed_count;
+	struct observed_row {
+		uint64_t identity;
+		bool met;
+		enum reason_code code; /* if not met */
+	} observed[DEMAND_ROWS];
+	/*
+	 * One site, and not a network or "*": may raise an alarm of its own.
+	 * Coming in, site is then the client's address if that has a row of its
+	 * own, else the site of the row that a claimed name has selected: so
+	 * there are never more of them than rows.
+	 */
+	bool names_one_site;
 };
 
 /* Judge facts against demand; its dates were judged when it was made. */
 void decide(struct decision *out, const struct demand *demand,
+    const struct facts *facts);
+
+/* What the connection showed by the anchors of the row with ratchet and the
+ * next hop's name; LEVEL_NONE if no row has ratchet. */
+void decide_shown(struct shown *out, const struct demand *demand,
     const struct facts *facts);
 
 /* A decision for something that failed before facts existed (connect refused
@@ -160,10 +211,16 @@ void decide_without_tls(struct decision *out, const struct demand *demand,
  * line end; returns the length, cut to size.
  */
 size_t decision_print(const struct decision *decision, char *out, size_t size);
+/* Its beginning, up to "asked=lock": what is known before a connection. */
+size_t decision_print_asked(const struct decision *decision, char *out,
+    size_t size);
 
 /* Text for an SMTP reply or bounce after the enhanced status code: one line
  * of printable ASCII, no secret, at most 200 octets. */
 size_t decision_reply(const struct decision *decision, char *out, size_t size);
+
+/* "TLS1.2", "TLS1.3", "none" for 0, else "older". */
+const char *version_word(unsigned version);
 
 /* "pass", "observed", "refuse-temporary", "refuse-permanent". */
 const char *verdict_word(enum verdict verdict);

@@ -1,5 +1,5 @@
 /*
- * policy/demand.c: which rows speak, and what they demand together.
+ * policy/demand.c: what the rows that speak demand together.
  */
 #include "decide.h"
 
@@ -92,6 +92,25 @@ keep_one(struct demand *demand, const char *text, const char **out,
 	       keep_text(demand, "", &ignored, why);
 }
 
+void
+demand_start(struct demand *demand, const struct table *table, enum side side,
+    const char *site)
+{
+	demand_tried tried = demand->tried;
+	void *context = demand->tried_context;
+	struct reason ignored;
+
+	memset(demand, 0, sizeof(*demand));
+	demand->tried = tried;
+	demand->tried_context = context;
+	demand->reuse = true;
+	demand->side = side;
+	(void)snprintf(demand->site, sizeof(demand->site), "%s", site);
+	if (table != NULL)
+		(void)keep_text(demand, table_meta(table)->name, &demand->file,
+		    &ignored);
+}
+
 /* --- from rows to a demand ---------------------------------------------- */
 
 /*
@@ -164,9 +183,11 @@ keep_row_anchors(struct demand *demand, const struct row *row, char direction,
 	const char *ca = row_first(row, FIELD_CA);
 	const char *crl = row_first(row, FIELD_CRL);
 	int base = demand->row_count > 0 ? demand->rows[0].anchors : -1;
+	bool is_asked = row->level >= LEVEL_VERIFY && !row->no_chain;
 
 	*out = -1;
-	if (row->level < LEVEL_VERIFY || row->no_chain)
+	/* The ratchet wants to know how far the chain reaches by itself. */
+	if (!is_asked && !(row->ratchet && direction == 'o'))
 		return true;
 	if (ca == NULL && direction == 'r' && base >= 0) {
 		if (crl == NULL) {
@@ -197,6 +218,7 @@ demand_combine(struct demand *demand)
 	demand->level = LEVEL_NONE;
 	demand->min = demand->bits = 0;
 	demand->observe = true;
+	demand->dane = demand->ratchet = false;
 	for (size_t i = 0; i < demand->row_count; i++) {
 		const struct demand_row *row = &demand->rows[i];
 
@@ -208,6 +230,10 @@ demand_combine(struct demand *demand)
 			demand->bits = row->bits;
 		if (!row->observe)
 			demand->observe = false;
+		if (row->dane)
+			demand->dane = true;
+		if (row->ratchet)
+			demand->ratchet = true;
 		if (row->fail > combined)
 			combined = row->fail;
 	}
@@ -224,10 +250,11 @@ has_line(const struct demand *demand, unsigned line)
 	return false;
 }
 
-static bool
+bool
 demand_add_row(struct demand *demand, const struct row *row, char direction,
     struct reason *why)
 {
+	bool next_hop = direction == 'o' || direction == 'r';
 	struct demand_row kept = {
 		.line = row->line,
 		.level = row->level,
@@ -236,7 +263,14 @@ demand_add_row(struct demand *demand, const struct row *row, char direction,
 		.chain = !row->no_chain,
 		.eku_any = row->eku_any,
 		.observe = row->observe,
+		.dane = row->dane && next_hop,
+		.ratchet = row->ratchet && next_hop,
+		.tls_optional = row->tls_optional && next_hop,
+		.one_site =
+		    row->kind == KEY_HOST || row->kind == KEY_HOST_PORT ||
+		    row->kind == KEY_ADDRESS || row->kind == KEY_MAILBOX,
 		.fail = row->fail,
+		.identity = row->identity,
 	};
 
 	if (has_line(demand, row->line)) /* several recipients, one row */
@@ -262,7 +296,7 @@ demand_add_row(struct demand *demand, const struct row *row, char direction,
 }
 
 /* No row matches: encrypt. */
-static void
+void
 demand_add_default(struct demand *demand)
 {
 	demand->rows[demand->row_count++] = (struct demand_row){
@@ -274,338 +308,67 @@ demand_add_default(struct demand *demand)
 	demand_combine(demand);
 }
 
-/* --- looking rows up ---------------------------------------------------- */
+/* --- what a message asks by itself --------------------------------------- */
 
-struct search {
-	struct demand *demand;
-	const struct table *table;
-	char direction; /* i, o, f, r */
-	time_t now;
-	bool found; /* a row speaks: stop */
-	struct row row;
-	struct reason *why;
-};
-
-static const char *
-search_direction(const struct search *s)
-{
-	switch (s->direction) {
-	case 'i':
-		return "in";
-	case 'o':
-		return "out";
-	case 'f':
-		return "from";
-	default:
-		return "rcpt";
-	}
-}
-
-static void
-tell(const struct search *s, const char *text, const char *what)
-{
-	if (s->demand->tried != NULL)
-		s->demand->tried(s->demand->tried_context, search_direction(s),
-		    text, s->found ? s->row.line : 0, what);
-}
-
-/*
- * An exception that is over counts as absent: of level may the whole row is
- * the exception; of mode=observe and eku=any the rest of the row holds, and
- * is enforced, as nothing lowers a demand.
- */
+/* By PKIX: what lock asks of a host, with the anchors of the next hop's own
+ * row. */
 static bool
-still_speaks(struct search *s, const char **what)
+promise_by_name(struct demand *demand, struct demand_row *promise,
+    struct reason *why)
 {
-	*what = "speaks";
-	if (s->row.level == LEVEL_NONE && s->direction == 'i') {
-		*what = "absent: level none speaks on relay listeners alone";
-		return false;
-	}
-	if (!row_is_over(&s->row, s->now))
+	int base = demand->rows[0].anchors;
+
+	promise->level = LEVEL_LOCK;
+	promise->anchors = base;
+	return keep_one(demand, demand->site, &promise->match, why) &&
+	       (base >= 0 ||
+		   keep_anchors(demand, "", "", &promise->anchors, why));
+}
+
+bool
+demand_add_requiretls(struct demand *demand, struct reason *why)
+{
+	struct demand_row promise = {
+		.site = "requiretls",
+		.anchors = -1,
+		.level = LEVEL_ENCRYPT,
+		.chain = true,
+		.is_promise = true,
+	};
+	bool is_locked =
+	    demand->row_count > 0 && demand->rows[0].level == LEVEL_LOCK;
+
+	if (demand->requiretls)
 		return true;
-	s->demand->ended_line = s->row.line;
-	if (s->row.level == LEVEL_MAY) {
-		*what = "absent: its until= is past";
+	if (demand->row_count == 0 || demand->row_count == DEMAND_ROWS)
+		return fail(why, REASON_RANGE, "%zu rows speak for %s",
+		    demand->row_count, demand->site);
+	promise.dane = demand->dane;
+	if (!is_locked && !demand->dane &&
+	    !promise_by_name(demand, &promise, why))
 		return false;
-	}
-	s->row.observe = s->row.eku_any = false;
-	*what = "speaks, without its exception: until= is past";
+	demand->requiretls = true;
+	demand->rows[demand->row_count++] = promise;
+	demand_combine(demand);
 	return true;
 }
 
-/* False only if the table cannot be read. */
-static bool
-try_key(struct search *s, const unsigned char *key, size_t len,
-    const char *text)
+void
+demand_relax(struct demand *demand)
 {
-	const char *what = "no row";
+	/* RFC 8689, section 5: the header gives way to REQUIRETLS. */
+	if (demand->requiretls)
+		return;
+	for (size_t i = 0; i < demand->row_count; i++) {
+		struct demand_row *row = &demand->rows[i];
 
-	if (!table_get(s->table, key, len, &s->row, &s->found, s->why))
-		return false;
-	if (s->found) {
-		bool speaks = still_speaks(s, &what);
-
-		tell(s, text, what);
-		s->found = speaks;
-	} else {
-		tell(s, text, what);
-	}
-	return true;
-}
-
-static bool
-try_text(struct search *s, char kind, const char *text, const char *shown)
-{
-	unsigned char key[KEY_OCTETS];
-	size_t len =
-	    key_encode_text(s->direction, kind, text, strlen(text), key);
-
-	return try_key(s, key, len, shown);
-}
-
-static bool
-try_any(struct search *s)
-{
-	return s->found || try_text(s, '*', "*", "*");
-}
-
-/* Longest prefix first; only lengths that some row uses are asked for. */
-static bool
-try_address(struct search *s, const struct address *address)
-{
-	unsigned direction = s->direction == 'i' ? DIRECTION_IN : DIRECTION_OUT;
-	const struct prefixes *prefixes =
-	    &table_meta(s->table)
-		 ->prefixes[prefixes_of(direction, address->family)];
-	unsigned char key[KEY_OCTETS];
-	char text[64];
-
-	for (unsigned bits = address->prefix + 1; bits-- > 0 && !s->found;) {
-		struct address network;
-
-		if (!prefixes->used[bits])
+		if (!row->tls_optional || row->level <= LEVEL_MAY)
 			continue;
-		network = address_network(address, bits);
-		address_print(&network, text);
-		if (!try_key(s, key,
-			key_encode_address(s->direction, &network, key), text))
-			return false;
+		row->level = LEVEL_MAY;
+		row->min = row->bits = 0;
+		row->dane = row->ratchet = false;
 	}
-	return true;
-}
-
-/* The host itself, then the longest suffix. */
-static bool
-try_host(struct search *s, const char *host)
-{
-	if (!s->found && !try_text(s, 'h', host, host))
-		return false;
-	for (const char *dot = strchr(host, '.'); dot != NULL && !s->found;
-	     dot = strchr(dot + 1, '.'))
-		if (!try_text(s, 's', dot, dot))
-			return false;
-	return true;
-}
-
-static struct search
-search_begin(struct demand *demand, const struct table *table, char direction,
-    time_t now, struct reason *why)
-{
-	struct search s;
-
-	memset(&s, 0, offsetof(struct search, row));
-	s.row.fields_len = 0;
-	s.demand = demand;
-	s.table = table;
-	s.direction = direction;
-	s.now = now;
-	s.why = why;
-	return s;
-}
-
-static bool
-search_take(struct search *s)
-{
-	return !s->found ||
-	       demand_add_row(s->demand, &s->row, s->direction, s->why);
-}
-
-static void
-demand_start(struct demand *demand, const struct table *table, enum side side,
-    const char *site)
-{
-	demand_tried tried = demand->tried;
-	void *context = demand->tried_context;
-	struct reason ignored;
-
-	memset(demand, 0, sizeof(*demand));
-	demand->tried = tried;
-	demand->tried_context = context;
-	demand->reuse = true;
-	demand->side = side;
-	(void)snprintf(demand->site, sizeof(demand->site), "%s", site);
-	if (table != NULL)
-		(void)keep_text(demand, table_meta(table)->name, &demand->file,
-		    &ignored);
-}
-
-bool
-demand_in(struct demand *demand, const struct table *table,
-    const struct sockaddr_storage *peer, time_t now, struct reason *why)
-{
-	struct search s = search_begin(demand, table, 'i', now, why);
-	struct address address;
-	char text[64] = "local";
-	bool is_address = address_of_peer(&address, peer);
-
-	if (is_address)
-		address_print(&address, text);
-	demand_start(demand, table, SIDE_IN, text);
-	if (table != NULL) {
-		if (is_address && !try_address(&s, &address))
-			return false;
-		if (!try_any(&s) || !search_take(&s))
-			return false;
-	}
-	if (demand->row_count == 0)
-		demand_add_default(demand);
-	return true;
-}
-
-static bool
-add_by_host(struct demand *demand, const struct table *table, char direction,
-    const char *name, size_t len, time_t now, struct reason *why)
-{
-	struct search s = search_begin(demand, table, direction, now, why);
-	char host[HOST_MAX];
-
-	if (table == NULL || !host_normalise(host, name, len))
-		return true;
-	return try_host(&s, host) && search_take(&s);
-}
-
-bool
-demand_add_ehlo(struct demand *demand, const struct table *table,
-    const char *ehlo, time_t now, struct reason *why)
-{
-	return add_by_host(demand, table, 'i', ehlo, strlen(ehlo), now, why);
-}
-
-/* Between the last "@" and the end, "<" and ">" around it ignored. */
-static const char *
-domain_of_path(const char *path, size_t *len_out)
-{
-	const char *at = strrchr(path, '@');
-	size_t len;
-
-	if (at == NULL)
-		return NULL;
-	len = strlen(++at);
-	if (len > 0 && at[len - 1] == '>')
-		len--;
-	*len_out = len;
-	return at;
-}
-
-bool
-demand_add_from(struct demand *demand, const struct table *table,
-    const char *reverse_path, time_t now, struct reason *why)
-{
-	size_t len;
-	const char *domain = domain_of_path(reverse_path, &len);
-
-	return domain == NULL ||
-	       add_by_host(demand, table, 'f', domain, len, now, why);
-}
-
-static bool
-try_next_hop(struct search *s, const char *host, uint16_t port)
-{
-	char text[HOST_MAX + 16], name[HOST_MAX];
-	struct address address;
-
-	if (address_parse(&address, host)) {
-		address_print(&address, name);
-		(void)snprintf(text, sizeof(text),
-		    address.family == AF_INET6 ? "[%s]:%u" : "%s:%u", name,
-		    port);
-		if (!try_text(s, 'p', text, text) ||
-		    (!s->found && !try_address(s, &address)))
-			return false;
-	} else if (host_normalise(name, host, strlen(host))) {
-		(void)snprintf(text, sizeof(text), "%s:%u", name, port);
-		if (!try_text(s, 'p', text, text) || !try_host(s, name))
-			return false;
-	}
-	return try_any(s);
-}
-
-bool
-demand_out(struct demand *demand, const struct table *table, const char *host,
-    uint16_t port, time_t now, struct reason *why)
-{
-	struct search s = search_begin(demand, table, 'o', now, why);
-	struct address address;
-	char name[HOST_MAX], text[64];
-	const char *site = host;
-
-	if (address_parse(&address, host)) {
-		address_print(&address, text);
-		site = text;
-	} else if (host_normalise(name, host, strlen(host))) {
-		site = name;
-	}
-	demand_start(demand, table, SIDE_OUT, site);
-	if (table != NULL &&
-	    (!try_next_hop(&s, host, port) || !search_take(&s)))
-		return false;
-	if (demand->row_count == 0)
-		demand_add_default(demand);
-	return true;
-}
-
-/* The mailbox in the form of a row's key: quotes taken away, as "user"@d is
- * user@d, and without case, as that can only bring more rows. */
-static bool
-mailbox_normalise(char out[static KEY_TEXT], const char *path, const char *host)
-{
-	const char *at = strrchr(path, '@');
-	size_t len = 0;
-
-	for (const char *in = path; in < at; in++) {
-		char c = *in;
-
-		if (c == '"' || (in == path && c == '<'))
-			continue;
-		if (c == '\\' && in + 1 < at)
-			c = *++in;
-		if (len >= LOCAL_PART_MAX)
-			return false; /* no row has one that long */
-		out[len++] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-	}
-	if (len == 0)
-		return false;
-	(void)snprintf(out + len, KEY_TEXT - len, "@%s", host);
-	return true;
-}
-
-bool
-demand_add_rcpt(struct demand *demand, const struct table *table,
-    const char *forward_path, time_t now, struct reason *why)
-{
-	struct search s = search_begin(demand, table, 'r', now, why);
-	char host[HOST_MAX], mailbox[KEY_TEXT];
-	size_t len;
-	const char *domain = domain_of_path(forward_path, &len);
-
-	if (table == NULL || domain == NULL ||
-	    !host_normalise(host, domain, len))
-		return true;
-	if (mailbox_normalise(mailbox, forward_path, host) &&
-	    !try_text(&s, 'u', mailbox, mailbox))
-		return false;
-	return (s.found || try_host(&s, host)) && search_take(&s);
+	demand_combine(demand);
 }
 
 /* --- questions ---------------------------------------------------------- */

@@ -37,6 +37,15 @@ enum purpose_state {
 	PURPOSE_NONE,  /* no EKU extension: never enough */
 };
 
+/* What TLSA records say of the certificate (RFC 7672). */
+enum dane_state {
+	DANE_UNCHECKED, /* not asked; never means good */
+	DANE_GOOD,      /* a secure, usable record matches */
+	DANE_NONE,      /* none that DNSSEC proves, or none usable */
+	DANE_MISMATCH,  /* secure and usable ones, but none matches */
+	DANE_FAILED,    /* bogus, or the lookup failed: for the time being */
+};
+
 struct facts {
 	bool tls;         /* false: clear text, all below is zero */
 	unsigned version; /* 12 or 13 */
@@ -52,6 +61,7 @@ struct facts {
 	char subject[256];               /* RFC 4514, cut; for logs only */
 	char issuer[256];                /* RFC 4514 DN of the issuer */
 	char organisation[128];          /* O of the subject, or "" */
+	char issuer_organisation[128];   /* O of the issuer, or "" */
 
 	/*
 	 * Presented identifiers (SAN only, never the CN): NUL-terminated
@@ -64,6 +74,11 @@ struct facts {
 
 	/* chain[i] belongs to the demand's anchor set i. */
 	enum chain_state chain[FACTS_CHAINS];
+
+	enum dane_state dane;
+	char dane_text[128];
+
+	bool requiretls; /* the next hop offers it inside TLS (RFC 8689) */
 
 	/* Instead of TLS: why there is none (an enum reason_code), for the
 	 * relay: not offered, refused, handshake failed.  0 otherwise. */

@@ -23,4 +23,12 @@ enum parse_result {
 enum parse_result row_parse(struct row *row, struct key *key, const char *line,
     size_t len, const char *folder, struct reason *why);
 
+/*
+ * One option of a row whose site, direction and level are known.
+ *
+ * seen    the options before it, one bit each; 0 to begin with.
+ */
+bool option_parse(struct row *row, const char *word, const char *folder,
+    unsigned *seen, struct reason *why);
+
 #endif

@@ -50,9 +50,13 @@ enum reason_code {
 	REASON_CERT_PIN,                /* key is none of pin= */
 	REASON_CERT_ISSUER,             /* issuer= not met */
 	REASON_CERT_ORGANISATION,       /* org= not met */
-	REASON_CERT_BAD,      /* cannot be parsed, or chain too long */
-	REASON_TABLE,         /* the site table could not be read */
-	REASON_DANE_REQUIRED, /* no usable TLSA record, or no match */
+	REASON_CERT_BAD,       /* cannot be parsed, or chain too long */
+	REASON_TABLE,          /* the site table could not be read */
+	REASON_DANE_REQUIRED,  /* no usable TLSA record that DNSSEC proves */
+	REASON_TLSA_INVALID,   /* there are some, and none matches */
+	REASON_DNSSEC_INVALID, /* bogus, or the lookup failed */
+	REASON_RATCHET,        /* less than the site has shown before */
+	REASON_REQUIRETLS,     /* the next hop does not offer REQUIRETLS */
 
 	/* The remote side of the relay. */
 	REASON_CONNECT,  /* no address could be connected */

@@ -3,8 +3,8 @@
  *
  * A value is: CRC-32C over the key and all that follows (u32), line (u32),
  * format, directions, kind of key, level, flags, fail, min (u8 each), 0,
- * bits (u32), until (u64), then fields: tag (u8), length (u16), octets that
- * end with NUL.  Numbers are little-endian.
+ * bits (u32), until (u64), identity (u64), then fields: tag (u8), length
+ * (u16), octets that end with NUL.  Numbers are little-endian.
  */
 #include "row.h"
 
@@ -15,14 +15,17 @@
 #include "crc32c.h"
 
 enum {
-	FORMAT = 1,
-	HEAD_OCTETS = 28,
+	FORMAT = 2,
+	HEAD_OCTETS = 36,
 	FIELD_HEAD = 3,
 	FLAG_EKU_ANY = 1,
 	FLAG_NO_CHAIN = 2,
 	FLAG_OBSERVE = 4,
 	FLAG_NO_REUSE = 8,
-	FLAGS_ALL = 15,
+	FLAG_DANE = 16,
+	FLAG_RATCHET = 32,
+	FLAG_TLS_OPTIONAL = 64,
+	FLAGS_ALL = 127,
 };
 
 bool
@@ -66,7 +69,8 @@ row_first(const struct row *row, enum field tag)
 bool
 row_is_exception(const struct row *row)
 {
-	return row->level == LEVEL_MAY || row->observe || row->eku_any;
+	return row->level == LEVEL_MAY || row->observe || row->eku_any ||
+	       row->tls_optional;
 }
 
 bool
@@ -92,6 +96,30 @@ get_number(const unsigned char *at, unsigned octets)
 	return value;
 }
 
+static unsigned char
+flags_of(const struct row *row)
+{
+	return (unsigned char)((row->eku_any ? FLAG_EKU_ANY : 0) |
+			       (row->no_chain ? FLAG_NO_CHAIN : 0) |
+			       (row->observe ? FLAG_OBSERVE : 0) |
+			       (row->no_reuse ? FLAG_NO_REUSE : 0) |
+			       (row->dane ? FLAG_DANE : 0) |
+			       (row->ratchet ? FLAG_RATCHET : 0) |
+			       (row->tls_optional ? FLAG_TLS_OPTIONAL : 0));
+}
+
+static void
+take_flags(struct row *row, unsigned flags)
+{
+	row->eku_any = flags & FLAG_EKU_ANY;
+	row->no_chain = flags & FLAG_NO_CHAIN;
+	row->observe = flags & FLAG_OBSERVE;
+	row->no_reuse = flags & FLAG_NO_REUSE;
+	row->dane = flags & FLAG_DANE;
+	row->ratchet = flags & FLAG_RATCHET;
+	row->tls_optional = flags & FLAG_TLS_OPTIONAL;
+}
+
 size_t
 row_encode(const struct row *row, const unsigned char *key, size_t key_len,
     unsigned char out[static ROW_OCTETS])
@@ -103,15 +131,13 @@ row_encode(const struct row *row, const unsigned char *key, size_t key_len,
 	out[9] = (unsigned char)row->directions;
 	out[10] = (unsigned char)row->kind;
 	out[11] = (unsigned char)row->level;
-	out[12] = (unsigned char)((row->eku_any ? FLAG_EKU_ANY : 0) |
-				  (row->no_chain ? FLAG_NO_CHAIN : 0) |
-				  (row->observe ? FLAG_OBSERVE : 0) |
-				  (row->no_reuse ? FLAG_NO_REUSE : 0));
+	out[12] = flags_of(row);
 	out[13] = (unsigned char)row->fail;
 	out[14] = (unsigned char)row->min;
 	out[15] = 0;
 	put_number(out + 16, row->bits, 4);
 	put_number(out + 20, (uint64_t)row->until, 8);
+	put_number(out + 28, row->identity, 8);
 	memcpy(out + HEAD_OCTETS, row->fields, row->fields_len);
 	put_number(out, crc32c(crc32c(0, key, key_len), out + 4, len - 4), 4);
 	return len;
@@ -173,14 +199,12 @@ row_decode(struct row *out, const unsigned char *key, size_t key_len,
 	out->directions = value[9];
 	out->kind = (enum key_kind)value[10];
 	out->level = (enum level)value[11];
-	out->eku_any = value[12] & FLAG_EKU_ANY;
-	out->no_chain = value[12] & FLAG_NO_CHAIN;
-	out->observe = value[12] & FLAG_OBSERVE;
-	out->no_reuse = value[12] & FLAG_NO_REUSE;
+	take_flags(out, value[12]);
 	out->fail = (enum row_fail)value[13];
 	out->min = value[14];
 	out->bits = (unsigned)get_number(value + 16, 4);
 	out->until = (long long)get_number(value + 20, 8);
+	out->identity = get_number(value + 28, 8);
 	out->fields_len = len - HEAD_OCTETS;
 	memcpy(out->fields, value + HEAD_OCTETS, out->fields_len);
 	if (row_first(out, FIELD_KEY) == NULL)
@@ -244,10 +268,16 @@ put_quoted(struct page *page, const char *text)
 }
 
 static void
-put_option(struct page *page, const char *word, const char *value)
+put_word(struct page *page, const char *word)
 {
 	put_char(page, ' ');
 	put_text(page, word);
+}
+
+static void
+put_option(struct page *page, const char *word, const char *value)
+{
+	put_word(page, word);
 	put_char(page, '=');
 	put_quoted(page, value);
 }
@@ -300,37 +330,69 @@ put_dates(struct page *page, const struct row *row)
 		put_option(page, "reason", row_first(row, FIELD_REASON));
 }
 
+static void
+put_strength(struct page *page, const struct row *row)
+{
+	char number[16];
+
+	if (row->min != 0)
+		put_option(page, "min", row->min == 13 ? "tls1.3" : "tls1.2");
+	if (row->bits != 0) {
+		(void)snprintf(number, sizeof(number), "%u", row->bits);
+		put_option(page, "bits", number);
+	}
+}
+
+static void
+put_flags(struct page *page, const struct row *row)
+{
+	if (row->eku_any)
+		put_option(page, "eku", "any");
+	if (row->no_chain)
+		put_option(page, "chain", "no");
+	if (row->no_reuse)
+		put_option(page, "reuse", "no");
+	if (row->dane)
+		put_word(page, "dane");
+	if (row->ratchet)
+		put_word(page, "ratchet");
+	if (row->tls_optional)
+		put_option(page, "tls-optional", "yes");
+	if (row->observe)
+		put_option(page, "mode", "observe");
+	if (row->fail != FAIL_UNSET)
+		put_option(page, "fail",
+		    row->fail == FAIL_PERMANENT ? "permanent" : "temporary");
+}
+
 size_t
 row_print(const struct row *row, char *out, size_t size)
 {
 	struct page page = { out, size, 0 };
-	char number[16];
 
 	put_text(&page, row_first(row, FIELD_KEY));
-	put_char(&page, ' ');
-	put_text(&page, direction_word(row->directions));
-	put_char(&page, ' ');
-	put_text(&page, level_word(row->level));
+	put_word(&page, direction_word(row->directions));
+	put_word(&page, level_word(row->level));
 	put_fields(&page, row);
-	if (row->min != 0)
-		put_option(&page, "min", row->min == 13 ? "tls1.3" : "tls1.2");
-	if (row->bits != 0) {
-		(void)snprintf(number, sizeof(number), "%u", row->bits);
-		put_option(&page, "bits", number);
-	}
-	if (row->eku_any)
-		put_option(&page, "eku", "any");
-	if (row->no_chain)
-		put_option(&page, "chain", "no");
-	if (row->no_reuse)
-		put_option(&page, "reuse", "no");
-	if (row->observe)
-		put_option(&page, "mode", "observe");
-	if (row->fail != FAIL_UNSET)
-		put_option(&page, "fail",
-		    row->fail == FAIL_PERMANENT ? "permanent" : "temporary");
+	put_strength(&page, row);
+	put_flags(&page, row);
 	put_dates(&page, row);
 	if (size > 0)
 		out[page.len] = '\0';
 	return page.len;
+}
+
+/* FNV-1a: rows are few and the operator's own, nobody looks for collisions. */
+uint64_t
+row_identity(const struct row *row)
+{
+	char text[ROW_TEXT];
+	size_t len = row_print(row, text, sizeof(text));
+	uint64_t identity = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < len; i++) {
+		identity ^= (unsigned char)text[i];
+		identity *= 0x100000001b3;
+	}
+	return identity == 0 ? 1 : identity;
 }

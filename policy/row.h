@@ -49,10 +49,12 @@ struct row {
 	enum key_kind kind;
 	enum level level;
 	bool eku_any, no_chain, observe, no_reuse;
+	bool dane, ratchet, tls_optional;
 	enum row_fail fail;
 	unsigned min;    /* 0, 12 or 13 */
 	unsigned bits;   /* 0: not given */
 	long long until; /* Unix second at which the exception is over, or 0 */
+	uint64_t identity; /* row_identity(), once the compiler has asked */
 	size_t fields_len;
 	unsigned char fields[ROW_FIELDS];
 };
@@ -77,6 +79,10 @@ bool row_decode(struct row *out, const unsigned char *key, size_t key_len,
 
 /* Canonical text without line end; cut to size.  Returns the length. */
 size_t row_print(const struct row *row, char *out, size_t size);
+
+/* Depends on the canonical text alone, so that a row that has only moved to
+ * another line is still the same; never 0. */
+uint64_t row_identity(const struct row *row);
 
 const char *direction_word(unsigned directions);
 

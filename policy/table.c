@@ -15,150 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "crc32c.h"
-
-const char META_KEY[] = "M";
-
 struct table {
 	KCDB *db;
 	struct meta meta;
 };
-
-/* --- the meta record ---------------------------------------------------- */
-
-static const char META_MAGIC[8] = "sallytb1";
-
-enum { PREFIX_OCTETS = (PREFIX_LENGTHS + 7) / 8 };
-enum { META_HEAD = 4 + 8 + 4 + 4 + PREFIXES * PREFIX_OCTETS };
-
-unsigned
-prefixes_of(unsigned direction, int family)
-{
-	if (direction == DIRECTION_IN)
-		return family == AF_INET ? PREFIXES_IN4 : PREFIXES_IN6;
-	return family == AF_INET ? PREFIXES_OUT4 : PREFIXES_OUT6;
-}
-
-static void
-put_u32(unsigned char *at, uint32_t value)
-{
-	for (unsigned i = 0; i < 4; i++)
-		at[i] = (unsigned char)(value >> (8 * i));
-}
-
-static uint32_t
-get_u32(const unsigned char *at)
-{
-	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-	       (uint32_t)at[3] << 24;
-}
-
-static uint32_t
-meta_crc(const unsigned char *value, size_t len)
-{
-	return crc32c(crc32c(0, META_KEY, META_KEY_OCTETS), value + 4, len - 4);
-}
-
-static size_t
-meta_size(const struct meta *meta)
-{
-	size_t len = META_HEAD + strlen(meta->name) + 1;
-
-	for (size_t i = 0; i < meta->file_count; i++)
-		len += strlen(meta->files[i]) + 1;
-	return len;
-}
-
-static unsigned char *
-append_text(unsigned char *at, const char *text)
-{
-	size_t len = strlen(text) + 1;
-
-	memcpy(at, text, len);
-	return at + len;
-}
-
-bool
-meta_encode(const struct meta *meta, unsigned char **out, size_t *len_out,
-    struct reason *why)
-{
-	size_t len = meta_size(meta);
-	unsigned char *value, *at;
-
-	if (len > TABLE_META_OCTETS)
-		return fail(why, REASON_RANGE,
-		    "%zu octets of file names, expected at most %d", len,
-		    TABLE_META_OCTETS);
-	value = calloc(1, len);
-	if (value == NULL)
-		return fail(why, REASON_NO_MEMORY, "table");
-	memcpy(value + 4, META_MAGIC, sizeof(META_MAGIC));
-	put_u32(value + 12, meta->rows);
-	put_u32(value + 16, meta->records);
-	for (unsigned p = 0; p < PREFIXES; p++)
-		for (unsigned bit = 0; bit < PREFIX_LENGTHS; bit++)
-			if (meta->prefixes[p].used[bit])
-				value[20 + p * PREFIX_OCTETS + bit / 8] |=
-				    (unsigned char)(1u << bit % 8);
-	at = append_text(value + META_HEAD, meta->name);
-	for (size_t i = 0; i < meta->file_count; i++)
-		at = append_text(at, meta->files[i]);
-	put_u32(value, meta_crc(value, len));
-	*out = value;
-	*len_out = len;
-	return true;
-}
-
-static bool
-meta_decode_texts(struct meta *out, const char *at, const char *end)
-{
-	size_t len = strlen(at);
-
-	if (len >= sizeof(out->name))
-		return false;
-	memcpy(out->name, at, len + 1);
-	for (at += len + 1; at < end; at += strlen(at) + 1) {
-		if (out->file_count == TABLE_FILES)
-			return false;
-		out->files[out->file_count] = strdup(at);
-		if (out->files[out->file_count] == NULL)
-			return false;
-		out->file_count++;
-	}
-	return true;
-}
-
-bool
-meta_decode(struct meta *out, const unsigned char *value, size_t len,
-    struct reason *why)
-{
-	memset(out, 0, sizeof(*out));
-	if (len <= META_HEAD || len > TABLE_META_OCTETS ||
-	    memcmp(value + 4, META_MAGIC, sizeof(META_MAGIC)) != 0 ||
-	    get_u32(value) != meta_crc(value, len) || value[len - 1] != '\0')
-		return fail(why, REASON_DAMAGED,
-		    "table's own record is damaged or of another version");
-	out->rows = get_u32(value + 12);
-	out->records = get_u32(value + 16);
-	for (unsigned p = 0; p < PREFIXES; p++)
-		for (unsigned bit = 0; bit < PREFIX_LENGTHS; bit++)
-			out->prefixes[p].used[bit] =
-			    value[20 + p * PREFIX_OCTETS + bit / 8] >> bit % 8 &
-			    1;
-	if (meta_decode_texts(out, (const char *)value + META_HEAD,
-		(const char *)value + len))
-		return true;
-	meta_fini(out);
-	return fail(why, REASON_DAMAGED, "table's own record is damaged");
-}
-
-void
-meta_fini(struct meta *meta)
-{
-	for (size_t i = 0; i < meta->file_count; i++)
-		free(meta->files[i]);
-	memset(meta, 0, sizeof(*meta));
-}
 
 /* --- opening ------------------------------------------------------------ */
 
@@ -245,10 +105,31 @@ meta_read(struct table *table, const char *path, struct reason *why)
 /* State of a walk over all records. */
 struct walk {
 	struct row row;
-	uint32_t records;
+	uint32_t records, lists, exceptions;
 	bool whole;
 	struct reason *why;
 };
+
+static bool
+key_is_meta(const char *key, size_t len)
+{
+	return len == META_KEY_OCTETS && memcmp(key, META_KEY, len) == 0;
+}
+
+static bool
+walk_check_list(struct walk *walk, const char *key, size_t key_len,
+    const char *value, size_t len)
+{
+	uint32_t rows;
+
+	if (!list_is_whole((const unsigned char *)key, key_len,
+		(const unsigned char *)value, len, &rows))
+		return fail(walk->why, REASON_DAMAGED,
+		    "list of exceptions is damaged");
+	walk->lists++;
+	walk->exceptions += rows;
+	return true;
+}
 
 static const char *
 walk_check(const char *key, size_t key_len, const char *value, size_t len,
@@ -257,14 +138,14 @@ walk_check(const char *key, size_t key_len, const char *value, size_t len,
 	struct walk *walk = context;
 
 	(void)size_out;
-	if (key_len == META_KEY_OCTETS &&
-	    memcmp(key, META_KEY, META_KEY_OCTETS) == 0)
+	if (!walk->whole || key_is_meta(key, key_len))
 		return KCVISNOP;
 	walk->records++;
-	if (walk->whole &&
-	    !row_decode(&walk->row, (const unsigned char *)key, key_len,
-		(const unsigned char *)value, len, walk->why))
-		walk->whole = false;
+	walk->whole =
+	    key[0] == LIST_LETTER
+		? walk_check_list(walk, key, key_len, value, len)
+		: row_decode(&walk->row, (const unsigned char *)key, key_len,
+		      (const unsigned char *)value, len, walk->why);
 	return KCVISNOP;
 }
 
@@ -281,6 +162,11 @@ records_are_whole(struct table *table, const char *path, struct reason *why)
 	if (walk.records != table->meta.records)
 		return fail(why, REASON_DAMAGED, "%s: %u records, expected %u",
 		    path, walk.records, table->meta.records);
+	if (walk.lists != table->meta.lists ||
+	    walk.exceptions != table->meta.exceptions)
+		return fail(why, REASON_DAMAGED,
+		    "%s: %u exceptions, expected %u", path, walk.exceptions,
+		    table->meta.exceptions);
 	return true;
 }
 
@@ -375,6 +261,18 @@ table_meta(const struct table *table)
 	return &table->meta;
 }
 
+bool
+table_has(const struct table *table, unsigned directions)
+{
+	return (table->meta.directions & directions) != 0;
+}
+
+bool
+table_wants_dane(const struct table *table)
+{
+	return table->meta.dane;
+}
+
 size_t
 table_rows(const struct table *table)
 {
@@ -436,8 +334,7 @@ gather_visit(const char *key, size_t key_len, const char *value, size_t len,
 	struct gather *gather = context;
 
 	(void)size_out;
-	if (!gather->ok || (key_len == META_KEY_OCTETS &&
-			       memcmp(key, META_KEY, META_KEY_OCTETS) == 0))
+	if (!gather->ok || key_is_meta(key, key_len) || key[0] == LIST_LETTER)
 		return KCVISNOP;
 	gather->ok = row_decode(&gather->row, (const unsigned char *)key,
 	    key_len, (const unsigned char *)value, len, gather->why);
@@ -502,4 +399,76 @@ table_each(const struct table *table,
 		free(gather.places[i].key);
 	free(gather.places);
 	return gather.ok;
+}
+
+/* --- the exceptions ------------------------------------------------------- */
+
+struct exceptions {
+	const struct table *table;
+	bool (*row)(void *context, unsigned line, const char *site,
+	    const char *direction, long long until, const char *reason);
+	void *context;
+	bool stopped;
+	struct row found;
+	struct reason *why;
+};
+
+static bool
+exception_report(struct exceptions *e, const unsigned char *key, size_t key_len)
+{
+	const char *reason;
+	bool found;
+
+	if (!table_get(e->table, key, key_len, &e->found, &found, e->why))
+		return false;
+	if (!found)
+		return fail(e->why, REASON_TABLE,
+		    "site table: an exception has vanished");
+	reason = row_first(&e->found, FIELD_REASON);
+	e->stopped =
+	    !e->row(e->context, e->found.line, row_first(&e->found, FIELD_KEY),
+		direction_word(e->found.directions), e->found.until - 1,
+		reason == NULL ? "" : reason);
+	return true;
+}
+
+static bool
+exception_list(struct exceptions *e, uint32_t number)
+{
+	unsigned char key[LIST_KEY_OCTETS], list[LIST_OCTETS];
+	uint32_t rows;
+	int32_t len;
+
+	list_key(number, key);
+	len = kcdbgetbuf(e->table->db, (const char *)key, sizeof(key),
+	    (char *)list, sizeof(list));
+	if (len < 0 ||
+	    !list_is_whole(key, sizeof(key), list, (size_t)len, &rows))
+		return fail(e->why, REASON_TABLE,
+		    "site table: list of exceptions is damaged");
+	for (size_t at = LIST_HEAD; rows > 0 && !e->stopped; rows--) {
+		size_t octets = (size_t)(list[at] | list[at + 1] << 8);
+
+		if (!exception_report(e, list + at + 2, octets))
+			return false;
+		at += 2 + octets;
+	}
+	return true;
+}
+
+bool
+table_exceptions(const struct table *table,
+    bool (*row)(void *context, unsigned line, const char *site,
+	const char *direction, long long until, const char *reason),
+    void *context, struct reason *why)
+{
+	struct exceptions e = { .table = table,
+		.row = row,
+		.context = context,
+		.why = why };
+
+	for (uint32_t i = 0; i < table->meta.lists && !e.stopped; i++)
+		if (!exception_list(&e, i))
+			return false;
+	return true;
 }

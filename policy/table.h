@@ -80,6 +80,18 @@ bool table_each(const struct table *table,
     bool (*row)(void *context, unsigned line, const char *text), void *context,
     struct reason *why);
 
+/* Call for each row that is an exception, with its last second (Unix) and
+ * reason; kept apart when compiling, so that this is quick whatever the
+ * table's size.  Stops when the callback returns false. */
+bool table_exceptions(const struct table *table,
+    bool (*row)(void *context, unsigned line, const char *site,
+	const char *direction, long long until, const char *reason),
+    void *context, struct reason *why);
+/* Does any row have this direction (of enum direction)?  Threads: any. */
+bool table_has(const struct table *table, unsigned directions);
+/* Does any row ask for dane? */
+bool table_wants_dane(const struct table *table);
+
 size_t table_rows(const struct table *table);
 
 #endif

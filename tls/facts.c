@@ -89,22 +89,43 @@ copy_dn(int rc, gnutls_datum_t *dn, char *out, size_t size, bool may_cut)
 	gnutls_free(dn->data);
 }
 
+/* Too long, or a NUL inside: nobody's. */
+static void
+keep_organisation(int rc, char *out, size_t len, size_t size)
+{
+	if (rc < 0 || strlen(out) != len)
+		memset(out, 0, size);
+}
+
+static void
+describe_organisations(gnutls_x509_crt_t crt, struct facts *out)
+{
+	static const char oid[] = GNUTLS_OID_X520_ORGANIZATION_NAME;
+	size_t len = sizeof(out->organisation);
+	int rc;
+
+	rc = gnutls_x509_crt_get_dn_by_oid(crt, oid, 0, 0, out->organisation,
+	    &len);
+	keep_organisation(rc, out->organisation, len,
+	    sizeof(out->organisation));
+	len = sizeof(out->issuer_organisation);
+	rc = gnutls_x509_crt_get_issuer_dn_by_oid(crt, oid, 0, 0,
+	    out->issuer_organisation, &len);
+	keep_organisation(rc, out->issuer_organisation, len,
+	    sizeof(out->issuer_organisation));
+}
+
 static void
 describe_names(gnutls_x509_crt_t crt, struct facts *out)
 {
 	gnutls_datum_t dn = { 0 };
-	size_t size = sizeof(out->organisation);
 	int rc;
 
 	rc = gnutls_x509_crt_get_dn3(crt, &dn, 0);
 	copy_dn(rc, &dn, out->subject, sizeof(out->subject), true);
 	rc = gnutls_x509_crt_get_issuer_dn3(crt, &dn, 0);
 	copy_dn(rc, &dn, out->issuer, sizeof(out->issuer), false);
-	rc = gnutls_x509_crt_get_dn_by_oid(crt,
-	    GNUTLS_OID_X520_ORGANIZATION_NAME, 0, 0, out->organisation, &size);
-	/* Too long, or a NUL inside: nobody's. */
-	if (rc < 0 || strlen(out->organisation) != size)
-		memset(out->organisation, 0, sizeof(out->organisation));
+	describe_organisations(crt, out);
 }
 
 static void

@@ -274,9 +274,8 @@ run_explain(const struct options *options, int argc, char **argv)
 	if (asked.port != NULL && strcmp(asked.direction, "out") != 0)
 		return wrong_usage("--port is for out, not for",
 		    asked.direction);
-	if ((asked.from != NULL || asked.ehlo != NULL) &&
-	    strcmp(asked.direction, "in") != 0)
-		return wrong_usage("--ehlo and --from are for in, not for",
+	if (asked.ehlo != NULL && strcmp(asked.direction, "in") != 0)
+		return wrong_usage("--ehlo is for in, not for",
 		    asked.direction);
 	if (policy_load(&policy, options->table) && policy_open(&policy))
 		status = policy_explain(&policy, &asked);
@@ -308,6 +307,31 @@ static const struct action {
 
 enum { ACTIONS = sizeof(actions) / sizeof(actions[0]) };
 
+/* Those in files of their own, which read their options themselves. */
+static const struct other {
+	const char *word;
+	int (*run)(int argc, char **argv); /* argv[0] is the word */
+	const char *usage, *help;
+} others[] = {
+	{ "probe", policy_probe,
+	    "probe HOST[:PORT] [--tls implicit|starttls] [--address ADDR]\n"
+	    "          [--timeout S] [--json]",
+	    "connect as the relay would: what is there, which row it meets" },
+	{ "audit", policy_audit,
+	    "audit [--list FILE] [--jobs N] [--timeout S] [--json]",
+	    "probe every site of the table: what would fail, what ends soon" },
+	{ "import", policy_import,
+	    "import postfix|sendmail FILE [--until DATE] [--reason TEXT]",
+	    "rows from another server's table; none is weaker than it was" },
+	{ "rehearsal", policy_rehearsal, "rehearsal [--days N] [--json]",
+	    "rows with mode=observe: what they would have refused" },
+	{ "ratchet", policy_ratchet,
+	    "ratchet [--json] | ratchet lower HOST:PORT [LEVEL]",
+	    "the best that sites with ratchet have shown" },
+};
+
+enum { OTHERS = sizeof(others) / sizeof(others[0]) };
+
 static void
 print_help(FILE *to)
 {
@@ -315,6 +339,9 @@ print_help(FILE *to)
 	for (int i = 0; i < ACTIONS; i++)
 		fprintf(to, "  %s\n\t\t%s\n", actions[i].usage,
 		    actions[i].help);
+	for (int i = 0; i < OTHERS; i++)
+		fprintf(to, "  %s\n\t\t%s\n", others[i].usage,
+		    others[i].help);
 	fprintf(to,
 	    "\nNAME is a client's address (or the name it says in EHLO) for "
 	    "in, the\nnext hop, HOST or HOST:PORT, for out, and user@domain or "
@@ -402,5 +429,8 @@ tool_policy(int argc, char **argv)
 	for (int i = 0; i < ACTIONS; i++)
 		if (strcmp(argv[1], actions[i].word) == 0)
 			return run_action(&actions[i], argc - 1, argv + 1);
+	for (int i = 0; i < OTHERS; i++)
+		if (strcmp(argv[1], others[i].word) == 0)
+			return others[i].run(argc - 1, argv + 1);
 	return wrong_usage("unknown command", argv[1]);
 }

@@ -42,4 +42,11 @@ bool policy_explains(const char *direction);
 /* An exit status.  asked->direction is one of those. */
 int policy_explain(struct policy *policy, const struct explain *asked);
 
+/* Commands with options of their own; argv[0] is the command's word. */
+int policy_probe(int argc, char **argv);
+int policy_audit(int argc, char **argv);
+int policy_import(int argc, char **argv);
+int policy_rehearsal(int argc, char **argv);
+int policy_ratchet(int argc, char **argv);
+
 #endif

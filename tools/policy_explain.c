@@ -22,6 +22,7 @@ struct report {
 	json_t *tried, *rows, *points;
 	const char *file; /* as the configuration names it */
 	const char *base; /* as decisions name it */
+	char record[800]; /* how a decision's record begins */
 	bool ok;
 };
 
@@ -237,6 +238,23 @@ add_anchors(struct report *report, const struct demand_row *row,
 }
 
 static void
+add_further_points(struct report *report, const struct demand_row *row,
+    const char *place)
+{
+	if (row->dane)
+		add_point(report, "DANE", "a TLSA record that DNSSEC proves",
+		    place);
+	if (row->ratchet)
+		add_point(report, "ratchet",
+		    "no less than the best that was shown", place);
+	if (row->tls_optional)
+		add_point(report, "TLS-Required: No",
+		    "lets a message ask for no more than may", place);
+	if (row->observe)
+		add_point(report, "mode", "observe", place);
+}
+
+static void
 add_row_points(struct report *report, const struct demand_row *row)
 {
 	char place[300], number[32];
@@ -258,8 +276,7 @@ add_row_points(struct report *report, const struct demand_row *row)
 		add_list(report, "issuer, one of", row->issuers, place);
 		add_list(report, "organisation, one of", row->orgs, place);
 	}
-	if (row->observe)
-		add_point(report, "mode", "observe", place);
+	add_further_points(report, row, place);
 	if (row->fail != FAIL_UNSET)
 		add_point(report, "fail",
 		    row->fail == FAIL_PERMANENT ? "permanent" : "temporary",
@@ -288,6 +305,19 @@ add_whole_points(struct report *report)
 	add_point(report, "refused", refused, "all rows together");
 }
 
+/* Routes and rows for the next hop do not look at the sender. */
+static void
+add_sender(struct report *report, const struct explain *asked)
+{
+	if (asked->from == NULL || report->demand->side == SIDE_IN)
+		return;
+	if (json_array_append_new(report->points,
+		json_pack("{s:s, s:o, s:s}", "point", "sender", "value",
+		    string_of(asked->from), "because",
+		    "changes nothing going out")) != 0)
+		report->ok = false;
+}
+
 /* --- rows and the record -------------------------------------------------- */
 
 static bool
@@ -304,6 +334,17 @@ note_row(void *context, unsigned line, const char *text)
 	return report->ok;
 }
 
+/* As the log, replies and bounces will name what decides. */
+static void
+begin_record(struct report *report)
+{
+	struct decision decision;
+
+	decide_without_tls(&decision, report->demand, REASON_NONE, NULL);
+	(void)decision_print_asked(&decision, report->record,
+	    sizeof(report->record));
+}
+
 static json_t *
 record_of(struct report *report, const struct explain *asked)
 {
@@ -312,12 +353,16 @@ record_of(struct report *report, const struct explain *asked)
 	for (size_t i = 0; i < demand->row_count; i++)
 		add_row_points(report, &demand->rows[i]);
 	add_whole_points(report);
-	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:b, s:O, s:O, s:O}",
+	add_sender(report, asked);
+	begin_record(report);
+	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:s, s:O, "
+			 "s:O, s:O}",
 	    "direction", asked->direction, "name", string_of(asked->name),
 	    "site", string_of(demand->site), "level", level_word(demand->level),
 	    "observe", (int)demand->observe, "permanent",
-	    (int)demand->permanent, "tried", report->tried, "rows",
-	    report->rows, "demand", report->points);
+	    (int)demand->permanent, "dane", (int)demand->dane, "ratchet",
+	    (int)demand->ratchet, "record", report->record, "tried",
+	    report->tried, "rows", report->rows, "demand", report->points);
 }
 
 static const char *
@@ -360,6 +405,7 @@ print_text(const struct report *report, const struct explain *asked)
 	json_array_foreach(report->points, i, one)
 	    printf("  %-24s %-40s %s\n", text_in(one, "point"),
 		text_in(one, "value"), text_in(one, "because"));
+	printf("\na decision's record begins\n  %s\n", report->record);
 }
 
 static int

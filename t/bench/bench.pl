@@ -9,6 +9,8 @@
 #   large   10 MiB messages, relayed
 #   single  one roam session at a time: how long it takes
 #   idle    authenticated TLS sessions that do nothing: their memory
+#   table   a site table of a million rows and one of a thousand: compiled,
+#           looked up, swapped under load
 # Figures are CPU milliseconds a message, by role, until the last message is
 # at the sink; load and sink are not counted.  They compare within one run
 # only.  SCALE multiplies how much is done.
@@ -147,6 +149,15 @@ sub idle {
 	waitpid $client[0], 0;
 }
 
+# A million rows beside a thousand.
+sub tables {
+	my $rows = int(1_000_000 * $scale);
+	$rows = 1000 if $rows < 1000;
+	system("$programs/table", scratch(), $rows, 1000) == 0
+	    or die "table: failed\n";
+}
+
+tables();
 set_up();
 printf "%-14s %7s %8s  %s %9s %8s %8s\n", 'workload', 'msgs', 'CPU ms',
     join(' ', map { sprintf '%7s', $_ } qw(session signer auth relay master)),

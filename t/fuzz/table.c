@@ -60,7 +60,10 @@ try_row(const char *line, size_t len)
 	       again.bits == row.bits && again.fail == row.fail &&
 	       again.observe == row.observe && again.eku_any == row.eku_any &&
 	       again.no_chain == row.no_chain &&
-	       again.no_reuse == row.no_reuse);
+	       again.no_reuse == row.no_reuse && again.dane == row.dane &&
+	       again.ratchet == row.ratchet &&
+	       again.tls_optional == row.tls_optional);
+	assert(row_identity(&again) == row_identity(&row));
 }
 
 static void

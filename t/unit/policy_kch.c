@@ -9,9 +9,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static const char TEXT[] = "mx.example out lock\n"
-			   "192.0.2.0/24 in encrypt\n"
-			   "* both encrypt\n";
+static const char TEXT[] =
+    "mx.example out lock dane ratchet\n"
+    "192.0.2.0/24 in encrypt\n"
+    "old.example both encrypt tls-optional=yes until=2026-07-01 reason=\"a "
+    "b\"\n"
+    "* both encrypt\n";
 
 static char folder[400], name[80], path[500];
 
@@ -213,7 +216,7 @@ test_value_damaged(void **state)
 
 	(void)state;
 	len = kcdbgetbuf(db, "ohmx.example", 12, value, sizeof(value));
-	assert_in_range(len, 28, sizeof(value));
+	assert_in_range(len, 36, sizeof(value));
 	for (int32_t i = 0; i < len; i++) {
 		value[i] ^= 1;
 		assert_true(
@@ -278,6 +281,29 @@ test_meta_missing(void **state)
 	done(db);
 	assert_false(table_open(&table, path, false, &why));
 	assert_int_equal(why.code, REASON_DAMAGED);
+}
+
+static void
+test_meta_damaged(void **state)
+{
+	struct table *table;
+	struct reason why;
+	char value[1024];
+	int32_t len;
+	KCDB *db = database();
+
+	(void)state;
+	len = kcdbgetbuf(db, "M", 1, value, sizeof(value));
+	assert_in_range(len, 100, sizeof(value));
+	for (int32_t i = 0; i < len; i++) {
+		value[i] ^= 1;
+		assert_true(kcdbset(db, "M", 1, value, (size_t)len));
+		assert_true(kcdbsync(db, 0, NULL, NULL));
+		assert_false(table_open(&table, path, false, &why));
+		assert_int_equal(why.code, REASON_DAMAGED);
+		value[i] ^= 1;
+	}
+	done(db);
 }
 
 static void
@@ -352,10 +378,158 @@ test_each_stops(void **state)
 
 	(void)state;
 	assert_true(table_open(&table, path, true, &why));
-	assert_int_equal(table_rows(table), 3);
+	assert_int_equal(table_rows(table), 4);
 	assert_true(table_each(table, stop_at_second, &last, &why));
 	assert_int_equal(last, 2);
 	table_close(table);
+}
+
+/* --- what the table knows of itself --------------------------------------- */
+
+static void
+test_has(void **state)
+{
+	struct table *some = table_of("* out encrypt\na.example rcpt lock\n");
+	struct table *both = table_of("* both encrypt dane\n");
+	struct table *none = table_of("");
+
+	(void)state;
+	assert_true(table_has(some, 2));
+	assert_true(table_has(some, 8));
+	assert_false(table_has(some, 1));
+	assert_false(table_has(some, 4));
+	assert_false(table_wants_dane(some));
+	assert_true(table_has(both, 1));
+	assert_true(table_has(both, 2));
+	assert_false(table_has(both, 4 | 8));
+	assert_true(table_wants_dane(both));
+	assert_false(table_has(none, 15));
+	assert_false(table_wants_dane(none));
+	table_close(some);
+	table_close(both);
+	table_close(none);
+}
+
+/* What was told, one line each; stops after `most` of them. */
+struct told {
+	char text[1024];
+	unsigned count, most;
+};
+
+static bool
+note_exception(void *context, unsigned line, const char *site,
+    const char *direction, long long until, const char *reason)
+{
+	struct told *told = context;
+	size_t len = strlen(told->text);
+
+	(void)snprintf(told->text + len, sizeof(told->text) - len,
+	    "%u %s %s %lld %s\n", line, site, direction, until, reason);
+	return ++told->count < told->most;
+}
+
+/* In the order of the text; a row for two directions once. */
+static void
+test_exceptions(void **state)
+{
+	struct told told = { .most = 99 };
+	struct told first = { .most = 1 };
+	struct table *table = table_of(
+	    "z.example out may until=2026-06-02 reason=\"no TLS\"\n"
+	    "* both encrypt\n"
+	    "a.example both verify mode=observe until=2027-01-01 reason=try\n"
+	    "192.0.2.9 in verify eku=any until=2026-06-01 reason=e\n"
+	    "u@b.example rcpt lock tls-optional=yes until=2026-12-31 "
+	    "reason=t\n");
+	struct reason why;
+
+	(void)state;
+	assert_true(table_exceptions(table, note_exception, &told, &why));
+	assert_string_equal(told.text, "1 z.example out 1780444799 no TLS\n"
+				       "3 a.example both 1798847999 try\n"
+				       "4 192.0.2.9 in 1780358399 e\n"
+				       "5 u@b.example rcpt 1798761599 t\n");
+	assert_true(table_exceptions(table, note_exception, &first, &why));
+	assert_int_equal(first.count, 1);
+	table_close(table);
+	table = table_of("* both encrypt\n");
+	told.count = 0;
+	assert_true(table_exceptions(table, note_exception, &told, &why));
+	assert_int_equal(told.count, 0);
+	table_close(table);
+}
+
+static bool
+count_exception(void *context, unsigned line, const char *site,
+    const char *direction, long long until, const char *reason)
+{
+	unsigned *last = context;
+
+	(void)site;
+	(void)direction;
+	(void)until;
+	(void)reason;
+	assert_int_equal(line, *last + 1);
+	*last = line;
+	return true;
+}
+
+/* More than one list holds. */
+static void
+test_many_exceptions(void **state)
+{
+	enum { MANY = 3000 };
+	char *text = malloc(MANY * 64);
+	struct table *table;
+	struct reason why;
+	unsigned last = 0;
+	size_t len = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++)
+		len += (size_t)sprintf(text + len,
+		    "h%u.example out may until=2027-01-01 reason=r\n", i);
+	table = table_of(text);
+	assert_true(table_exceptions(table, count_exception, &last, &why));
+	assert_int_equal(last, MANY);
+	assert_int_equal(table_rows(table), MANY);
+	table_close(table);
+	free(text);
+}
+
+/* A role that opened it unchecked: damage is never "no exceptions". */
+static void
+test_list_damaged(void **state)
+{
+	static const char key[5] = "x\0\0\0\0";
+	struct told told = { .most = 99 };
+	struct table *table;
+	struct reason why;
+	char value[256];
+	int32_t len;
+	KCDB *db = database();
+
+	(void)state;
+	len = kcdbgetbuf(db, key, sizeof(key), value, sizeof(value));
+	assert_in_range(len, 8, sizeof(value));
+	for (int32_t i = 0; i < len; i++) {
+		value[i] ^= 1;
+		assert_true(kcdbset(db, key, sizeof(key), value, (size_t)len));
+		assert_true(kcdbsync(db, 0, NULL, NULL));
+		assert_true(table_open(&table, path, false, &why));
+		assert_false(
+		    table_exceptions(table, note_exception, &told, &why));
+		assert_int_equal(why.code, REASON_TABLE);
+		table_close(table);
+		value[i] ^= 1;
+	}
+	assert_true(kcdbremove(db, key, sizeof(key)));
+	assert_true(kcdbset(db, "o*", 2, "", 0));
+	done(db);
+	assert_true(table_open(&table, path, false, &why));
+	assert_false(table_exceptions(table, note_exception, &told, &why));
+	table_close(table);
+	assert_int_equal(told.count, 0);
 }
 
 /* The old one serves on while another is put in its place. */
@@ -414,9 +588,14 @@ main(void)
 		TEST(test_value_of_another_key),
 		TEST(test_record_missing),
 		TEST(test_meta_missing),
+		TEST(test_meta_damaged),
 		TEST(test_paths),
 		TEST(test_in_chroot),
 		TEST(test_each_stops),
+		TEST(test_has),
+		TEST(test_exceptions),
+		TEST(test_many_exceptions),
+		TEST(test_list_damaged),
 		TEST(test_swap),
 		TEST(test_empty),
 	};

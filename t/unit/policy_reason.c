@@ -38,6 +38,15 @@ test_result_types(void **state)
 	    "certificate-not-trusted");
 	assert_string_equal(reason_result_type(REASON_CERT_PIN),
 	    "validation-failure");
+	assert_string_equal(reason_result_type(REASON_DANE_REQUIRED),
+	    "dane-required");
+	assert_string_equal(reason_result_type(REASON_TLSA_INVALID),
+	    "tlsa-invalid");
+	assert_string_equal(reason_result_type(REASON_DNSSEC_INVALID),
+	    "dnssec-invalid");
+	assert_string_equal(reason_result_type(REASON_RATCHET),
+	    "validation-failure");
+	assert_string_equal(reason_result_type(REASON_REQUIRETLS), "");
 	assert_string_equal(reason_result_type(REASON_NO_MEMORY), "");
 }
 

@@ -95,6 +95,29 @@ static const struct good {
 	{ "letters beyond ASCII in a reason",
 	    "* out encrypt reason=\"\xc3\xbc\"",
 	    "* out encrypt reason=\xc3\xbc" },
+	{ "TLSA records for the next hop", "mx.example out encrypt DANE",
+	    "mx.example out encrypt dane" },
+	{ "TLSA records beside a name", "bank.example rcpt lock dane",
+	    "bank.example rcpt lock dane" },
+	{ "the ratchet, and TLSA records, going out alone",
+	    "* both verify ratchet dane", "* both verify dane ratchet" },
+	{ "a message may ask for less",
+	    "mx.example out encrypt tls-optional=YES until=2027-01-01 "
+	    "reason=\"their move\"",
+	    "mx.example out encrypt tls-optional=yes until=2027-01-01 "
+	    "reason=\"their move\"" },
+	{ "observe TLSA records",
+	    "mx.example out encrypt dane mode=observe until=2027-01-01 "
+	    "reason=t",
+	    "mx.example out encrypt dane mode=observe until=2027-01-01 "
+	    "reason=t" },
+	{ "observe the ratchet",
+	    "mx.example out encrypt ratchet mode=observe until=2027-01-01 "
+	    "reason=t",
+	    "mx.example out encrypt ratchet mode=observe until=2027-01-01 "
+	    "reason=t" },
+	{ "the longest keys there are", "* out encrypt bits=256",
+	    "* out encrypt bits=256" },
 	{ "tabs between words", "*\tout\tencrypt", "* out encrypt" },
 };
 
@@ -105,19 +128,66 @@ static const struct bad {
 	{ "unknown direction", "* sideways encrypt", "expected in, out" },
 	{ "unknown level", "* out secure", "expected none, may, encrypt" },
 	{ "unknown option", "* out encrypt frob=1", "unknown option" },
-	{ "option of a later version: dane", "* out encrypt dane",
-	    "unknown option" },
-	{ "option of a later version: ratchet", "* out encrypt ratchet",
-	    "unknown option" },
-	{ "option of a later version: tls-optional",
-	    "* out encrypt tls-optional=yes", "unknown option" },
+	{ "part of an option's word", "* out encrypt dan", "unknown option" },
+	{ "dane with a value", "* out encrypt dane=yes",
+	    "expected the word alone" },
+	{ "dane with an empty value",
+	    "* out encrypt dane=", "expected the word alone" },
+	{ "dane twice", "* out encrypt dane dane", "stands twice" },
+	{ "dane coming in", "a.example in lock dane",
+	    "expected out or both or rcpt" },
+	{ "dane by sender", "a.example from lock dane",
+	    "expected out or both or rcpt" },
+	{ "dane without TLS", "127.0.0.1 out none dane",
+	    "expected level encrypt or more" },
+	{ "dane where TLS is not asked for",
+	    "a.example out may dane until=2027-01-01 reason=x",
+	    "expected level encrypt or more" },
+	{ "dane for an address", "192.0.2.1 out encrypt dane",
+	    "can never be met" },
+	{ "dane for a network", "192.0.2.0/24 out encrypt dane",
+	    "can never be met" },
+	{ "dane for an address and port", "[2001:db8::1]:25 out encrypt dane",
+	    "can never be met" },
+	{ "dane does not bind a lock", "* out lock dane", "binds nothing" },
+	{ "ratchet with a value", "* out encrypt ratchet=1",
+	    "expected the word alone" },
+	{ "ratchet coming in", "a.example in lock ratchet",
+	    "expected out or both" },
+	{ "ratchet by recipient", "a.example rcpt lock ratchet",
+	    "expected out or both" },
+	{ "ratchet where TLS is not asked for",
+	    "a.example out may ratchet until=2027-01-01 reason=x",
+	    "expected level encrypt or more" },
+	{ "tls-optional=no",
+	    "* out encrypt tls-optional=no until=2027-01-01 reason=x",
+	    "expected yes" },
+	{ "tls-optional alone",
+	    "* out encrypt tls-optional until=2027-01-01 reason=x",
+	    "expected tls-optional=VALUE" },
+	{ "tls-optional without a date",
+	    "* out encrypt tls-optional=yes reason=x", "expected until=" },
+	{ "tls-optional without a reason",
+	    "* out encrypt tls-optional=yes until=2027-01-01",
+	    "expected reason=" },
+	{ "tls-optional that is over",
+	    "* out encrypt tls-optional=yes until=2026-01-01 reason=x",
+	    "until= is past" },
+	{ "tls-optional coming in",
+	    "* in encrypt tls-optional=yes until=2027-01-01 reason=x",
+	    "expected out or both or rcpt" },
+	{ "tls-optional where it says nothing",
+	    "a.example out may tls-optional=yes until=2027-01-01 reason=x",
+	    "expected level encrypt or more" },
 	{ "option without value", "* out encrypt min", "expected min=VALUE" },
 	{ "option with an empty value",
 	    "* out encrypt min=", "expected min=VALUE" },
 	{ "option twice", "* out encrypt min=tls1.2 min=tls1.3",
 	    "stands twice" },
 	{ "TLS 1.1", "* out encrypt min=tls1.1", "expected tls1.2 or" },
-	{ "no bits", "* out encrypt bits=0", "expected 40 to 512" },
+	{ "no bits", "* out encrypt bits=0", "expected 40 to 256" },
+	{ "more bits than any cipher has", "* in encrypt bits=257",
+	    "expected 40 to 256" },
 	{ "bits that are no number", "* out encrypt bits=1e2", "expected 40" },
 	{ "eku=none", "* out verify eku=none until=2027-01-01 reason=x",
 	    "expected any" },
@@ -374,6 +444,80 @@ test_past_date_at_start(void **state)
 	assert_non_null(strstr(said.text, "until= is past"));
 }
 
+/* Lines of the row that can never decide; "" where all may. */
+static const struct cover {
+	const char *what, *text, *says;
+} covers[] = {
+	{ "both halves of a network",
+	    "192.0.2.0/24 in encrypt\n192.0.2.0/25 in verify ca=ca.pem\n"
+	    "192.0.2.128/25 in encrypt\n",
+	    "sites:1: the row can never decide" },
+	{ "one half of a network",
+	    "192.0.2.0/24 in encrypt\n192.0.2.0/25 in encrypt\n", "" },
+	{ "the halves in another direction",
+	    "192.0.2.0/24 in encrypt\n192.0.2.0/25 out encrypt\n"
+	    "192.0.2.128/25 out encrypt\n",
+	    "" },
+	{ "parts of parts, whatever their order",
+	    "2001:db8::/127 in encrypt\n2001:db8::2 in encrypt\n"
+	    "2001:db8::3 in encrypt\n2001:db8::/126 in encrypt\n",
+	    "sites:4: the row can never decide" },
+	{ "a dated part ends",
+	    "192.0.2.0/31 in encrypt\n192.0.2.0 in encrypt\n"
+	    "192.0.2.1 in may until=2027-01-01 reason=x\n",
+	    "" },
+	{ "none is as if absent coming in",
+	    "127.0.0.0/31 in encrypt\n127.0.0.0 in none\n"
+	    "127.0.0.1 in encrypt\n",
+	    "" },
+	{ "none speaks going out",
+	    "127.0.0.0/31 out encrypt\n127.0.0.0 out none\n"
+	    "127.0.0.1 out encrypt\n",
+	    "sites:1: the row can never decide" },
+	{ "one direction of two is left",
+	    "192.0.2.0/31 both encrypt\n192.0.2.0 in encrypt\n"
+	    "192.0.2.1 both encrypt\n",
+	    "" },
+	{ "no direction of two is left",
+	    "192.0.2.0/31 both encrypt\n192.0.2.0 in encrypt\n"
+	    "192.0.2.0 out encrypt\n192.0.2.1 both encrypt\n",
+	    "sites:1: the row can never decide" },
+	{ "all addresses, and * coming in",
+	    "0.0.0.0/0 in encrypt\n::/1 in encrypt\n8000::/1 in encrypt\n"
+	    "* in encrypt\n",
+	    "sites:4: the row can never decide" },
+	{ "IPv4 alone, and * coming in", "0.0.0.0/0 in encrypt\n* in encrypt\n",
+	    "" },
+	{ "all addresses, and * going out, where names are, too",
+	    "0.0.0.0/0 out encrypt\n::/0 out encrypt\n* out encrypt\n", "" },
+};
+
+static void
+test_cover(void **state)
+{
+	const struct cover *row = *state;
+	struct table_source source =
+	    source_of(scratch_path("sites"), row->text);
+	bool stands = row->says[0] == '\0';
+
+	assert_int_equal(table_check(&source, note_said, NULL), stands);
+	assert_int_equal(said.errors, !stands);
+	assert_non_null(strstr(said.text, row->says));
+}
+
+static void
+test_warned(void **state)
+{
+	struct table_source source = source_of(scratch_path("sites"),
+	    "a.example rcpt lock tls-optional=yes until=2027-01-01 reason=x\n");
+
+	(void)state;
+	assert_true(table_check(&source, note_said, NULL));
+	assert_int_equal(said.warnings, 1);
+	assert_non_null(strstr(said.text, "sites:1: tls-optional=yes in a row "
+					  "that only adds"));
+}
+
 static void
 test_cut_off(void **state)
 {
@@ -449,7 +593,8 @@ setup(void **state)
 int
 main(void)
 {
-	struct CMUnitTest tests[ROWS(good) + ROWS(bad) + ROWS(pairs) + 5];
+	struct CMUnitTest
+	    tests[ROWS(good) + ROWS(bad) + ROWS(pairs) + ROWS(covers) + 6];
 	size_t n = 0;
 
 	for (size_t i = 0; i < ROWS(good); i++)
@@ -458,6 +603,10 @@ main(void)
 		tests[n++] = row_test(bad[i].what, test_bad, &bad[i]);
 	for (size_t i = 0; i < ROWS(pairs); i++)
 		tests[n++] = row_test(pairs[i].what, test_pair, &pairs[i]);
+	for (size_t i = 0; i < ROWS(covers); i++)
+		tests[n++] = row_test(covers[i].what, test_cover, &covers[i]);
+	tests[n++] =
+	    row_test("warned of: tls-optional by recipient", test_warned, NULL);
 	tests[n++] = row_test("a past date does not keep from starting",
 	    test_past_date_at_start, NULL);
 	tests[n++] = row_test("a cut last line", test_cut_off, NULL);

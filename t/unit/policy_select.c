@@ -274,6 +274,43 @@ test_next_hop(void **state)
 	demand_free(demand);
 }
 
+/* A row for both directions has them for its out half alone. */
+static void
+test_further_demands(void **state)
+{
+	struct table *own = table_of("peer.example both verify dane ratchet\n"
+				     "bank.test rcpt encrypt dane\n"
+				     "192.0.2.1 both encrypt ratchet\n");
+	struct sockaddr_storage peer = { .ss_family = AF_INET };
+	struct demand *demand = demand_new();
+	struct reason why;
+
+	(void)state;
+	assert_true(demand_out(demand, own, "peer.example", 25, NOW, &why));
+	assert_true(demand->dane && demand->ratchet);
+	assert_true(demand_in(demand, own, &peer, NOW, &why));
+	assert_true(demand_add_ehlo(demand, own, "peer.example", NOW, &why));
+	assert_int_equal(demand->row_count, 2);
+	assert_false(demand->dane || demand->ratchet);
+
+	assert_true(demand_out(demand, own, "mx.example", 25, NOW, &why));
+	assert_false(demand->dane);
+	assert_true(demand_add_rcpt(demand, own, "u@bank.test", NOW, &why));
+	assert_true(demand->dane);
+	assert_int_equal(demand->anchors, 0); /* DANE alone identifies */
+
+	/* The ratchet looks at the chain at any level. */
+	assert_true(demand_out(demand, own, "192.0.2.1", 25, NOW, &why));
+	assert_int_equal(demand->anchors, 1);
+	assert_int_equal(demand->best.level, LEVEL_NONE);
+	inet_pton(AF_INET, "192.0.2.1",
+	    &((struct sockaddr_in *)&peer)->sin_addr);
+	assert_true(demand_in(demand, own, &peer, NOW, &why));
+	assert_int_equal(demand->anchors, 0);
+	demand_free(demand);
+	table_close(own);
+}
+
 static void
 test_ended_is_told(void **state)
 {
@@ -437,7 +474,7 @@ teardown(void **state)
 int
 main(void)
 {
-	struct CMUnitTest tests[ROWS(outs) + ROWS(ins) + 7];
+	struct CMUnitTest tests[ROWS(outs) + ROWS(ins) + 8];
 	size_t n = 0;
 
 	for (size_t i = 0; i < ROWS(outs); i++)
@@ -447,6 +484,8 @@ main(void)
 	tests[n++] = row_test("no table: encrypt", test_no_table, NULL);
 	tests[n++] = row_test("no row: encrypt", test_default, NULL);
 	tests[n++] = row_test("cert, auth, sni, reuse", test_next_hop, NULL);
+	tests[n++] = row_test("dane and ratchet are for the next hop",
+	    test_further_demands, NULL);
 	tests[n++] = row_test("ended exceptions", test_ended_is_told, NULL);
 	tests[n++] =
 	    row_test("what names are compared with", test_references, NULL);

@@ -15,7 +15,9 @@ static int
 setup(void **state)
 {
 	(void)state;
-	make(&ca, &(struct recipe){ .cn = "CA", .ca = true });
+	make(&ca, &(struct recipe){ .cn = "CA",
+		      .org = "Example Root Ltd",
+		      .ca = true });
 	make(&ecdsa, &(struct recipe){ .cn = "a",
 			 .dns = { "mail.example.test" },
 			 .issuer = &ca,
@@ -162,7 +164,7 @@ ours_with_ours_is_tls13(void **state)
 	assert_memory_equal(of_client.spki, tls_identity_spki(id_ecdsa), 32);
 	assert_int_equal(of_client.not_after, NOW + 30 * DAY);
 	assert_string_equal(of_client.subject, "CN=a");
-	assert_string_equal(of_client.issuer, "CN=CA");
+	assert_string_equal(of_client.issuer, "O=Example Root Ltd,CN=CA");
 	assert_int_equal(of_client.names_len, sizeof("dns:mail.example.test"));
 	assert_string_equal(of_client.names, "dns:mail.example.test");
 	for (int i = 0; i < FACTS_CHAINS; i++)
@@ -320,6 +322,7 @@ client_certificate_fills_the_facts(void **state)
 	assert_int_equal(facts.purpose, PURPOSE_YES);
 	assert_memory_equal(facts.spki, tls_identity_spki(id_client), 32);
 	assert_string_equal(facts.organisation, "Example Ltd");
+	assert_string_equal(facts.issuer_organisation, "Example Root Ltd");
 	assert_int_equal(facts.names_len, sizeof(names));
 	assert_memory_equal(facts.names, names, sizeof(names));
 	/* Asked again for another purpose. */
