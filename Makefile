@@ -116,7 +116,8 @@ NEEDED := gcc libc6-dev make pkg-config \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
 	libjansson-dev libcmocka-dev perl libio-socket-ssl-perl \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
-	mandoc openssl ca-certificates iproute2 util-linux
+	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
+	dns-root-data nsd ldnsutils
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .PHONY: deps

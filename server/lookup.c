@@ -2,7 +2,9 @@
  * server/lookup.c: the lookup role: answers the relay's threads about names.
  *
  * One thread of ours and libunbound's.  No spool, no secrets; whoever breaks
- * this process can lie about addresses, which certificates then show.
+ * this process can lie about addresses, which certificates then show, and
+ * about TLSA records, so that a row should not rest on dane alone where verify
+ * or lock can be had.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bundle.h"
 #include "channel.h"
+#include "config.h"
 #include "log.h"
 #include "lookup_resolver.h"
 #include "role.h"
@@ -24,9 +28,12 @@ enum {
 	ANSWER_WITHIN_MS = 20000,
 };
 
-/* A resolver that a reload has replaced lives until its questions end. */
+/* The resolver of a configuration; a retired one lives until its questions
+ * end. */
 struct source {
 	struct source *next;
+	uint32_t number;
+	bool retired;
 	struct resolver *resolver;
 	size_t open;
 };
@@ -40,6 +47,7 @@ struct question {
 	struct resolver_question *asked;
 	unsigned channel;
 	unsigned generation; /* of that channel: a new peer did not ask */
+	enum message type;   /* LOOKUP_ADDRESSES or LOOKUP_TLSA */
 	uint64_t number;
 	long long deadline;
 };
@@ -52,7 +60,8 @@ struct channel {
 struct lookup {
 	struct role_info info;
 	int epoll;
-	struct source *sources; /* the first is in use */
+	struct source *sources;
+	struct source *current; /* of them; new questions are its */
 	struct question *first, **last;
 	size_t open;
 	struct channel channels[CHANNELS];
@@ -111,6 +120,13 @@ put_addresses(struct wire_writer *w, const struct resolver_answer *answer)
 
 /* A peer that does not take its answer has given up on it. */
 static void
+channel_put(const struct channel *channel, const struct wire_writer *w)
+{
+	if (channel->fd >= 0 && !w->failed)
+		channel_send(channel->fd, w->data, w->len, -1);
+}
+
+static void
 channel_answer(struct channel *channel, uint64_t number,
     const struct resolver_answer *answer)
 {
@@ -121,33 +137,54 @@ channel_answer(struct channel *channel, uint64_t number,
 	wire_put_u8(&w, LOOKUP_ANSWER);
 	wire_put_u64(&w, number);
 	wire_put_u8(&w, (uint8_t)answer->answer);
-	wire_put_u8(&w, 0);
+	wire_put_u8(&w, answer->secure);
 	put_addresses(&w, answer);
 	wire_put_string(&w, answer->text);
-	if (channel->fd >= 0 && !w.failed)
-		channel_send(channel->fd, w.data, w.len, -1);
+	channel_put(channel, &w);
 }
 
 static void
-channel_trouble(struct channel *channel, uint64_t number, const char *text)
+channel_answer_tlsa(struct channel *channel, uint64_t number,
+    const struct tlsa_answer *answer)
 {
-	struct resolver_answer answer = {
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof(packet));
+	wire_put_u8(&w, LOOKUP_TLSA_ANSWER);
+	wire_put_u64(&w, number);
+	tlsa_answer_put(&w, answer);
+	channel_put(channel, &w);
+}
+
+static void
+channel_trouble(struct channel *channel, enum message type, uint64_t number,
+    const char *text)
+{
+	struct tlsa_answer tlsa;
+	struct resolver_answer addresses = {
 		.answer = LOOKUP_TROUBLE,
 		.text = text,
 	};
 
-	channel_answer(channel, number, &answer);
+	if (type == LOOKUP_ADDRESSES) {
+		channel_answer(channel, number, &addresses);
+		return;
+	}
+	tlsa_answer_init(&tlsa, LOOKUP_TROUBLE, text);
+	channel_answer_tlsa(channel, number, &tlsa);
 }
 
 static void
 sources_prune(struct lookup *lookup)
 {
-	struct source **at = &lookup->sources->next;
+	struct source **at = &lookup->sources;
 
 	while (*at != NULL) {
 		struct source *source = *at;
 
-		if (source->open > 0) {
+		if (!source->retired || source->open > 0 ||
+		    source == lookup->current) {
 			at = &source->next;
 			continue;
 		}
@@ -172,50 +209,103 @@ question_unlink(struct question *question)
 	question->source->open--;
 }
 
-static void
-on_answer(void *context, const struct resolver_answer *answer)
+/* Who asked, unless he is gone. */
+static struct channel *
+question_channel(const struct question *question)
 {
-	struct question *question = context;
 	struct channel *channel =
 	    &question->lookup->channels[question->channel];
 
-	if (channel->generation == question->generation)
-		channel_answer(channel, question->number, answer);
+	return channel->generation == question->generation ? channel : NULL;
+}
+
+static void
+question_end(struct question *question)
+{
 	question_unlink(question);
 	free(question);
 }
 
 static void
-question_new(struct lookup *lookup, unsigned index, uint64_t number,
-    const char *host)
+on_answer(void *context, const struct resolver_answer *answer)
 {
-	struct channel *channel = &lookup->channels[index];
-	struct question *question;
-	struct resolver_question *asked;
+	struct question *question = context;
+	struct channel *channel = question_channel(question);
 
-	if (lookup->open >= QUESTIONS_MAX) {
-		channel_trouble(channel, number, "too many questions");
-		return;
-	}
-	question = calloc(1, sizeof(*question));
-	if (question == NULL) {
-		channel_trouble(channel, number, "out of memory");
-		return;
-	}
+	if (channel != NULL)
+		channel_answer(channel, question->number, answer);
+	question_end(question);
+}
+
+static void
+on_tlsa_answer(void *context, const struct tlsa_answer *answer)
+{
+	struct question *question = context;
+	struct channel *channel = question_channel(question);
+
+	if (channel != NULL)
+		channel_answer_tlsa(channel, question->number, answer);
+	question_end(question);
+}
+
+static struct question *
+question_new(struct lookup *lookup, unsigned index, enum message type,
+    uint64_t number)
+{
+	struct question *question = calloc(1, sizeof(*question));
+
+	if (question == NULL)
+		return NULL;
 	question->lookup = lookup;
-	question->source = lookup->sources;
+	question->source = lookup->current;
 	question->channel = index;
-	question->generation = channel->generation;
+	question->generation = lookup->channels[index].generation;
+	question->type = type;
 	question->number = number;
 	question->deadline = now_ms() + ANSWER_WITHIN_MS;
 	*lookup->last = question;
 	lookup->last = &question->next;
 	lookup->open++;
 	question->source->open++;
-	asked =
-	    resolver_ask(question->source->resolver, host, on_answer, question);
+	return question;
+}
+
+static void
+question_ask(struct question *question, const char *host, uint16_t port)
+{
+	struct resolver *resolver = question->source->resolver;
+	struct resolver_question *asked;
+
+	if (question->type == LOOKUP_TLSA)
+		asked = resolver_ask_tlsa(resolver, host, port, on_tlsa_answer,
+		    question);
+	else
+		asked = resolver_ask(resolver, host, on_answer, question);
+	/* NULL: it is answered, and the question is gone. */
 	if (asked != NULL)
 		question->asked = asked;
+}
+
+static void
+channel_question(struct lookup *lookup, unsigned index, enum message type,
+    uint64_t number, const char *host, uint16_t port)
+{
+	struct channel *channel = &lookup->channels[index];
+	struct question *question = NULL;
+	const char *trouble = NULL;
+
+	if (lookup->current == NULL)
+		trouble = "not configured yet";
+	else if (!resolver_is_host(host))
+		trouble = "not a host name";
+	else if (lookup->open >= QUESTIONS_MAX)
+		trouble = "too many questions";
+	else if ((question = question_new(lookup, index, type, number)) == NULL)
+		trouble = "out of memory";
+	if (trouble != NULL)
+		channel_trouble(channel, type, number, trouble);
+	else
+		question_ask(question, host, port);
 }
 
 static bool
@@ -225,22 +315,21 @@ channel_request(struct lookup *lookup, unsigned index,
 	char host[RESOLVER_HOST_MAX + 1];
 	struct wire_reader r;
 	uint64_t number;
+	uint16_t port = 0;
 	uint8_t type;
 
 	wire_reader_init(&r, packet, len);
 	type = wire_get_u8(&r);
-	number = wire_get_u64(&r);
-	if (!wire_get_string(&r, host, sizeof(host)) || !wire_reader_done(&r) ||
-	    type != LOOKUP_ADDRESSES)
+	if (type != LOOKUP_ADDRESSES && type != LOOKUP_TLSA)
 		return false;
-	if (lookup->sources == NULL)
-		channel_trouble(&lookup->channels[index], number,
-		    "not configured yet");
-	else if (resolver_is_host(host))
-		question_new(lookup, index, number, host);
-	else
-		channel_trouble(&lookup->channels[index], number,
-		    "not a host name");
+	number = wire_get_u64(&r);
+	if (!wire_get_string(&r, host, sizeof(host)))
+		return false;
+	if (type == LOOKUP_TLSA)
+		port = wire_get_u16(&r);
+	if (!wire_reader_done(&r))
+		return false;
+	channel_question(lookup, index, (enum message)type, number, host, port);
 	return true;
 }
 
@@ -263,43 +352,88 @@ channel_read(struct lookup *lookup, unsigned index)
 	}
 }
 
+/* --- configurations ----------------------------------------------------- */
+
+static bool
+source_fill(struct source *source, const struct bundle *bundle,
+    struct reason *why)
+{
+	struct resolver_options options = { .server_count = 0 };
+	gnutls_datum_t text = { NULL, 0 };
+	enum bundle_kind kind;
+	struct config *config;
+	const char *path;
+	bool ok;
+
+	if (!bundle_entry(bundle, 0, &kind, &path, &text) ||
+	    kind != BUNDLE_CONF)
+		return fail(why, REASON_PROTOCOL, "no configuration");
+	if (!config_parse(&config, path, (const char *)text.data, text.size,
+		why))
+		return false;
+	options.servers = config->resolvers;
+	options.server_count = config->resolver_count;
+	/* Who names an anchor wants all names validated. */
+	options.validate_all = config->trust_anchor_line != 0;
+	(void)bundle_find(bundle, BUNDLE_TRUST_ANCHOR, "",
+	    &options.trust_anchor);
+	ok = resolver_new(&source->resolver, &options, why);
+	config_free(config);
+	return ok;
+}
+
+/* A reload reads resolv.conf and hosts again, too. */
 static bool
 on_prepare(void *self, uint32_t number, const struct bundle *bundle,
     struct reason *why)
 {
-	(void)self;
-	(void)number;
-	(void)bundle;
-	(void)why;
-	return true; /* nothing of sallyport.conf is ours; see on_commit */
-}
-
-/* A reload reads resolv.conf and hosts again. */
-static void
-on_commit(void *self, uint32_t number)
-{
 	struct lookup *lookup = self;
 	struct source *source = calloc(1, sizeof(*source));
-	struct reason why;
 
-	if (source == NULL || !resolver_new(&source->resolver, &why)) {
+	if (source == NULL)
+		return fail(why, REASON_NO_MEMORY, "resolver");
+	source->number = number;
+	if (!source_fill(source, bundle, why)) {
 		free(source);
-		if (lookup->sources == NULL)
-			lookup_broken("resolver");
-		log_line(SAY_ERROR, "lookup",
-		    "number=%u what=\"resolver stays as it was\"", number);
-		return;
+		return false;
 	}
 	source->next = lookup->sources;
 	lookup->sources = source;
 	watch(lookup, resolver_fd(source->resolver), EVENT_RESOLVER);
+	return true;
+}
+
+static struct source *
+source_find(const struct lookup *lookup, uint32_t number)
+{
+	struct source *source = lookup->sources;
+
+	while (source != NULL && source->number != number)
+		source = source->next;
+	return source;
+}
+
+static void
+on_commit(void *self, uint32_t number)
+{
+	struct lookup *lookup = self;
+	struct source *source = source_find(lookup, number);
+
+	if (source == NULL)
+		lookup_broken("commit of a number that was not prepared");
+	lookup->current = source;
 	sources_prune(lookup);
 }
 
 static void
 on_retire(void *self, uint32_t number)
 {
-	(void)self;
+	struct lookup *lookup = self;
+	struct source *source = source_find(lookup, number);
+
+	if (source != NULL)
+		source->retired = true;
+	sources_prune(lookup);
 	role_say_unused(number);
 }
 
@@ -350,8 +484,7 @@ resolvers_process(struct lookup *lookup)
 {
 	for (struct source *s = lookup->sources; s != NULL; s = s->next)
 		resolver_process(s->resolver);
-	if (lookup->sources != NULL)
-		sources_prune(lookup);
+	sources_prune(lookup);
 }
 
 /* All have the same time, so the oldest is due first. */
@@ -360,14 +493,13 @@ questions_expire(struct lookup *lookup)
 {
 	while (lookup->first != NULL && lookup->first->deadline <= now_ms()) {
 		struct question *question = lookup->first;
-		struct channel *channel = &lookup->channels[question->channel];
+		struct channel *channel = question_channel(question);
 
 		resolver_cancel(question->asked);
-		if (channel->generation == question->generation)
-			channel_trouble(channel, question->number,
-			    "DNS did not answer in time");
-		question_unlink(question);
-		free(question);
+		if (channel != NULL)
+			channel_trouble(channel, question->type,
+			    question->number, "DNS did not answer in time");
+		question_end(question);
 	}
 }
 

@@ -1,65 +1,101 @@
 /*
- * server/lookup_resolver.c: A and AAAA by libunbound.
+ * server/lookup_resolver.c: A, AAAA and TLSA by libunbound.
+ *
+ * A question is a few of libunbound's: both families of addresses at once and,
+ * for TLSA, the records of one or two names after them.
  */
 #include "lookup_resolver.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
 #include <unbound.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lookup_context.h"
 
 enum {
 	TYPE_A = 1,
 	TYPE_AAAA = 28,
+	TYPE_TLSA = 52,
 	CLASS_IN = 1,
 	RCODE_NOERROR = 0,
 	RCODE_NXDOMAIN = 3,
 };
 
 struct resolver {
-	struct ub_ctx *ub;
+	struct ub_ctx *plain;  /* addresses */
+	struct ub_ctx *strict; /* what DNSSEC has to prove; NULL: no anchor */
+	int epoll;             /* both have an answer to take */
 };
+
+enum { ASK_SIX, ASK_FOUR, ASK_TLSA, ASKS };
 
 struct resolver_question {
-	struct resolver *resolver;
+	struct ub_ctx *ub;
 	void (*done)(void *context, const struct resolver_answer *answer);
+	void (*done_tlsa)(void *context, const struct tlsa_answer *answer);
 	void *context;
-	int id[2]; /* AAAA, A */
-	bool open[2];
-	bool trouble;
+	int id[ASKS];
+	bool open[ASKS];
+	bool trouble, insecure;
 	bool asking; /* resolver_ask has not returned: do not free */
+	char why[REASON_TEXT_MAX]; /* of the first trouble */
 	struct resolver_answer answer;
+
+	/* For TLSA. */
+	char host[RESOLVER_HOST_MAX + 1]; /* as asked */
+	char base[RESOLVER_HOST_MAX + 1]; /* being asked */
+	uint16_t port;
+	struct tlsa_answer *tlsa;
 };
 
-static void
-set_option(struct ub_ctx *ub, const char *name, const char *value)
+/* --- making ------------------------------------------------------------- */
+
+static bool
+watch(const struct resolver *resolver, struct ub_ctx *ub)
 {
-	/* An option this library does not know leaves its default. */
-	(void)ub_ctx_set_option(ub, name, value);
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return ub == NULL || epoll_ctl(resolver->epoll, EPOLL_CTL_ADD,
+				 ub_fd(ub), &event) == 0;
 }
 
 bool
-resolver_new(struct resolver **resolver_out, struct reason *why)
+resolver_new(struct resolver **resolver_out,
+    const struct resolver_options *options, struct reason *why)
 {
+	const gnutls_datum_t *anchor = &options->trust_anchor;
 	struct resolver *resolver = calloc(1, sizeof(*resolver));
+	bool has_anchor = anchor->data != NULL;
+	bool ok = true;
 
 	if (resolver == NULL)
 		return fail(why, REASON_NO_MEMORY, "resolver");
-	resolver->ub = ub_ctx_create();
-	/* A thread instead of a fork; only now, before anything else. */
-	if (resolver->ub == NULL || ub_ctx_async(resolver->ub, 1) != 0) {
-		resolver_free(resolver);
-		return fail(why, REASON_NO_MEMORY, "resolver");
+	resolver->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (resolver->epoll < 0) {
+		free(resolver);
+		return fail_errno(why, "resolver");
 	}
-	/* Resolvers on this machine are the common case. */
-	set_option(resolver->ub, "do-not-query-localhost:", "no");
-	set_option(resolver->ub, "module-config:", "iterator");
-	set_option(resolver->ub, "use-syslog:", "no");
-	ub_ctx_debuglevel(resolver->ub, 0);
-	/* Absent files: the root servers, and names from DNS alone. */
-	(void)ub_ctx_resolvconf(resolver->ub, "/etc/resolv.conf");
-	(void)ub_ctx_hosts(resolver->ub, "/etc/hosts");
-	*resolver_out = resolver;
-	return true;
+	if (has_anchor)
+		ok =
+		    lookup_context_new(&resolver->strict, options, anchor, why);
+	if (ok && has_anchor && options->validate_all)
+		resolver->plain = resolver->strict;
+	else if (ok)
+		ok = lookup_context_new(&resolver->plain, options, NULL, why);
+	if (ok && (!watch(resolver, resolver->plain) ||
+		      (resolver->strict != resolver->plain &&
+			  !watch(resolver, resolver->strict))))
+		ok = fail_errno(why, "resolver");
+	if (ok)
+		*resolver_out = resolver;
+	else
+		resolver_free(resolver);
+	return ok;
 }
 
 void
@@ -67,22 +103,40 @@ resolver_free(struct resolver *resolver)
 {
 	if (resolver == NULL)
 		return;
-	if (resolver->ub != NULL)
-		ub_ctx_delete(resolver->ub);
+	if (resolver->strict != resolver->plain)
+		ub_ctx_delete(resolver->strict);
+	ub_ctx_delete(resolver->plain);
+	close(resolver->epoll);
 	free(resolver);
+}
+
+bool
+resolver_check_anchor(const gnutls_datum_t *trust_anchor, struct reason *why)
+{
+	struct resolver_options options = { .server_count = 0 };
+	struct ub_ctx *ub;
+
+	if (!lookup_context_new(&ub, &options, trust_anchor, why))
+		return false;
+	ub_ctx_delete(ub);
+	return true;
 }
 
 int
 resolver_fd(const struct resolver *resolver)
 {
-	return ub_fd(resolver->ub);
+	return resolver->epoll;
 }
 
 void
 resolver_process(struct resolver *resolver)
 {
-	(void)ub_process(resolver->ub);
+	(void)ub_process(resolver->plain);
+	if (resolver->strict != NULL && resolver->strict != resolver->plain)
+		(void)ub_process(resolver->strict);
 }
+
+/* --- answers ------------------------------------------------------------ */
 
 static void
 take_six(struct resolver_answer *answer, const char *data, int len)
@@ -100,18 +154,52 @@ take_four(struct resolver_answer *answer, const char *data, int len)
 	memcpy(&answer->four[answer->four_count++], data, 4);
 }
 
+/* The first one counts.  Names in it may be a stranger's. */
 static void
-take_result(struct resolver_question *question, int rc,
+note_trouble(struct resolver_question *question, const char *what)
+{
+	size_t at = 0;
+
+	if (question->trouble)
+		return;
+	question->trouble = true;
+	for (; what[at] != '\0' && at + 1 < sizeof(question->why); at++)
+		question->why[at] =
+		    what[at] < 0x20 || what[at] > 0x7e ? '?' : what[at];
+	question->why[at] = '\0';
+}
+
+/* False if there is nothing to take from result. */
+static bool
+is_answer(struct resolver_question *question, int rc,
     const struct ub_result *result)
 {
-	if (rc != 0 || result == NULL || result->bogus ||
+	if (rc == 0 && result != NULL && result->bogus) {
+		note_trouble(question, result->why_bogus != NULL
+					   ? result->why_bogus
+					   : "DNSSEC validation failed");
+		return false;
+	}
+	if (rc != 0 || result == NULL ||
 	    (result->rcode != RCODE_NOERROR &&
 		result->rcode != RCODE_NXDOMAIN)) {
-		question->trouble = true;
-		return;
+		note_trouble(question, "no answer from DNS");
+		return false;
 	}
-	if (!result->havedata)
+	return result->havedata;
+}
+
+static void
+take_addresses(struct resolver_question *question, int rc,
+    const struct ub_result *result)
+{
+	if (!is_answer(question, rc, result))
 		return;
+	if (!result->secure)
+		question->insecure = true;
+	if (result->canonname != NULL)
+		snprintf(question->base, sizeof(question->base), "%s",
+		    result->canonname);
 	for (int i = 0; result->data[i] != NULL; i++) {
 		if (result->qtype == TYPE_AAAA)
 			take_six(&question->answer, result->data[i],
@@ -128,14 +216,13 @@ finish(struct resolver_question *question)
 {
 	struct resolver_answer *answer = &question->answer;
 
-	if (question->asking || question->open[0] || question->open[1])
-		return;
 	answer->text = "";
 	if (answer->six_count + answer->four_count > 0) {
 		answer->answer = LOOKUP_FOUND;
+		answer->secure = !question->insecure;
 	} else if (question->trouble) {
 		answer->answer = LOOKUP_TROUBLE;
-		answer->text = "no answer from DNS";
+		answer->text = question->why;
 	} else {
 		answer->answer = LOOKUP_NONE;
 		answer->text = "no such host, or it has no address";
@@ -145,14 +232,139 @@ finish(struct resolver_question *question)
 }
 
 static void
+finish_tlsa(struct resolver_question *question, enum lookup_answer what,
+    const char *text)
+{
+	if (what != LOOKUP_FOUND)
+		tlsa_answer_init(question->tlsa, what, text);
+	question->done_tlsa(question->context, question->tlsa);
+	free(question->tlsa);
+	free(question);
+}
+
+/* --- TLSA: RFC 7672, section 2.2 ---------------------------------------- */
+
+static void
+base_normalise(char *name)
+{
+	size_t len = strlen(name);
+
+	if (len > 0 && name[len - 1] == '.')
+		name[len - 1] = '\0';
+	for (; *name != '\0'; name++)
+		if (*name >= 'A' && *name <= 'Z')
+			*name = (char)(*name - 'A' + 'a');
+}
+
+static void ask_one(struct resolver_question *question, const char *name,
+    int which);
+
+static void
+ask_tlsa(struct resolver_question *question)
+{
+	char name[RESOLVER_HOST_MAX + 16];
+
+	snprintf(name, sizeof(name), "_%u._tcp.%s", question->port,
+	    question->base);
+	ask_one(question, name, ASK_TLSA);
+	if (!question->open[ASK_TLSA])
+		finish_tlsa(question, LOOKUP_TROUBLE, question->why);
+}
+
+/* Both families have answered. */
+static void
+addresses_judge(struct resolver_question *question)
+{
+	const struct resolver_answer *answer = &question->answer;
+
+	if (question->trouble)
+		finish_tlsa(question, LOOKUP_TROUBLE, question->why);
+	else if (answer->six_count + answer->four_count == 0)
+		finish_tlsa(question, LOOKUP_NONE,
+		    "no such host, or it has no address");
+	else if (question->insecure)
+		finish_tlsa(question, LOOKUP_NONE,
+		    "DNSSEC does not prove the host's addresses");
+	else {
+		base_normalise(question->base);
+		if (resolver_is_host(question->base))
+			ask_tlsa(question);
+		else
+			finish_tlsa(question, LOOKUP_NONE,
+			    "the host is an alias of what is no host name");
+	}
+}
+
+static bool
+take_records(struct resolver_question *question, const struct ub_result *result)
+{
+	tlsa_answer_init(question->tlsa, LOOKUP_FOUND, "");
+	snprintf(question->tlsa->base, sizeof(question->tlsa->base), "%.253s",
+	    question->base);
+	for (int i = 0; result->data[i] != NULL; i++)
+		if (!tlsa_answer_add(question->tlsa, result->data[i],
+			(size_t)result->len[i]))
+			return false;
+	return true;
+}
+
+/* No record where we looked: at the host's own name, if that was not it. */
+static void
+try_own_name(struct resolver_question *question, const char *text)
+{
+	if (strcasecmp(question->base, question->host) == 0) {
+		finish_tlsa(question, LOOKUP_NONE, text);
+		return;
+	}
+	snprintf(question->base, sizeof(question->base), "%s", question->host);
+	ask_tlsa(question);
+}
+
+static void
+records_judge(struct resolver_question *question, int rc,
+    const struct ub_result *result)
+{
+	if (!is_answer(question, rc, result)) {
+		if (question->trouble)
+			finish_tlsa(question, LOOKUP_TROUBLE, question->why);
+		else
+			try_own_name(question, "no TLSA record");
+	} else if (!result->secure) {
+		try_own_name(question, "DNSSEC does not prove the TLSA record");
+	} else if (!take_records(question, result)) {
+		finish_tlsa(question, LOOKUP_TROUBLE,
+		    "too many or too large TLSA records");
+	} else if (question->tlsa->count == 0) {
+		finish_tlsa(question, LOOKUP_NONE, "TLSA records are empty");
+	} else {
+		finish_tlsa(question, LOOKUP_FOUND, "");
+	}
+}
+
+/* --- asking ------------------------------------------------------------- */
+
+/* Both families, or one that could not be asked, are through. */
+static void
+addresses_done(struct resolver_question *question)
+{
+	if (question->asking || question->open[ASK_SIX] ||
+	    question->open[ASK_FOUR])
+		return;
+	if (question->tlsa != NULL)
+		addresses_judge(question);
+	else
+		finish(question);
+}
+
+static void
 on_six(void *context, int rc, struct ub_result *result)
 {
 	struct resolver_question *question = context;
 
-	question->open[0] = false;
-	take_result(question, rc, result);
+	question->open[ASK_SIX] = false;
+	take_addresses(question, rc, result);
 	ub_resolve_free(result);
-	finish(question);
+	addresses_done(question);
 }
 
 static void
@@ -160,25 +372,50 @@ on_four(void *context, int rc, struct ub_result *result)
 {
 	struct resolver_question *question = context;
 
-	question->open[1] = false;
-	take_result(question, rc, result);
+	question->open[ASK_FOUR] = false;
+	take_addresses(question, rc, result);
 	ub_resolve_free(result);
-	finish(question);
+	addresses_done(question);
 }
 
 static void
-ask_one(struct resolver_question *question, const char *host, int which)
+on_tlsa(void *context, int rc, struct ub_result *result)
 {
-	static const int types[] = { TYPE_AAAA, TYPE_A };
-	static const ub_callback_type callbacks[] = { on_six, on_four };
+	struct resolver_question *question = context;
+
+	question->open[ASK_TLSA] = false;
+	records_judge(question, rc, result);
+	ub_resolve_free(result);
+}
+
+static void
+ask_one(struct resolver_question *question, const char *name, int which)
+{
+	static const int types[] = { TYPE_AAAA, TYPE_A, TYPE_TLSA };
+	static const ub_callback_type callbacks[] = { on_six, on_four,
+		on_tlsa };
 
 	question->open[which] = true;
-	if (ub_resolve_async(question->resolver->ub, host, types[which],
-		CLASS_IN, question, callbacks[which],
-		&question->id[which]) != 0) {
+	if (ub_resolve_async(question->ub, name, types[which], CLASS_IN,
+		question, callbacks[which], &question->id[which]) != 0) {
 		question->open[which] = false;
-		question->trouble = true;
+		note_trouble(question, "no answer from DNS");
 	}
+}
+
+/* Asks for the addresses; NULL if all is done. */
+static struct resolver_question *
+question_start(struct resolver_question *question, const char *host)
+{
+	bool open;
+
+	question->asking = true;
+	ask_one(question, host, ASK_SIX);
+	ask_one(question, host, ASK_FOUR);
+	question->asking = false;
+	open = question->open[ASK_SIX] || question->open[ASK_FOUR];
+	addresses_done(question);
+	return open ? question : NULL;
 }
 
 struct resolver_question *
@@ -191,30 +428,63 @@ resolver_ask(struct resolver *resolver, const char *host,
 		.answer = LOOKUP_TROUBLE,
 		.text = "out of memory",
 	};
-	bool open;
 
 	if (question == NULL) {
 		done(context, &trouble);
 		return NULL;
 	}
-	question->resolver = resolver;
+	question->ub = resolver->plain;
 	question->done = done;
 	question->context = context;
-	question->asking = true;
-	ask_one(question, host, 0);
-	ask_one(question, host, 1);
-	question->asking = false;
-	open = question->open[0] || question->open[1];
-	finish(question);
-	return open ? question : NULL;
+	return question_start(question, host);
+}
+
+static const struct tlsa_answer no_memory = {
+	.answer = LOOKUP_TROUBLE,
+	.text = "out of memory",
+};
+static const struct tlsa_answer no_anchor = {
+	.answer = LOOKUP_TROUBLE,
+	.text = "no trust anchor for DNSSEC, expected option trust-anchor, "
+		"or " CONFIG_TRUST_ANCHOR " (Debian: install dns-root-data)",
+};
+
+struct resolver_question *
+resolver_ask_tlsa(struct resolver *resolver, const char *host, uint16_t port,
+    void (*done)(void *context, const struct tlsa_answer *answer),
+    void *context)
+{
+	struct resolver_question *question;
+
+	if (resolver->strict == NULL) {
+		done(context, &no_anchor);
+		return NULL;
+	}
+	question = calloc(1, sizeof(*question));
+	if (question != NULL)
+		question->tlsa = malloc(sizeof(*question->tlsa));
+	if (question == NULL || question->tlsa == NULL) {
+		free(question);
+		done(context, &no_memory);
+		return NULL;
+	}
+	question->ub = resolver->strict;
+	question->done_tlsa = done;
+	question->context = context;
+	question->port = port;
+	snprintf(question->host, sizeof(question->host), "%s", host);
+	base_normalise(question->host);
+	snprintf(question->base, sizeof(question->base), "%s", question->host);
+	return question_start(question, question->host);
 }
 
 void
 resolver_cancel(struct resolver_question *question)
 {
-	for (int which = 0; which < 2; which++)
+	for (int which = 0; which < ASKS; which++)
 		if (question->open[which])
-			ub_cancel(question->resolver->ub, question->id[which]);
+			ub_cancel(question->ub, question->id[which]);
+	free(question->tlsa);
 	free(question);
 }
 

@@ -1,19 +1,21 @@
 /*
- * server/lookup_resolver.h: libunbound behind one question: which addresses
- * has this host?
+ * server/lookup_resolver.h: libunbound behind two questions: which addresses
+ * has this host, and which TLSA records has its service?
  *
- * Asynchronous by libunbound's own thread; callbacks come from
+ * Asynchronous by libunbound's own threads; callbacks come from
  * resolver_process, on the caller's thread.
  */
 #ifndef SERVER_LOOKUP_RESOLVER_H
 #define SERVER_LOOKUP_RESOLVER_H
 
+#include <gnutls/gnutls.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "../policy/reason.h"
+#include "lookup_tlsa.h"
 #include "messages.h"
 
 enum {
@@ -21,21 +23,42 @@ enum {
 	RESOLVER_HOST_MAX = 255,
 };
 
+struct resolver_options {
+	/* Resolvers to ask, "127.0.0.1:53" or "[::1]:53"; none: those of
+	 * /etc/resolv.conf, without that file the root servers. */
+	const char *const *servers;
+	size_t server_count;
+	/* DS or DNSKEY records, one a line, as in /usr/share/dns/root.key;
+	 * data NULL: TLSA questions end in LOOKUP_TROUBLE. */
+	gnutls_datum_t trust_anchor;
+	/* Addresses have to stand the same validation; otherwise it is for
+	 * TLSA alone, and who sits behind a resolver that cannot do DNSSEC
+	 * can still send mail. */
+	bool validate_all;
+};
+
 struct resolver_answer {
 	enum lookup_answer answer;
+	bool secure; /* DNSSEC proves what is there */
 	size_t six_count, four_count;
 	struct in6_addr six[RESOLVER_ADDRESSES];
 	struct in_addr four[RESOLVER_ADDRESSES];
-	const char *text; /* why there is none; static */
+	const char *text; /* why there is none; valid during the call */
 };
 
 struct resolver;
 struct resolver_question;
 
-/* Reads /etc/resolv.conf (without it: from the root servers) and /etc/hosts. */
-bool resolver_new(struct resolver **resolver_out, struct reason *why);
+/* Reads /etc/resolv.conf and /etc/hosts.  options are not kept.  False with
+ * REASON_SYNTAX for trust anchors that cannot be used. */
+bool resolver_new(struct resolver **resolver_out,
+    const struct resolver_options *options, struct reason *why);
 /* No question may be open. */
 void resolver_free(struct resolver *resolver);
+
+/* Could these octets be resolver_options.trust_anchor? */
+bool resolver_check_anchor(const gnutls_datum_t *trust_anchor,
+    struct reason *why);
 
 /* Readable: call resolver_process. */
 int resolver_fd(const struct resolver *resolver);
@@ -50,6 +73,18 @@ struct resolver_question *resolver_ask(struct resolver *resolver,
     const char *host,
     void (*done)(void *context, const struct resolver_answer *answer),
     void *context);
+
+/*
+ * Ask for the TLSA records of the service at host and TCP port by the rules of
+ * RFC 7672, section 2.2: the host's addresses have to be secure too; where it
+ * is an alias, the name it stands for comes first, then its own.  done and
+ * what is returned are as above; the answer is borrowed during the call.
+ */
+struct resolver_question *resolver_ask_tlsa(struct resolver *resolver,
+    const char *host, uint16_t port,
+    void (*done)(void *context, const struct tlsa_answer *answer),
+    void *context);
+
 void resolver_cancel(struct resolver_question *question);
 
 /* Is this a host name we would ask DNS for (RFC 1123, section 2.1, and

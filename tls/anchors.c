@@ -256,8 +256,8 @@ on_path(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, gnutls_x509_crl_t crl,
 	return 0;
 }
 
-static bool
-has_huge_key(const struct tls_chain *chain)
+bool
+tls_chain_has_huge_key(const struct tls_chain *chain)
 {
 	unsigned i, bits;
 	int pk;
@@ -318,24 +318,26 @@ state_of(unsigned status, const struct path *seen,
 	return CHAIN_GOOD;
 }
 
-static enum chain_state
-verify(struct tls_chain *chain, const struct tls_anchors *anchors, time_t now)
+enum chain_state
+tls_chain_verify(const struct tls_chain *chain,
+    const struct tls_anchors *anchors, time_t now)
 {
 	const unsigned flags = GNUTLS_VERIFY_DISABLE_TIME_CHECKS |
 			       GNUTLS_VERIFY_DO_NOT_ALLOW_X509_V1_CA_CRT |
 			       GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM);
 	struct path seen = { .anchors = anchors, .now = now };
+	struct tls_chain sorted = *chain; /* by the library */
 	unsigned status = 0;
 	int rc;
 
-	if (has_huge_key(chain))
+	if (tls_chain_has_huge_key(chain))
 		return CHAIN_BAD;
 	path = &seen;
 	/* Also where the path is empty: it may be an anchor itself. */
 	check_dates(chain->crt[0]);
 	check_list(chain->crt[0]);
-	rc = gnutls_x509_trust_list_verify_crt2(anchors->list, chain->crt,
-	    chain->count, NULL, 0, flags, &status, on_path);
+	rc = gnutls_x509_trust_list_verify_crt2(anchors->list, sorted.crt,
+	    sorted.count, NULL, 0, flags, &status, on_path);
 	path = NULL;
 	if (rc < 0)
 		return CHAIN_BAD;
@@ -351,8 +353,8 @@ tls_session_verify(struct tls_session *session,
 
 	if (!tls_chain_of(session->gnutls, &chain, NULL))
 		return CHAIN_BAD;
-	state =
-	    chain.count == 0 ? CHAIN_UNCHECKED : verify(&chain, anchors, now);
+	state = chain.count == 0 ? CHAIN_UNCHECKED
+				 : tls_chain_verify(&chain, anchors, now);
 	tls_chain_free(&chain);
 	return state;
 }

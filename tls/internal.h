@@ -96,4 +96,15 @@ bool tls_chain_of(gnutls_session_t session, struct tls_chain *chain,
     struct reason *why);
 void tls_chain_free(struct tls_chain *chain);
 
+/* As tls_session_verify, of a chain that is not empty. */
+enum chain_state tls_chain_verify(const struct tls_chain *chain,
+    const struct tls_anchors *anchors, time_t now);
+/* A key of more than TLS_KEY_BITS_MAX, or of unknown kind. */
+bool tls_chain_has_huge_key(const struct tls_chain *chain);
+
+/* What is signed of a certificate, and its SubjectPublicKeyInfo: borrowed
+ * octets as they came.  False if certificate is not DER. */
+bool tls_der_parts(const gnutls_datum_t *certificate, gnutls_datum_t *tbs_out,
+    gnutls_datum_t *spki_out);
+
 #endif
