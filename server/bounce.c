@@ -126,6 +126,40 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	    date, id, bounce->hostname, boundary, eight_bit ? EIGHT_BIT : "");
 }
 
+static bool
+is_decided(const struct bounce *bounce, size_t i)
+{
+	return bounce->decision[0] != '\0' && !bounce->recipients[i].undecided;
+}
+
+static bool
+is_any_decided(const struct bounce *bounce)
+{
+	for (size_t i = 0; i < bounce->recipient_count; i++) {
+		if (is_decided(bounce, i))
+			return true;
+	}
+	return false;
+}
+
+/* The next hop took the message's envelope, and so had met the promise, before
+ * it refused: it will take the notification alike. */
+static bool
+promise_was_kept(const struct bounce *bounce)
+{
+	for (size_t i = 0; i < bounce->recipient_count; i++) {
+		if (!bounce->recipients[i].remote || is_decided(bounce, i))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_redacted(const struct bounce *bounce)
+{
+	return bounce->original->requiretls && !promise_was_kept(bounce);
+}
+
 static void
 put_words(FILE *out, const struct bounce *bounce, const char *boundary)
 {
@@ -144,13 +178,19 @@ put_words(FILE *out, const struct bounce *bounce, const char *boundary)
 		fputs(">:\r\n   ", out);
 		put_folded(out, 3, "    ", bounce->recipients[i].text);
 	}
-	if (bounce->decision[0] != '\0') {
+	if (is_any_decided(bounce)) {
 		fputs("\r\n"
 		      "The connection did not meet what is demanded of it:\r\n"
 		      "   ",
 		    out);
 		put_folded(out, 3, "    ", bounce->decision);
 	}
+	if (is_redacted(bounce))
+		fputs("\r\n"
+		      "You asked that it be sent over verified TLS only.  This "
+		      "notice may not\r\n"
+		      "be, so nothing of the message is returned with it.\r\n",
+		    out);
 	fprintf(out,
 	    "\r\n"
 	    "For whoever looks into it: queue id %s.\r\n"
@@ -198,7 +238,7 @@ put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 	    one->remote ? "smtp" : "X-Sallyport");
 	put_folded(out, 30, "    ", one->text);
 	fprintf(out, "Last-Attempt-Date: %s\r\n", date);
-	if (bounce->decision[0] != '\0')
+	if (is_decided(bounce, i))
 		put_field(out, "X-Sallyport-Decision", bounce->decision);
 }
 
@@ -259,7 +299,7 @@ put_original(FILE *out, const struct bounce *bounce, const char *boundary,
 	    "\r\n",
 	    boundary, eight_bit ? EIGHT_BIT : "");
 	fwrite(bounce->octets, 1, header_len(bounce), out);
-	fprintf(out, "\r\n--%s--\r\n", boundary);
+	fputs("\r\n", out);
 }
 
 static bool
@@ -280,7 +320,10 @@ envelope_make(const struct bounce *bounce, struct envelope *envelope)
 	envelope->arrival_ms = bounce->now_ms;
 	envelope->reverse_path = strdup("");
 	envelope->client = strdup("");
-	envelope->eight_bit = has_eight_bit(bounce->octets, header_len(bounce));
+	envelope->requiretls =
+	    bounce->original->requiretls && !is_redacted(bounce);
+	envelope->eight_bit = !is_redacted(bounce) &&
+			      has_eight_bit(bounce->octets, header_len(bounce));
 	return envelope->reverse_path != NULL && envelope->client != NULL &&
 	       envelope_add_recipient(envelope, bounce->original->reverse_path);
 }
@@ -310,7 +353,9 @@ bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
 	    envelope.eight_bit);
 	put_words(out, bounce, boundary);
 	put_status(out, bounce, boundary);
-	put_original(out, bounce, boundary, envelope.eight_bit);
+	if (!is_redacted(bounce))
+		put_original(out, bounce, boundary, envelope.eight_bit);
+	fprintf(out, "--%s--\r\n", boundary);
 	if (ferror(out) | fclose(out)) {
 		free(octets);
 		envelope_fini(&envelope);

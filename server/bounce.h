@@ -21,6 +21,7 @@ struct bounce_recipient {
 	const char *status; /* enhanced status code, or "" */
 	const char *text;   /* remote reply or decision, escaped */
 	bool remote;        /* text is a reply of remote_host */
+	bool undecided;     /* bounce.decision is not about this one */
 };
 
 struct bounce {
@@ -46,6 +47,11 @@ bool bounce_is_wanted(const struct envelope_recipient *recipient);
 /*
  * Make the notification: its envelope (to be ended with envelope_fini) and its
  * octets (malloc'd; canonical CRLF; not dot-stuffed).  False without memory.
+ *
+ * Of a message with REQUIRETLS (RFC 8689, section 5) the notification has
+ * REQUIRETLS too, as it returns the header.  Where a remote reply does not show
+ * that the next hop has kept that promise, the notification would be lost by
+ * it: then it returns nothing of the message, and promises nothing.
  */
 bool bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
     char **octets_out, size_t *len_out, struct reason *why);

@@ -25,7 +25,13 @@ enum tag {
 	TAG_RECIPIENT = 13, /* once each, in order */
 };
 
-enum flag { FLAG_EIGHT_BIT = 1, FLAG_SMTPUTF8 = 2, FLAG_REQUIRETLS = 4 };
+enum flag {
+	FLAG_EIGHT_BIT = 1,
+	FLAG_SMTPUTF8 = 2,
+	FLAG_REQUIRETLS = 4,
+	FLAG_TLS_OPTIONAL = 8,
+	FLAG_NOTICE = 16,
+};
 
 enum { FIELD_OVERHEAD = 1 + 4 };
 
@@ -107,6 +113,18 @@ envelope_add_recipient(struct envelope *envelope, const char *path)
 	return true;
 }
 
+void
+envelope_drop_recipient(struct envelope *envelope)
+{
+	struct envelope_recipient *last;
+
+	if (envelope->recipient_count == 0)
+		return;
+	last = &envelope->recipients[--envelope->recipient_count];
+	free(last->forward_path);
+	free(last->orcpt);
+}
+
 static size_t
 string_size(const char *s)
 {
@@ -184,7 +202,9 @@ envelope_encode(const struct envelope *envelope, struct wire_writer *w)
 {
 	unsigned flags = (envelope->eight_bit ? FLAG_EIGHT_BIT : 0) |
 			 (envelope->smtputf8 ? FLAG_SMTPUTF8 : 0) |
-			 (envelope->requiretls ? FLAG_REQUIRETLS : 0);
+			 (envelope->requiretls ? FLAG_REQUIRETLS : 0) |
+			 (envelope->tls_optional ? FLAG_TLS_OPTIONAL : 0) |
+			 (envelope->notice ? FLAG_NOTICE : 0);
 
 	put_string(w, TAG_QUEUE_ID, envelope->queue_id);
 	put_u64(w, TAG_ARRIVAL, (uint64_t)envelope->arrival_ms);
@@ -330,6 +350,8 @@ take_field(struct envelope *envelope, uint8_t tag, const gnutls_datum_t *octets)
 		envelope->eight_bit = (flags & FLAG_EIGHT_BIT) != 0;
 		envelope->smtputf8 = (flags & FLAG_SMTPUTF8) != 0;
 		envelope->requiretls = (flags & FLAG_REQUIRETLS) != 0;
+		envelope->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
+		envelope->notice = (flags & FLAG_NOTICE) != 0;
 		return true;
 	case TAG_RET:
 		return take_u8(&envelope->ret, octets);

@@ -46,9 +46,13 @@ struct envelope {
 	char *session_id;   /* log id of the session, or NULL */
 	uint64_t size;      /* octets of head and body together */
 	bool eight_bit;     /* BODY=8BITMIME was declared */
-	bool smtputf8, requiretls;
-	uint8_t ret; /* RFC 3461 RET, 0: not given */
-	char *envid; /* or NULL */
+	bool smtputf8;
+	bool requiretls;   /* MAIL said REQUIRETLS (RFC 8689, section 4) */
+	bool notice;       /* made from an alarm: dropped when it fails, never
+			      bounced or held; counts in our own log only */
+	bool tls_optional; /* header field "TLS-Required: No" (section 3) */
+	uint8_t ret;       /* RFC 3461 RET, 0: not given */
+	char *envid;       /* or NULL */
 	struct envelope_recipient *recipients;
 	size_t recipient_count;
 };
@@ -61,6 +65,8 @@ void envelope_queue_id(char out[static QUEUE_ID_SIZE]);
  */
 void envelope_init(struct envelope *envelope);
 void envelope_fini(struct envelope *envelope);
+/* Take back the recipient added last. */
+void envelope_drop_recipient(struct envelope *envelope);
 /* path is copied; false without memory or past the bound. */
 bool envelope_add_recipient(struct envelope *envelope, const char *path);
 /* Exactly what envelope_encode writes. */

@@ -92,6 +92,9 @@ serve(void *target)
 	case WATCH_AUTH:
 		auth_link_read(target);
 		return true;
+	case WATCH_RELAY:
+		relay_link_read(target);
+		return true;
 	case WATCH_STOP:
 		break;
 	}
@@ -231,6 +234,8 @@ status(void *self, json_t *object)
 	json_object_set_new(object, "accepted_messages",
 	    json_integer((json_int_t)atomic_load(&server.accepted)));
 	json_object_set_new(object, "threads", json_integer(pool.count));
+	json_object_set_new(object, "decisions_not_told",
+	    json_integer((json_int_t)relay_link_dropped(server.relay)));
 }
 
 static const struct role_handler handler = {
@@ -253,9 +258,10 @@ server_init(void)
 	server.epoll = epoll_create1(EPOLL_CLOEXEC);
 	server.limits = limits_new();
 	server.auth = auth_link_new();
-	server.relay = relay_link_new(server.info.start_id);
+	server.proofs = proofs_new();
+	server.relay = relay_link_new(server.info.start_id, server.proofs);
 	if (server.epoll < 0 || server.limits == NULL || server.auth == NULL ||
-	    server.relay == NULL)
+	    server.proofs == NULL || server.relay == NULL)
 		die("start");
 	pthread_rwlock_init(&server.configurations, NULL);
 	pthread_mutex_init(&server.signer_wait, NULL);

@@ -11,7 +11,9 @@
  *   session_mail.c      MAIL, RCPT
  *   session_data.c      DATA and what follows until 250
  *   session_listener.c  accepting connections
- *   session_link.c      channels to auth and relay
+ *   session_link.c      the channel to auth
+ *   session_relay.c     the channel to the relay
+ *   session_proof.c     what next hops proved, as the relay says
  *   session_config.c    numbered configurations
  *   session_wheel.c     deadlines
  *   session_limit.c     sessions per client
@@ -26,7 +28,7 @@
  *
  * Locks, in the order of taking them:
  *   listener.lock, server.configurations, generation.lock, auth_link.lock,
- *   server.signer_wait, limit shards, wheel.lock, relay_link.lock
+ *   server.signer_wait, limit shards, wheel.lock, relay_link.lock, proofs.lock
  */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
@@ -43,6 +45,7 @@
 #include "role.h"
 #include "session_limit.h"
 #include "session_link.h"
+#include "session_proof.h"
 #include "session_wheel.h"
 #include "smtp_data.h"
 #include "smtp_parse.h"
@@ -64,7 +67,13 @@ enum {
 };
 
 /* What the epoll set points at; the first member of each. */
-enum watch_kind { WATCH_SESSION, WATCH_LISTENER, WATCH_AUTH, WATCH_STOP };
+enum watch_kind {
+	WATCH_SESSION,
+	WATCH_LISTENER,
+	WATCH_AUTH,
+	WATCH_RELAY,
+	WATCH_STOP,
+};
 struct watch {
 	enum watch_kind kind;
 };
@@ -122,6 +131,7 @@ struct server {
 	struct spool *spool; /* made with the first configuration */
 	struct auth_link *auth;
 	struct relay_link *relay;
+	struct proofs *proofs; /* of next hops */
 	struct listener listeners[LISTENERS_MOST];
 
 	pthread_rwlock_t configurations; /* guards the next two */
@@ -349,6 +359,10 @@ void policy_judge_connection(struct session *s, struct facts *facts);
 /* At MAIL, for sessions not authenticated by password: EHLO and from rows as
  * well.  False after having replied. */
 bool policy_judge_mail(struct session *s, const char *reverse_path);
+/* At RCPT, about the recipient added last: is it known that the next hop
+ * does not meet what his rows or REQUIRETLS ask?  False after having
+ * replied; what is not known is decided at delivery. */
+bool policy_judge_rcpt(struct session *s);
 
 /* session_command.c */
 extern const struct state state_command;

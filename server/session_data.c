@@ -117,6 +117,10 @@ fill_envelope(const struct session *s, size_t head_len)
 	envelope->listener = strdup(session_service(s)->config->name);
 	envelope->tls = strdup(tls);
 	envelope->session_id = strdup(s->id);
+	/* RFC 8689, section 4.1: REQUIRETLS outweighs the field. */
+	envelope->tls_optional =
+	    !envelope->requiretls &&
+	    submission_header_is_tls_optional(&s->transaction->header);
 	envelope->size = head_len + spool_message_size(s->transaction->message);
 	return envelope->login != NULL && envelope->client != NULL &&
 	       envelope->listener != NULL && envelope->tls != NULL &&
@@ -228,13 +232,15 @@ log_accepted(const struct session *s)
 
 	log_line(SAY_NOTE, "accepted",
 	    "queue=%s session=%s from=<%s> rcpts=%zu size=%llu user=%s tls=%s "
-	    "suite=%s",
+	    "suite=%s%s%s",
 	    envelope->queue_id, s->id,
 	    log_value(from, sizeof from, envelope->reverse_path,
 		strlen(envelope->reverse_path)),
 	    envelope->recipient_count, (unsigned long long)envelope->size,
 	    log_value(user, sizeof user, s->login, strlen(s->login)),
-	    session_tls_version(s), s->tls_suite);
+	    session_tls_version(s), s->tls_suite,
+	    envelope->requiretls ? " requiretls=yes" : "",
+	    envelope->tls_optional ? " tls-optional=yes" : "");
 }
 
 static enum step

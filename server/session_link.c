@@ -1,5 +1,5 @@
 /*
- * server/session_link.c: the session role's channels to auth and to relay.
+ * server/session_link.c: the session role's channel to auth.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +16,7 @@
 #include "wire.h"
 
 enum {
-	READ_MOST = 64,    /* packets before the channel is armed again */
-	CLOSED_MOST = 256, /* segments a relay may be behind */
+	READ_MOST = 64, /* packets before the channel is armed again */
 	START_MAX = 16384,
 };
 
@@ -410,137 +409,4 @@ auth_link_collect(struct auth_link *link, uint64_t number,
 	}
 	pthread_mutex_unlock(&link->lock);
 	return got;
-}
-
-struct relay_link {
-	pthread_mutex_t lock;
-	uint64_t start_id;
-	int fd; /* -1: relay is away */
-	bool has_position, behind;
-	uint32_t segment; /* the latest position */
-	uint64_t end;
-	size_t closed_count; /* closed segments not told yet */
-	struct {
-		uint32_t segment;
-		uint64_t end;
-	} closed[CLOSED_MOST];
-};
-
-struct relay_link *
-relay_link_new(uint64_t start_id)
-{
-	struct relay_link *link = calloc(1, sizeof *link);
-
-	if (link == NULL)
-		return NULL;
-	pthread_mutex_init(&link->lock, NULL);
-	link->fd = -1;
-	link->start_id = start_id;
-	return link;
-}
-
-void
-relay_link_free(struct relay_link *link)
-{
-	if (link == NULL)
-		return;
-	if (link->fd >= 0)
-		close(link->fd);
-	free(link);
-}
-
-/* Under the lock, both below. */
-
-static bool
-notify(struct relay_link *link, uint8_t type, uint32_t segment, uint64_t end)
-{
-	unsigned char packet[32];
-	struct wire_writer w;
-	enum channel_io io;
-
-	if (link->fd < 0)
-		return false;
-	wire_writer_init(&w, packet, sizeof packet);
-	wire_put_u8(&w, type);
-	wire_put_u64(&w, link->start_id);
-	wire_put_u32(&w, segment);
-	wire_put_u64(&w, end);
-	io = channel_send(link->fd, packet, w.len, -1);
-	if (io == CHANNEL_CLOSED || io == CHANNEL_FAILED) {
-		close(link->fd);
-		link->fd = -1;
-	}
-	return io == CHANNEL_DONE;
-}
-
-/* Closed segments first: they are older than the position. */
-static void
-catch_up(struct relay_link *link)
-{
-	size_t told = 0;
-
-	while (told < link->closed_count &&
-	       notify(link, SPOOL_CLOSED, link->closed[told].segment,
-		   link->closed[told].end))
-		told++;
-	link->closed_count -= told;
-	memmove(link->closed, link->closed + told,
-	    link->closed_count * sizeof link->closed[0]);
-	if (link->closed_count == 0 && link->behind && link->has_position)
-		link->behind =
-		    !notify(link, SPOOL_COMMITTED, link->segment, link->end);
-}
-
-void
-relay_link_committed(void *self, uint32_t segment, uint64_t end, bool closed)
-{
-	struct relay_link *link = self;
-
-	pthread_mutex_lock(&link->lock);
-	if (!closed) {
-		link->has_position = link->behind = true;
-		link->segment = segment;
-		link->end = end;
-	} else if (link->closed_count < CLOSED_MOST) {
-		link->closed[link->closed_count].segment = segment;
-		link->closed[link->closed_count].end = end;
-		link->closed_count++;
-	}
-	catch_up(link);
-	pthread_mutex_unlock(&link->lock);
-}
-
-void
-relay_link_set(struct relay_link *link, int fd, struct spool *spool)
-{
-	uint32_t segment;
-	uint64_t end;
-
-	set_nonblocking(fd);
-	pthread_mutex_lock(&link->lock);
-	if (link->fd >= 0)
-		close(link->fd);
-	link->fd = fd;
-	link->behind = true;
-	pthread_mutex_unlock(&link->lock);
-	if (spool == NULL)
-		return;
-	spool_position(spool, &segment, &end);
-	pthread_mutex_lock(&link->lock);
-	/* What the committer has told us meanwhile is newer. */
-	if (!link->has_position) {
-		link->has_position = true;
-		link->segment = segment;
-		link->end = end;
-	}
-	catch_up(link);
-	pthread_mutex_unlock(&link->lock);
-}
-
-void
-relay_link_tick(struct relay_link *link)
-{
-	pthread_mutex_lock(&link->lock);
-	catch_up(link);
-	pthread_mutex_unlock(&link->lock);
 }

@@ -12,6 +12,8 @@
 
 #include "messages.h"
 
+struct decision;
+struct proofs;
 struct session;
 struct spool;
 
@@ -69,14 +71,26 @@ bool auth_link_collect(struct auth_link *link, uint64_t number,
 /*
  * Notices to the relay about what is on stable storage.  A relay that is away
  * or behind loses none of them for good: positions are repeated, closed
- * segments are kept until they are told.  Threads: any.
+ * segments are kept until they are told.  What the relay says of next hops
+ * goes to proofs (borrowed).  Threads: any.
  */
 struct relay_link;
-struct relay_link *relay_link_new(uint64_t start_id);
+struct relay_link *relay_link_new(uint64_t start_id, struct proofs *proofs);
 void relay_link_free(struct relay_link *link);
 void relay_link_set(struct relay_link *link, int fd, struct spool *spool);
 void relay_link_committed(void *link, uint32_t segment, uint64_t end,
     bool closed);
 void relay_link_tick(struct relay_link *link);
+/* A thread got the event of the link's watch. */
+void relay_link_read(struct relay_link *link);
+/*
+ * A decision about a client, for the relay's book.  Sent if it matters: it is
+ * a refusal, some row observes, or it is about one site and the relay does not
+ * know yet that this site passes.  Never blocks: dropped and counted when the
+ * relay is away or does not keep up.
+ */
+void relay_link_decided(struct relay_link *link,
+    const struct decision *decision);
+unsigned long relay_link_dropped(const struct relay_link *link);
 
 #endif

@@ -30,7 +30,7 @@ refuse(struct session *s, const char *reply)
 
 struct mail_params {
 	bool has_size, has_body, has_auth;
-	bool eight_bit;
+	bool eight_bit, requiretls;
 	uint64_t size;
 };
 
@@ -61,6 +61,10 @@ take_mail_param(struct mail_params *params, const struct smtp_param *param)
 		seen = &params->has_auth;
 		if (!param->has_value || !is_auth_value(param->value))
 			return "501 5.5.4 AUTH= is not xtext";
+	} else if (slice_is(param->keyword, "REQUIRETLS")) {
+		seen = &params->requiretls;
+		if (param->has_value) /* RFC 8689, section 2 */
+			return "501 5.5.4 REQUIRETLS has no value";
 	} else {
 		return "555 5.5.4 MAIL parameter is not known";
 	}
@@ -122,14 +126,15 @@ room_reply(const struct session *s, uint64_t size)
 }
 
 static struct transaction *
-transaction_new(struct slice reverse_path, bool eight_bit)
+transaction_new(struct slice reverse_path, const struct mail_params *params)
 {
 	struct transaction *transaction = calloc(1, sizeof *transaction);
 
 	if (transaction == NULL)
 		return NULL;
 	envelope_init(&transaction->envelope);
-	transaction->envelope.eight_bit = eight_bit;
+	transaction->envelope.eight_bit = params->eight_bit;
+	transaction->envelope.requiretls = params->requiretls;
 	transaction->envelope.reverse_path = slice_copy(reverse_path);
 	if (transaction->envelope.reverse_path == NULL) {
 		free(transaction);
@@ -154,7 +159,7 @@ command_mail(struct session *s, struct slice args)
 		reply = room_reply(s, params.size);
 	if (reply != NULL)
 		return refuse(s, reply);
-	s->transaction = transaction_new(path.mailbox, params.eight_bit);
+	s->transaction = transaction_new(path.mailbox, &params);
 	if (s->transaction == NULL)
 		return refuse(s, "452 4.3.0 out of memory, try again later");
 	if (!policy_judge_mail(s, s->transaction->envelope.reverse_path)) {
@@ -213,6 +218,10 @@ command_rcpt(struct session *s, struct slice args)
 	}
 	if (!add_recipient(s, &path))
 		return refuse(s, "452 4.3.0 out of memory, try again later");
+	if (!policy_judge_rcpt(s)) {
+		envelope_drop_recipient(&s->transaction->envelope);
+		return STEP_AGAIN;
+	}
 	s->facts |= HAS_RCPT;
 	session_reply(s, "250 2.1.5 OK");
 	return STEP_AGAIN;

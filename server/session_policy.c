@@ -4,6 +4,9 @@
  * Its address selects a row when it connects (ask for a certificate?) and
  * again after the handshake, when the row is judged.  A demand is large and
  * is not kept: a session that waits keeps at most the refusal's text.
+ *
+ * At RCPT the next hop is asked about too, as far as the relay has told what
+ * it proved: who would get a bounce hears it while still connected.
  */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -12,7 +15,9 @@
 #include <time.h>
 
 #include "../policy/decide.h"
+#include "../policy/row.h"
 #include "log.h"
+#include "route.h"
 #include "session.h"
 
 void
@@ -90,6 +95,13 @@ verify_chains(struct session *s, const struct demand *demand,
 	}
 }
 
+static bool
+is_pass(const struct decision *decision)
+{
+	return decision->verdict == VERDICT_PASS ||
+	       decision->verdict == VERDICT_OBSERVED;
+}
+
 /* Judge and log.  reply gets what to say if it is a refusal; true: none. */
 static bool
 judge(struct session *s, const struct demand *demand, struct facts *facts,
@@ -103,8 +115,8 @@ judge(struct session *s, const struct demand *demand, struct facts *facts,
 	decide(&decision, demand, facts);
 	decision_print(&decision, record, sizeof record);
 	log_line(SAY_NOTE, "policy", "session=%s %s", s->id, record);
-	if (decision.verdict == VERDICT_PASS ||
-	    decision.verdict == VERDICT_OBSERVED)
+	relay_link_decided(server.relay, &decision);
+	if (is_pass(&decision))
 		return true;
 	temporary = decision.verdict == VERDICT_TEMPORARY;
 	decision_reply(&decision, text, sizeof text);
@@ -178,4 +190,117 @@ policy_judge_mail(struct session *s, const char *reverse_path)
 	if (!passes)
 		session_refuse(s, reply);
 	return passes;
+}
+
+/* --- RCPT: what the next hop is known not to meet ------------------------ */
+
+struct recipient {
+	struct session *session;
+	const char *path;
+	const struct proof *proof; /* of the next hop */
+	struct demand *demand;
+	time_t now;
+};
+
+enum answer { ACCEPTED, REFUSED, UNDECIDED };
+
+/* Is it known, and would the next attempt be refused as well?  Two reasons
+ * end by themselves or by an operator's hand. */
+static bool
+is_broken(const struct recipient *to, struct decision *decision)
+{
+	return proof_decide(to->proof, to->demand, to->now, decision) &&
+	       !is_pass(decision) && decision->code != REASON_DNSSEC_INVALID &&
+	       decision->code != REASON_RATCHET;
+}
+
+/* For good, whatever the rows say about a delivery that fails. */
+static enum answer
+refuse_recipient(const struct recipient *to, const char *code,
+    struct decision *decision)
+{
+	char record[1024], rcpt[600], text[256];
+
+	decision->verdict = VERDICT_PERMANENT;
+	decision_print(decision, record, sizeof record);
+	log_line(SAY_NOTE, "policy", "session=%s rcpt=%s %s", to->session->id,
+	    log_value(rcpt, sizeof rcpt, to->path, strlen(to->path)), record);
+	decision_reply(decision, text, sizeof text);
+	session_reply(to->session, "%s %s", code, text);
+	return REFUSED;
+}
+
+/*
+ * What the next hop's own row asks is its affair and may be met at the next
+ * attempt; what the recipient's rows and the message's promise add to it is
+ * this client's.
+ */
+static enum answer
+judge_recipient(const struct recipient *to, struct reason *why)
+{
+	const struct table *table = to->session->generation->table;
+	const struct next_hop *hop = &to->proof->hop;
+	struct decision decision;
+	size_t rows;
+
+	if (!demand_out(to->demand, table, hop->host, hop->port, to->now, why))
+		return UNDECIDED;
+	rows = to->demand->row_count;
+	if (!proof_decide(to->proof, to->demand, to->now, &decision) ||
+	    !is_pass(&decision))
+		return ACCEPTED;
+	if (!demand_add_rcpt(to->demand, table, to->path, to->now, why))
+		return UNDECIDED;
+	if (to->demand->row_count > rows && is_broken(to, &decision))
+		return refuse_recipient(to, "554 5.7.0", &decision);
+	if (!to->session->transaction->envelope.requiretls)
+		return ACCEPTED;
+	if (!demand_add_requiretls(to->demand, why))
+		return UNDECIDED;
+	if (is_broken(to, &decision))
+		return refuse_recipient(to, "550 5.7.30", &decision);
+	return ACCEPTED;
+}
+
+/* Without memory for it there is no early answer. */
+static enum answer
+judge_with_demand(struct recipient *to, struct reason *why)
+{
+	enum answer answer;
+
+	to->demand = demand_new();
+	if (to->demand == NULL)
+		return ACCEPTED;
+	answer = judge_recipient(to, why);
+	demand_free(to->demand);
+	return answer;
+}
+
+bool
+policy_judge_rcpt(struct session *s)
+{
+	const struct envelope *envelope = &s->transaction->envelope;
+	size_t last = envelope->recipient_count - 1;
+	struct recipient to = { .session = s };
+	enum answer answer;
+	struct next_hop hop;
+	struct reason why;
+	char reply[300];
+
+	if (!envelope->requiretls &&
+	    !table_has(s->generation->table, DIRECTION_RCPT))
+		return true;
+	route_find(s->generation->config, envelope, last, &hop);
+	to.path = envelope->recipients[last].forward_path;
+	to.now = time(NULL);
+	to.proof = proofs_find(server.proofs, &hop);
+	if (to.proof == NULL)
+		return true;
+	answer = judge_with_demand(&to, &why);
+	proof_release(to.proof);
+	if (answer == UNDECIDED) {
+		undecided(s, &why, reply, sizeof reply);
+		session_reply(s, "%s", reply);
+	}
+	return answer == ACCEPTED;
 }

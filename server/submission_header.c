@@ -27,6 +27,11 @@ static void
 notice_field(struct submission_header *header)
 {
 	header->has_field = true;
+	header->in_tls_required = name_is(header, "TLS-Required");
+	if (header->in_tls_required) {
+		header->tls_required++;
+		header->value = TLS_REQUIRED_BLANK;
+	}
 	if (name_is(header, "Date"))
 		header->has_date = true;
 	else if (name_is(header, "Message-ID"))
@@ -49,6 +54,12 @@ is_name_octet(char c)
 	return c > 32 && c < 127 && c != ':';
 }
 
+static enum submission_header_place
+value_place(const struct submission_header *header)
+{
+	return header->in_tls_required ? HEADER_TLS_REQUIRED : HEADER_VALUE;
+}
+
 static void
 look_at_line_start(struct submission_header *header, char c)
 {
@@ -56,7 +67,7 @@ look_at_line_start(struct submission_header *header, char c)
 	if (c == '\r' || c == '\n')
 		end_header(header, false);
 	else if ((c == ' ' || c == '\t') && header->has_field)
-		header->place = HEADER_VALUE; /* a folded line */
+		header->place = value_place(header); /* a folded line */
 	else if (is_name_octet(c)) {
 		header->name[header->name_len++] = c;
 		header->place = HEADER_NAME;
@@ -69,7 +80,7 @@ look_at_name(struct submission_header *header, char c)
 {
 	if (c == ':') {
 		notice_field(header);
-		header->place = HEADER_VALUE;
+		header->place = value_place(header);
 	} else if (c == ' ' || c == '\t') {
 		header->place = HEADER_BLANK;
 	} else if (header->place == HEADER_NAME && is_name_octet(c)) {
@@ -79,6 +90,45 @@ look_at_name(struct submission_header *header, char c)
 	} else {
 		end_header(header, true);
 	}
+}
+
+static enum tls_required_value
+next_value(enum tls_required_value value, char c)
+{
+	bool blank = c == ' ' || c == '\t' || c == '\r' || c == '\n';
+
+	switch (value) {
+	case TLS_REQUIRED_BLANK:
+		if (blank)
+			return value;
+		return c == 'n' || c == 'N' ? TLS_REQUIRED_N
+					    : TLS_REQUIRED_OTHER;
+	case TLS_REQUIRED_N:
+		return c == 'o' || c == 'O' ? TLS_REQUIRED_NO
+					    : TLS_REQUIRED_OTHER;
+	case TLS_REQUIRED_NO:
+	case TLS_REQUIRED_NO_BLANK:
+		return blank ? TLS_REQUIRED_NO_BLANK : TLS_REQUIRED_OTHER;
+	case TLS_REQUIRED_OTHER:
+		break;
+	}
+	return TLS_REQUIRED_OTHER;
+}
+
+static void
+look_at_tls_required(struct submission_header *header, char c)
+{
+	header->value = next_value(header->value, c);
+	if (c == '\n')
+		header->place = HEADER_LINE_START;
+}
+
+bool
+submission_header_is_tls_optional(const struct submission_header *header)
+{
+	return header->tls_required == 1 &&
+	       (header->value == TLS_REQUIRED_NO ||
+		   header->value == TLS_REQUIRED_NO_BLANK);
 }
 
 void
@@ -102,6 +152,9 @@ submission_header_look(struct submission_header *header, const char *at,
 				return;
 			at++;
 			header->place = HEADER_LINE_START;
+			break;
+		case HEADER_TLS_REQUIRED:
+			look_at_tls_required(header, *at++);
 			break;
 		case HEADER_OVER:
 			break;

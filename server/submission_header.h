@@ -19,12 +19,23 @@ enum {
 	SUBMISSION_RECEIVED_MAX = 100,
 };
 
+/* What has been seen of the value of a TLS-Required field (RFC 8689, section
+ * 3: [FWS] "No"; blanks after it are let through). */
+enum tls_required_value {
+	TLS_REQUIRED_BLANK, /* nothing yet */
+	TLS_REQUIRED_N,
+	TLS_REQUIRED_NO,
+	TLS_REQUIRED_NO_BLANK, /* "No" and blanks */
+	TLS_REQUIRED_OTHER,
+};
+
 enum submission_header_place {
 	HEADER_LINE_START,
 	HEADER_NAME,  /* in a field's name */
 	HEADER_BLANK, /* blanks between name and colon (obsolete syntax) */
 	HEADER_VALUE, /* until LF */
-	HEADER_OVER,  /* the body, or something that is no header */
+	HEADER_TLS_REQUIRED, /* the same, in a TLS-Required field */
+	HEADER_OVER,         /* the body, or something that is no header */
 };
 
 struct submission_header {
@@ -35,6 +46,9 @@ struct submission_header {
 	bool has_field; /* any field at all */
 	bool has_text;  /* text that is no header field follows directly */
 	unsigned received;
+	unsigned tls_required; /* fields of that name */
+	bool in_tls_required;  /* the field that a folded line continues */
+	enum tls_required_value value;
 };
 
 void submission_header_init(struct submission_header *header);
@@ -43,6 +57,10 @@ void submission_header_init(struct submission_header *header);
  * over. */
 void submission_header_look(struct submission_header *header, const char *at,
     size_t len);
+
+/* Does the header say "TLS-Required: No"?  Several such fields (which section
+ * 3 forbids) or another value ask for nothing.  For a whole message. */
+bool submission_header_is_tls_optional(const struct submission_header *header);
 
 /* What the head says about how the message came. */
 struct submission_trace {

@@ -24,6 +24,7 @@ subtest 'before TLS' => sub {
 	like($ehlo, qr/^250[- ]STARTTLS\r?$/m, 'STARTTLS is offered');
 	unlike($ehlo, qr/AUTH/, 'AUTH is not shown');
 	unlike($ehlo, qr/PLAIN|LOGIN|SCRAM/, 'nor a mechanism');
+	unlike($ehlo, qr/REQUIRETLS/, 'nor REQUIRETLS');
 	like($ehlo, qr/^250[- ]$_\b/m, "$_ is offered")
 	    for qw(PIPELINING 8BITMIME ENHANCEDSTATUSCODES SIZE);
 	for my $auth ('AUTH PLAIN', 'AUTH PLAIN AGFsaWNlAGNvcnJlY3Q=',
@@ -54,6 +55,7 @@ subtest 'STARTTLS' => sub {
 	like($ehlo, qr/^250[- ]AUTH .*SCRAM-SHA-256.*SCRAM-SHA-1.*PLAIN.*LOGIN/m,
 	    'mechanisms, strongest first');
 	like($ehlo, qr/^250[- ]SIZE 65536\r?$/m, 'SIZE says how large');
+	like($ehlo, qr/^250[- ]REQUIRETLS\r?$/m, 'REQUIRETLS is offered');
 	like($c->command('STARTTLS'), qr/^503 5\.5\.1 /, 'STARTTLS again');
 	$c->command('QUIT');
 
@@ -155,6 +157,9 @@ subtest 'syntax' => sub {
 		['MAIL FROM:<alice@example.org> BODY=FROB', qr/^501 5\.5\.4 /],
 		['MAIL FROM:<alice@example.org> SIZE=1 SIZE=1', qr/^501 5\.5\.4 /],
 		['MAIL FROM:<alice@example.org> SIZE=65537', qr/^552 5\.3\.4 /],
+		['MAIL FROM:<alice@example.org> REQUIRETLS=1', qr/^501 5\.5\.4 /],
+		['MAIL FROM:<alice@example.org> REQUIRETLS REQUIRETLS',
+			qr/^501 5\.5\.4 /],
 		['FROB', qr/^500 5\.5\.[12] /],
 		['EHLO', qr/^501 5\.5\.[24] /],
 		['HELO', qr/^501 5\.5\.[24] /],
@@ -208,7 +213,7 @@ subtest 'parameters' => sub {
 	my $c = $instance->authenticated;
 	for my $mail ('<>', '<alice@example.org> BODY=7BIT',
 		'<alice@example.org> BODY=8BITMIME SIZE=65536',
-		'<alice@example.org> AUTH=<>',
+		'<alice@example.org> AUTH=<>', '<alice@example.org> REQUIRETLS',
 		'<alice@example.org> AUTH=alice+2Bx@example.org') {
 		like($c->command("MAIL FROM:$mail"), qr/^250 2\.1\.0 /, $mail);
 		$c->command('RSET');

@@ -242,65 +242,225 @@ subtest 'explain' => sub {
 	ok(eval { decode_json($out); 1 }, 'as JSON') or diag($out);
 };
 
-subtest 'in rows' => sub {
-	my $refused = qr/^554 5\.7\.0 /;
-	my ($cert, $key) = $peers->issue('peer', dns => ['peer.example'],
-		purpose => 'client');
-	my ($wrong_purpose, $wrong_key) = $peers->issue('peerserver',
-		dns => ['peer.example'], purpose => 'server');
-	my ($foreign, $foreign_key) = $stranger->issue('foreign',
-		dns => ['peer.example'], purpose => 'client');
-	my ($own, $own_key) = $stranger->issue('own', self => 1, purpose => 'none');
-	my $own_pin = spki_digest($own);
-	my ($cn, $cn_key) = $peers->issue('cnonly', cn => 'peer.example',
-		purpose => 'client');
-	my ($bare, $bare_key) = $peers->issue('bare', dns => ['peer.example'],
-		purpose => 'none');
-	my ($old, $old_key) = $peers->issue('old', dns => ['peer.example'],
-		purpose => 'client', from => -86400 * 3, to => -3600);
-	my $out = "127.0.0.1:$port out lock match=127.0.0.1 cert=client\n";
-	my %with = (nothing => [], good => [cert => $cert, key => $key],
-		'server certificate' => [cert => $wrong_purpose, key => $wrong_key],
-		'foreign certificate' => [cert => $foreign, key => $foreign_key],
-		'certificate of its own' => [cert => $own, key => $own_key],
-		'name in CN only' => [cert => $cn, key => $cn_key],
-		'certificate without purpose' => [cert => $bare, key => $bare_key],
-		'expired certificate' => [cert => $old, key => $old_key]);
-	for (['encrypt', 'nothing', 1], ['encrypt', 'foreign certificate', 1],
-		['verify', 'nothing', 0], ['verify', 'foreign certificate', 0],
-		['verify', 'server certificate', 0],
-		['verify', 'expired certificate', 0], ['verify', 'good', 1],
-		['lock match=peer.example', 'good', 1],
-		['lock match=other.example', 'good', 0],
-		['lock match=peer.example', 'nothing', 0],
-		['lock match=peer.example', 'name in CN only', 0],
-		['verify', 'certificate without purpose', 0],
-		['verify ca=stranger.pem', 'good', 0],
-		['verify ca=stranger.pem', 'foreign certificate', 1],
-		['verify', 'certificate of its own', 0],
-		["lock chain=no pin=sha256:$own_pin", 'certificate of its own', 1],
-		["lock chain=no pin=sha256:$own_pin", 'good', 0]) {
-		my ($row, $shown, $served) = @$_;
-		$instance->sites("${out}127.0.0.0/8 in $row\n");
-		$instance->reload;
-		my $c = $instance->client(silent => 1, @{ $with{$shown} });
-		my $reply = $c ? $c->ehlo : '';
-		if ($served) {
-			like($reply, qr/^250/, "$row: $shown is served");
-			like($c->plain('alice', 'correct horse'), qr/^235/, 'AUTH');
+# Certificates of clients: each is judged for clientAuth by the row's anchors.
+my %name = (dns => ['peer.example'], purpose => 'client');
+my %client = (
+	nothing => [],
+	good => [$peers->issue('peer', %name)],
+	'one for servers' => [$peers->issue('peerserver', %name,
+		purpose => 'server')],
+	'one for both' => [$peers->issue('peerboth', %name, purpose => 'both')],
+	'one without purpose' => [$peers->issue('bare', %name, purpose => 'none')],
+	'a stranger\'s' => [$stranger->issue('foreign', %name)],
+	'one of its own' => [$stranger->issue('own', self => 1,
+		purpose => 'none')],
+	'the name in CN only' => [$peers->issue('cnonly', cn => 'peer.example',
+		purpose => 'client')],
+	'another name' => [$peers->issue('another', cn => 'peer.example',
+		purpose => 'client', dns => ['other.example'])],
+	'its address' => [$peers->issue('address', ip => ['127.0.0.1'],
+		purpose => 'client')],
+	expired => [$peers->issue('old', %name, from => -86400 * 3,
+		to => -3600)],
+	'not yet valid' => [$peers->issue('young', %name, from => 86400)],
+	revoked => [$peers->issue('revoked', %name)],
+);
+my $peers_crl = $peers->crl("$instance->{folder}/peers.crl",
+	revoked => [$client{revoked}[0]]);
+$stranger->crl("$instance->{folder}/stranger.crl");
+my %peer_pin = map { $_ => spki_digest($client{$_}[0]) }
+    grep { $_ ne 'nothing' } keys %client;
+
+# Connect from 127.0.0.1 showing one of them; greeted, but no EHLO said.
+sub showing {
+	my ($shown, %o) = @_;
+	my ($cert, $key) = @{ $client{$shown} };
+	return $instance->client(silent => 1, cert => $cert, key => $key, %o);
+}
+
+sub in_rows {
+	my (@rows) = @_;
+	$instance->sites("127.0.0.1:$port out lock match=127.0.0.1 cert=client\n"
+	    . join '', map { "$_\n" } @rows);
+	my $line = $instance->reload // '';
+	like($line, qr/result=ok/, "table: @rows") or diag($line);
+}
+
+subtest 'in rows: every certificate' => sub {
+	my $judged = qr/\bpolicy session=\w+ .*\bsite=127\.0\.0\.1 /;
+	my $own = "lock chain=no pin=sha256:$peer_pin{'one of its own'}";
+	my %pinned = map { $_ => "lock pin=sha256:$peer_pin{$_}" }
+	    'good', 'expired', 'a stranger\'s';
+	for (['encrypt', 'nothing'], ['encrypt', 'a stranger\'s'],
+		['encrypt', 'expired'],
+		['verify', 'good'], ['verify', 'one for both'],
+		['verify', 'another name'], ['verify', 'revoked'],
+		['verify', 'nothing', 'certificate-missing'],
+		['verify', 'a stranger\'s', 'certificate-untrusted'],
+		['verify', 'one of its own', 'certificate-(self-signed|untrusted)'],
+		['verify', 'one for servers', 'certificate-purpose'],
+		['verify', 'one without purpose', 'certificate-no-purpose'],
+		['verify', 'expired', 'certificate-expired'],
+		['verify', 'not yet valid', 'certificate-not-yet-valid'],
+		["verify eku=any $dated", 'one without purpose'],
+		["verify eku=any $dated", 'one for servers'],
+		["verify eku=any $past", 'one without purpose',
+			'certificate-no-purpose'],
+		['verify ca=stranger.pem', 'good', 'certificate-untrusted'],
+		['verify ca=stranger.pem', 'a stranger\'s'],
+		['verify crl=peers.crl', 'good'],
+		['verify crl=peers.crl', 'revoked', 'certificate-revoked'],
+		['verify crl=stranger.crl', 'good',
+			'certificate-revocation-unknown'],
+		['lock match=peer.example', 'good'],
+		['lock match=peer.example match=x.example', 'good'],
+		['lock match=.example', 'good'],
+		['lock match=127.0.0.1', 'its address'],
+		['lock match=127.0.0.2', 'its address', 'certificate-name'],
+		['lock match=other.example', 'good', 'certificate-name'],
+		['lock match=peer.example', 'nothing', 'certificate-missing'],
+		['lock match=peer.example', 'the name in CN only',
+			'certificate-no-san'],
+		['lock match=peer.example', 'another name', 'certificate-name'],
+		['lock match=peer.example', 'a stranger\'s', 'certificate-untrusted'],
+		['lock match=peer.example', 'expired', 'certificate-expired'],
+		['lock match=peer.example crl=peers.crl', 'revoked',
+			'certificate-revoked'],
+		['lock match=peer.example', 'one for servers', 'certificate-purpose'],
+		[$pinned{good}, 'good'],
+		[$pinned{good}, 'one for both', 'certificate-pin'],
+		["$pinned{expired} pin=sha256:$peer_pin{good}", 'good'],
+		[$pinned{expired}, 'expired', 'certificate-expired'],
+		[$pinned{'a stranger\'s'}, 'a stranger\'s', 'certificate-untrusted'],
+		["$pinned{good} match=other.example", 'good', 'certificate-name'],
+		[$own, 'one of its own'],
+		[$own, 'good', 'certificate-pin'],
+		[$own, 'nothing', 'certificate-missing'],
+		['lock issuer="CN=peers test authority"', 'good'],
+		['lock issuer="CN=stranger test authority"', 'good',
+			'certificate-issuer'],
+		['lock org="Nobody"', 'good', 'certificate-organisation']) {
+		my ($row, $shown, $reason) = @$_;
+		my $name = "$row: $shown";
+		in_rows("127.0.0.0/8 in $row");
+		my $before = () = $instance->log_lines($judged);
+		my $c = showing($shown) or fail("$name: no handshake"), next;
+		my $record = wait_until {
+			my @lines = $instance->log_lines($judged);
+			@lines > $before ? $lines[-1] : undef } 5;
+		if (!$reason) {
+			like($c->ehlo, qr/^250/, "$name is served");
+			like($c->plain('alice', 'correct horse'), qr/^235/,
+			    "$name: AUTH");
+			like($record, qr/row=sites:2 .*verdict=pass/, "$name: record");
 			next;
 		}
-		like($reply, $refused, "$row: $shown is refused at EHLO");
-		next if !$c;
-		like($c->plain('alice', 'correct horse'), $refused, 'and at AUTH');
-		like($c->command('MAIL FROM:<alice@example.org>'), $refused, 'and at MAIL');
-		like($c->command('QUIT'), qr/^221/, 'but QUIT is served');
+		like($record, qr/row=sites:2 .*verdict=refuse-permanent
+			.*reason=(?:$reason)\ /x, "$name: record");
+		for my $command ('EHLO client.example', 'NOOP', 'RSET',
+			'AUTH PLAIN AGFsaWNlAGNvcnJlY3QgaG9yc2U=',
+			'MAIL FROM:<alice@example.org>', 'RCPT TO:<bob@example.net>',
+			'DATA', 'STARTTLS', 'FROB') {
+			like($c->command($command), qr/^554 5\.7\.0 [ -~]+\z/,
+			    "$name is refused at $command");
+		}
+		like($c->command('QUIT'), qr/^221/, "$name: but QUIT is served");
 	}
-	$instance->sites("${out}127.0.0.1 in none\n");
-	my $c = $instance->client(clear => 1);
+};
+
+subtest 'in rows: what is refused may be so for the time being' => sub {
+	in_rows('127.0.0.0/8 in verify fail=temporary');
+	my $c = showing('nothing');
+	like($c->$_, qr/^454 4\.7\.0 /, '454') for 'ehlo', 'ehlo';
+	like($c->plain('alice', 'correct horse'), qr/^454 4\.7\.0 /, 'at AUTH');
+	like($c->command('QUIT'), qr/^221/, 'QUIT');
+	like(showing('good')->ehlo, qr/^250/, 'a good one is served');
+};
+
+subtest 'in rows: which row speaks' => sub {
+	in_rows('127.0.0.0/8 in verify', '127.0.0.1 in encrypt');
+	like(showing('nothing')->ehlo, qr/^250/, 'the address before its network');
+	in_rows('* both encrypt', '127.0.0.0/30 in verify',
+		'127.0.0.0/8 in encrypt');
+	like(showing('nothing')->ehlo, qr/^554/, 'the longest prefix');
+	in_rows('* both verify', '127.0.0.0/8 in encrypt');
+	like(showing('nothing')->ehlo, qr/^250/, 'a prefix before *');
+	in_rows('192.0.2.0/24 in verify', '::/0 in verify');
+	like(showing('nothing')->ehlo, qr/^250/, 'no row: encrypt is enough');
+	in_rows("127.0.0.0/8 in lock match=x.example mode=observe $dated");
+	my $c = showing('good');
+	like($c->ehlo, qr/^250/, 'mode=observe lets it go on');
+	ok($instance->logged(qr/ verdict=observed reason=certificate-name /),
+	    'and logs what enforcing would do');
+	in_rows("127.0.0.1 in none");
+	$c = $instance->client(clear => 1);
 	$c->ehlo;
 	like($c->command('MAIL FROM:<alice@example.org>'), qr/^530 5\.7\.0 /,
 	    'a row of level none does not open a submission listener');
+};
+
+# The submissions listener asks nobody by itself.
+subtest 'in rows: who is asked for a certificate' => sub {
+	my ($cert, $key) = @{ $client{good} };
+	for (['192.0.2.1 in verify ca=peers.pem', 0],
+		['127.0.0.1 in encrypt', 0],
+		['127.0.0.1 in verify ca=peers.pem', 1],
+		['127.0.0.1 in lock match=peer.example ca=peers.pem', 1]) {
+		my ($row, $asked) = @$_;
+		in_rows($row);
+		my $c = $instance->client(implicit => 1, cert => $cert, key => $key);
+		ok($c, "$row: served") or next;
+		my $line = ($instance->log_lines(qr/\btls\b.*result=ok/))[-1];
+		like($line, $asked ? qr/certificate=\S*peer/ : qr/certificate=-/,
+		    $asked ? 'asked' : 'not asked');
+	}
+};
+
+# RFC 5321 lets a client say anything at EHLO and MAIL.
+subtest 'in rows: what a client claims' => sub {
+	# A roaming user: alice, by password, from anywhere.
+	in_rows('peer.example in lock', '.partner.example in lock match=x.example',
+		'alice.example from verify', 'example.org from lock match=x.example');
+	for my $claim ('peer.example', 'PEER.EXAMPLE', 'mx.partner.example',
+		'[127.0.0.1]') {
+		my $c = showing('nothing');
+		like($c->ehlo($claim), qr/^250/, "EHLO $claim does not lock out");
+		like($c->plain('alice', 'correct horse'), qr/^235/, 'AUTH');
+		for my $from ('alice@example.org', 'alice@alice.example', '') {
+			like($c->command("MAIL FROM:<$from>"), qr/^250/,
+			    "nor does MAIL FROM:<$from>");
+			$c->command('RSET');
+		}
+		is(scalar($c->transaction(message())) =~ /^250/, 1, 'mail is taken');
+	}
+	# An attacker in a network that is locked: no claim opens it.
+	in_rows('127.0.0.0/8 in lock match=peer.example', 'peer.example in encrypt',
+		'open.example in encrypt', 'alice.example from encrypt',
+		'* both encrypt');
+	for my $claim ('peer.example', 'open.example', 'client.example',
+		'[192.0.2.1]') {
+		my $c = showing('a stranger\'s');
+		like($c->ehlo($claim), qr/^554 5\.7\.0 /, "EHLO $claim opens nothing");
+		like($c->plain('alice', 'correct horse'), qr/^554/, 'nor AUTH');
+		like($c->command('MAIL FROM:<alice@alice.example>'), qr/^554/,
+		    'nor MAIL FROM');
+	}
+	# His certificate names what he claims, and that is not what is asked.
+	in_rows('127.0.0.0/8 in lock match=peer.example');
+	my $c = showing('another name');
+	like($c->ehlo('other.example'), qr/^554/,
+	    'a certificate for the claimed name is not one for the row');
+	# Outside TLS there is nothing to claim with.
+	$c = $instance->client(clear => 1);
+	like($c->ehlo('peer.example'), qr/^250/, 'EHLO before TLS');
+	like($c->command('MAIL FROM:<alice@alice.example>'), qr/^530/,
+	    'MAIL is not served');
+	# Nobody is let in by a row alone.
+	in_rows('127.0.0.0/8 in lock match=peer.example');
+	$c = showing('good');
+	$c->ehlo('peer.example');
+	like($c->command('MAIL FROM:<alice@example.org>'), qr/^530 5\.7\.0 /,
+	    'who meets his row still has to authenticate');
 };
 
 $instance->stop_ok;

@@ -114,6 +114,81 @@ subtest 'expiry' => sub {
 		subject => 'too late', diagnostic => qr/451 4\.2\.2 mailbox full/);
 };
 
+# RFC 8689, section 5.
+subtest 'a message that asked for TLS all the way' => sub {
+	$smarthost->restart(requiretls => 'yes', fault => {
+		'rcpt=gone@example.net' => '550 5.1.1 no such person here' });
+	# What is known of it is renewed by a message that asks for nothing.
+	$instance->authenticated->transaction(message());
+	ok($instance->arrived(1), 'any message') or return;
+	$smarthost->forget;
+	my $reply;
+	my $accepted = wait_until {
+		$reply = $instance->authenticated->transaction(
+			message(subject => 'kept'), mail => ' REQUIRETLS',
+			to => ['gone@example.net']);
+		$reply =~ /^250 /;
+	};
+	ok($accepted, 'accepted') or diag($reply);
+	ok($instance->arrived(1), 'a bounce arrives') or return;
+	my ($bounce) = kept();
+	bounce_ok($bounce, recipient => 'gone@example.net', status => qr/5\.1\.1/,
+		subject => 'kept');
+	my @mail = $smarthost->received('tls') =~ /^(MAIL FROM:[^\r]*)/mg;
+	like($_, qr/ REQUIRETLS\b/, "$_") for @mail;
+	is(scalar @mail, 2, 'message and bounce, both with the promise');
+
+	# Accepted before it is known that the next hop has unlearnt it.
+	my $c = $instance->authenticated;
+	$c->command('MAIL FROM:<alice@example.org> REQUIRETLS');
+	like($c->command('RCPT TO:<bob@example.net>'), qr/^250 /, 'accepted');
+	$smarthost->restart(requiretls => undef, fault => {});
+	$c->command('DATA');
+	like($c->content(message(subject => 'broken')), qr/^250 /, 'and stored');
+	ok($instance->arrived(1), 'a bounce arrives') or return;
+	($bounce) = kept();
+	is_deeply($bounce->{to}, ['alice@example.org'], 'to the sender');
+	my $text = $bounce->{octets};
+	like($text, qr/^Status: 5\.7\.30\r$/m, 'Status');
+	like($text, qr/^X-Sallyport-Decision:.*?reason=requiretls/ms, 'the decision');
+	like($text, qr/^Final-Recipient: rfc822; bob\@example\.net\r$/m, 'for whom');
+	unlike($text, qr/broken|rfc822-headers/, 'nothing of the message');
+	unlike($smarthost->received('tls'), qr/broken|RCPT TO:<bob/,
+	    'nor did it cross before');
+	unlike($smarthost->received('tls'), qr/^MAIL .*REQUIRETLS/m, 'no promise is made');
+	ok(wait_until { my @none = $instance->queue; @none == 0 }, 'the queue is empty');
+};
+
+# A row that comes after RCPT has been answered.
+subtest 'refused by the table for good' => sub {
+	$smarthost->restart;
+	my $port = $smarthost->port;
+	my $c = $instance->authenticated;
+	$c->command('MAIL FROM:<alice@example.org>');
+	like($c->command('RCPT TO:<bob@far.example>'), qr/^250 /, 'accepted');
+	my $row = "127.0.0.1:$port out lock match=127.0.0.1 cert=client\n";
+	$instance->sites($row . "far.example rcpt lock match=elsewhere.example "
+	    . "fail=permanent\n");
+	$instance->reload;
+	$c->command('DATA');
+	like($c->content(message(subject => 'locked')), qr/^250 /, 'and stored');
+	ok($instance->arrived(1), 'a bounce arrives') or return;
+	my ($bounce) = kept();
+	bounce_ok($bounce, recipient => 'bob@far.example', status => qr/5\.7\.\d+/,
+		subject => 'locked');
+	my $record = qr/site=127\.0\.0\.1\s+row=sites:1,sites:2\s+asked=lock
+		\s+reached=\w+\s+verdict=refuse-permanent
+		\s+reason=certificate-name/x;
+	like($bounce->{octets}, qr/X-Sallyport-Decision:.*?$record/s,
+	    'the decision for machines');
+	like($bounce->{octets}, qr/demanded of it:\r\n.*?$record.*?For whoever/s,
+	    'and for people');
+	like($instance->logged(qr/\bbounced\b.*far\.example/) // '', $record,
+	    'which is that of the log');
+	$instance->sites($row);
+	$instance->reload;
+};
+
 subtest 'a null sender' => sub {
 	$smarthost->forget;
 	$smarthost->fault('rcpt=gone@example.net' => '550 5.1.1 no such person here');

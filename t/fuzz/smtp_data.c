@@ -3,7 +3,7 @@
  *
  * The first octet says in what pieces the rest comes.  A plain reading of the
  * rules, octet by octet, is compared with the scanner: same end, same text,
- * same verdict.
+ * same verdict.  What is noticed of the header does not depend on the pieces.
  */
 #include <assert.h>
 #include <stdbool.h>
@@ -61,6 +61,20 @@ read_plainly(struct message *m, const uint8_t *data, size_t size)
 }
 
 static void
+check_header(const struct submission_header *header, const struct message *m)
+{
+	struct submission_header whole;
+
+	submission_header_init(&whole);
+	submission_header_look(&whole, (const char *)m->text, m->len);
+	assert(whole.has_date == header->has_date);
+	assert(whole.has_message_id == header->has_message_id);
+	assert(whole.received == header->received);
+	assert(submission_header_is_tls_optional(&whole) ==
+	       submission_header_is_tls_optional(header));
+}
+
+static void
 scan(struct message *m, const uint8_t *data, size_t size, size_t piece)
 {
 	struct submission_header header;
@@ -81,6 +95,7 @@ scan(struct message *m, const uint8_t *data, size_t size, size_t piece)
 		m->len += text.len;
 		at += n;
 	}
+	check_header(&header, m);
 	m->end = smtp_data_ended(&state) ? at : 0;
 	m->malformed = smtp_data_is_malformed(&state);
 }

@@ -29,6 +29,7 @@ envelope_fill(struct envelope *envelope)
 	envelope->size = 4711;
 	envelope->eight_bit = true;
 	envelope->requiretls = true;
+	envelope->tls_optional = true;
 	envelope->ret = 2;
 	envelope->envid = strdup("QQ314159");
 	for (int i = 0; i < 40; i++)
@@ -74,6 +75,7 @@ test_round_trip(void **state)
 	assert_true(back.eight_bit);
 	assert_false(back.smtputf8);
 	assert_true(back.requiretls);
+	assert_true(back.tls_optional);
 	assert_int_equal(back.ret, 2);
 	assert_string_equal(back.envid, "QQ314159");
 	assert_int_equal(back.recipient_count, 40);
@@ -83,6 +85,27 @@ test_round_trip(void **state)
 	envelope_fini(&back);
 	envelope_fini(&envelope);
 	free(octets);
+}
+
+static void
+test_the_last_recipient_is_taken_back(void **state)
+{
+	struct envelope envelope;
+
+	(void)state;
+	envelope_init(&envelope);
+	envelope_drop_recipient(&envelope);
+	/* Across the places where room is made. */
+	for (int i = 0; i < 9; i++) {
+		assert_true(envelope_add_recipient(&envelope, "stays@x"));
+		assert_true(envelope_add_recipient(&envelope, "goes@x"));
+		envelope_drop_recipient(&envelope);
+	}
+	assert_int_equal(envelope.recipient_count, 9);
+	for (int i = 0; i < 9; i++)
+		assert_string_equal(envelope.recipients[i].forward_path,
+		    "stays@x");
+	envelope_fini(&envelope);
 }
 
 static void
@@ -228,6 +251,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_the_last_recipient_is_taken_back),
 		cmocka_unit_test(test_absent_fields),
 		cmocka_unit_test(test_unknown_tag),
 		cmocka_unit_test(test_cut),

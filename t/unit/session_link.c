@@ -1,6 +1,6 @@
 /*
  * t/unit/session_link.c: exchanges with an auth role that answers, lies, or
- * goes away; notices to a relay that is slow.
+ * goes away.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -278,53 +278,6 @@ exchanges_are_bounded(void **state)
 	assert_true(auth_link_start(link_, &s, &request, &number));
 }
 
-static void
-read_notice(int fd, unsigned *type_out, uint32_t *segment_out,
-    uint64_t *end_out)
-{
-	unsigned char packet[64];
-	struct wire_reader r;
-	size_t len;
-
-	assert_int_equal(channel_recv(fd, packet, sizeof packet, &len, NULL),
-	    CHANNEL_DONE);
-	wire_reader_init(&r, packet, len);
-	*type_out = wire_get_u8(&r);
-	assert_int_equal(wire_get_u64(&r), 42);
-	*segment_out = wire_get_u32(&r);
-	*end_out = wire_get_u64(&r);
-	assert_true(wire_reader_done(&r));
-}
-
-static void
-a_relay_that_was_away_is_told_everything(void **state)
-{
-	struct relay_link *relay = relay_link_new(42);
-	struct reason why;
-	unsigned type;
-	uint32_t segment;
-	uint64_t end;
-	int ends[2];
-
-	(void)state;
-	relay_link_committed(relay, 1, 100, false);
-	relay_link_committed(relay, 1, 200, true);
-	relay_link_committed(relay, 2, 50, false);
-	relay_link_committed(relay, 2, 60, false);
-	assert_true(channel_pair(ends, true, &why));
-	relay_link_set(relay, ends[0], NULL);
-	relay_link_tick(relay);
-	read_notice(ends[1], &type, &segment, &end);
-	assert_true(type == SPOOL_CLOSED && segment == 1 && end == 200);
-	read_notice(ends[1], &type, &segment, &end);
-	assert_true(type == SPOOL_COMMITTED && segment == 2 && end == 60);
-	/* And only once. */
-	relay_link_tick(relay);
-	assert_int_equal(recv(ends[1], &type, 1, MSG_DONTWAIT), -1);
-	close(ends[1]);
-	relay_link_free(relay);
-}
-
 int
 main(void)
 {
@@ -345,7 +298,6 @@ main(void)
 		    a_session_that_runs_is_not_armed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(exchanges_are_bounded, set_up,
 		    tear_down),
-		cmocka_unit_test(a_relay_that_was_away_is_told_everything),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -73,6 +73,70 @@ notices_fields_however_it_is_cut(void **state)
 	}
 }
 
+static const struct {
+	const char *what, *message;
+	bool optional;
+} required[] = {
+	{ "the field", "TLS-Required: No\r\n\r\n", true },
+	{ "case does not matter", "tls-required: nO\r\n\r\n", true },
+	{ "no blank is needed", "TLS-Required:No\r\n\r\n", true },
+	{ "nor are few forbidden", "TLS-Required: \t No \t \r\n\r\n", true },
+	{ "a blank before the colon", "TLS-Required : No\r\n\r\n", true },
+	{ "folded", "TLS-Required:\r\n No\r\n\r\n", true },
+	{ "folded twice and after", "TLS-Required:\r\n \r\n\tNo\r\n \r\n\r\n",
+	    true },
+	{ "among others", "Subject: a\r\nTLS-Required: No\r\nDate: x\r\n\r\n",
+	    true },
+	{ "a header without body", "Subject: a\r\nTLS-Required: No\r\n", true },
+	{ "Yes is no value", "TLS-Required: Yes\r\n\r\n", false },
+	{ "nothing is no value", "TLS-Required:\r\n\r\n", false },
+	{ "half of it", "TLS-Required: N\r\n\r\n", false },
+	{ "more than it", "TLS-Required: Not\r\n\r\n", false },
+	{ "more after a blank", "TLS-Required: No way\r\n\r\n", false },
+	{ "more after a fold", "TLS-Required: No\r\n way\r\n\r\n", false },
+	{ "torn by a fold", "TLS-Required: N\r\n o\r\n\r\n", false },
+	{ "a comment is not allowed", "TLS-Required: No (way)\r\n\r\n", false },
+	{ "twice", "TLS-Required: No\r\nTLS-Required: No\r\n\r\n", false },
+	{ "twice, the first another",
+	    "TLS-Required: Yes\r\nTLS-Required: No\r\n\r\n", false },
+	{ "twice, the last another",
+	    "TLS-Required: No\r\nSubject: a\r\nTLS-Required: x\r\n\r\n",
+	    false },
+	{ "a longer name", "X-TLS-Required: No\r\n\r\n", false },
+	{ "a name that only begins so", "TLS-Requireds: No\r\n\r\n", false },
+	{ "in the body", "Subject: a\r\n\r\nTLS-Required: No\r\n", false },
+	{ "after what is no header", "hello\r\nTLS-Required: No\r\n", false },
+	{ "in another field's value", "Subject: TLS-Required: No\r\n\r\n",
+	    false },
+	{ "in another field's folded line",
+	    "Subject: a\r\n TLS-Required: No\r\n\r\n", false },
+	{ "the fold of the next field",
+	    "TLS-Required:\r\nSubject:\r\n No\r\n\r\n", false },
+};
+
+static void
+tls_required_however_it_is_cut(void **state)
+{
+	struct submission_header header;
+	size_t i, cut, len;
+
+	(void)state;
+	for (i = 0; i < COUNT(required); i++) {
+		len = strlen(required[i].message);
+		for (cut = 0; cut <= len; cut++) {
+			submission_header_init(&header);
+			submission_header_look(&header, required[i].message,
+			    cut);
+			submission_header_look(&header,
+			    required[i].message + cut, len - cut);
+			if (submission_header_is_tls_optional(&header) !=
+			    required[i].optional)
+				fail_msg("%s, cut at %zu", required[i].what,
+				    cut);
+		}
+	}
+}
+
 static const struct submission_trace trace = {
 	.hostname = "mail.example.org",
 	.queue_id = "Q1",
@@ -152,6 +216,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(notices_fields_however_it_is_cut),
+		cmocka_unit_test(tls_required_however_it_is_cut),
 		cmocka_unit_test(adds_what_is_missing),
 		cmocka_unit_test(keeps_text_apart_from_the_header),
 		cmocka_unit_test(names_the_client_only_when_told),

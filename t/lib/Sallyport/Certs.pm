@@ -4,13 +4,15 @@ package Sallyport::Certs;
 use strict;
 use warnings;
 use IO::Socket::SSL::Utils;
+use Sallyport::Test;
 
 # authority(FOLDER, NAME) makes FOLDER/NAME.pem; issue() makes certificates
 # under it.
 sub authority {
 	my ($class, $folder, $name) = @_;
 	my ($cert, $key) = CERT_create(
-		CA => 1, key => KEY_create_ec('prime256v1'),
+		CA => 1, purpose => { cRLSign => 1 },
+		key => KEY_create_ec('prime256v1'),
 		subject => { commonName => "$name test authority" },
 		not_before => time - 86400 * 30, not_after => time + 86400 * 365);
 	my $self = bless { folder => $folder, name => $name,
@@ -24,7 +26,8 @@ sub file {
 }
 
 # issue(NAME, dns => [...], ip => [...], cn =>, purpose => server | client |
-# both | none, from =>, to => (seconds from now), self => 1: self-signed).
+# both | none, from =>, to => (seconds from now), self => 1: self-signed, rsa
+# => bits: an RSA key instead of ECDSA P-256).
 # Returns the files of certificate and key.
 sub issue {
 	my ($self, $name, %o) = @_;
@@ -34,7 +37,8 @@ sub issue {
 	my @names = ((map { ['DNS', $_] } @{ $o{dns} // [] }),
 		(map { ['IP', $_] } @{ $o{ip} // [] }));
 	my ($cert, $key) = CERT_create(
-		CA => 0, key => KEY_create_ec('prime256v1'),
+		CA => 0, key => $o{rsa} ? KEY_create_rsa($o{rsa})
+		: KEY_create_ec('prime256v1'),
 		subject => { commonName => $o{cn} // $name },
 		@names ? (subjectAltNames => \@names) : (),
 		not_before => time + ($o{from} // -86400),
@@ -49,6 +53,27 @@ sub issue {
 	PEM_key2file($key, $files[1]);
 	chmod 0600, $files[1];
 	return @files;
+}
+
+# crl(FILE, days => 30, revoked => [certificate files]): a revocation list of
+# this authority.
+sub crl {
+	my ($self, $file, %o) = @_;
+	my $folder = scratch();
+	PEM_key2file($self->{key}, "$folder/key");
+	spew("$folder/$_", '') for qw(index index.attr);
+	spew("$folder/number", "01\n");
+	spew("$folder/conf", "[ca]\ndefault_ca = a\n[a]\n"
+	    . "database = $folder/index\ncrlnumber = $folder/number\n"
+	    . "default_md = sha256\ncertificate = $self->{file}\n"
+	    . "private_key = $folder/key\n");
+	my @ca = ('openssl', 'ca', '-config', "$folder/conf");
+	for my $command (map({ [@ca, '-revoke', $_] } @{ $o{revoked} // [] }),
+		[@ca, '-gencrl', '-crldays', $o{days} // 30, '-out', $file]) {
+		my ($status, $out, $err) = run({}, @$command);
+		die "@$command: $err" if $status;
+	}
+	return $file;
 }
 
 1;
