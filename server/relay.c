@@ -13,9 +13,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "book.h"
 #include "channel.h"
 #include "control.h"
 #include "log.h"
+#include "proof.h"
 #include "queue.h"
 #include "queue_control.h"
 #include "relay_config.h"
@@ -24,7 +26,13 @@
 #include "role.h"
 #include "upstream_io.h"
 
-enum { RELAY_CONFIGS = 16, CONTROL_AGAIN_MS = 100 };
+enum {
+	RELAY_CONFIGS = 16,
+	CONTROL_AGAIN_MS = 100,
+	BOOK_TICK_MS = 1000,
+	SESSION_PACKET = 4096, /* more than a decision */
+	SESSION_AT_ONCE = 64,  /* packets, before the master is heard again */
+};
 
 struct relay {
 	struct role_info info;
@@ -33,7 +41,10 @@ struct relay {
 	struct relay_config *configs[RELAY_CONFIGS]; /* a reference each */
 	struct relay_config *current; /* the queue's; a reference */
 	struct queue *queue;          /* NULL until the first commit */
+	struct book *book;            /* opened with the queue */
+	long long tick_at;            /* book_tick is due */
 	int session_fd;               /* -1: session is away */
+	uint64_t proofs_sent;         /* to this session, by generation */
 	int control_fd;               /* -1: none yet */
 	uint64_t live;                /* session's start-id, 0: not known */
 	long long stop_at;            /* 0: not stopping */
@@ -97,37 +108,61 @@ session_gone(struct relay *relay)
 	relay->session_fd = -1;
 }
 
-/* SPOOL_COMMITTED or SPOOL_CLOSED; false if it is neither. */
 static bool
-session_notice(struct relay *relay, const unsigned char *packet, size_t len)
+notice_spool(struct relay *relay, struct wire_reader *r, uint8_t type)
 {
-	struct wire_reader r;
-	uint8_t type;
-	uint64_t start_id, end;
-	uint32_t segment;
+	uint64_t start_id = wire_get_u64(r);
+	uint32_t segment = wire_get_u32(r);
+	uint64_t end = wire_get_u64(r);
 
-	wire_reader_init(&r, packet, len);
-	type = wire_get_u8(&r);
-	start_id = wire_get_u64(&r);
-	segment = wire_get_u32(&r);
-	end = wire_get_u64(&r);
-	if (!wire_reader_done(&r) ||
-	    (type != SPOOL_COMMITTED && type != SPOOL_CLOSED))
+	if (!wire_reader_done(r))
 		return false;
 	queue_committed(relay->queue, start_id, segment, end,
 	    type == SPOOL_CLOSED);
 	return true;
 }
 
-/* Notices that are lost are made good by reading the segments. */
+/* Session knows clients alone: it has no say about next hops. */
+static bool
+notice_decided(struct relay *relay, struct wire_reader *r)
+{
+	struct decision decision;
+
+	if (!decision_get(r, &decision) || !wire_reader_done(r) ||
+	    decision.side != SIDE_IN)
+		return false;
+	book_decided(relay->book, &decision, false);
+	return true;
+}
+
+static bool
+session_notice(struct relay *relay, const unsigned char *packet, size_t len)
+{
+	struct wire_reader r;
+	uint8_t type;
+
+	wire_reader_init(&r, packet, len);
+	type = wire_get_u8(&r);
+	switch (type) {
+	case SPOOL_COMMITTED:
+	case SPOOL_CLOSED:
+		return notice_spool(relay, &r, type);
+	case SITE_DECIDED:
+		return notice_decided(relay, &r);
+	default:
+		return false;
+	}
+}
+
+/* Notices of the spool that are lost are made good by reading the segments. */
 static void
 session_read(struct relay *relay)
 {
-	unsigned char packet[64];
+	unsigned char packet[SESSION_PACKET];
 	size_t len = 0;
 	enum channel_io io;
 
-	while (relay->session_fd >= 0) {
+	for (int i = 0; i < SESSION_AT_ONCE && relay->session_fd >= 0; i++) {
 		io = channel_recv(relay->session_fd, packet, sizeof(packet),
 		    &len, NULL);
 		if (io == CHANNEL_WAIT)
@@ -143,12 +178,43 @@ session_read(struct relay *relay)
 	}
 }
 
+/* False if the channel is full: the next tick tries again. */
+static bool
+proof_send(void *context, const struct proof *proof)
+{
+	const struct relay *relay = context;
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof(packet));
+	wire_put_u8(&w, SITE_PROOF);
+	proof_put(&w, proof);
+	return w.failed || channel_send(relay->session_fd, w.data, w.len, -1) !=
+			       CHANNEL_WAIT;
+}
+
+static void
+on_tick(struct relay *relay)
+{
+	relay->tick_at = upstream_now_ms() + BOOK_TICK_MS;
+	book_tick(relay->book);
+	if (relay->session_fd >= 0)
+		book_proofs(relay->book, &relay->proofs_sent, proof_send,
+		    relay);
+}
+
 static void
 control_answer(struct relay *relay, int fd, const unsigned char *request,
     size_t len)
 {
 	pthread_mutex_lock(&relay->control_lock);
-	queue_control_answer(relay->queue, fd, request, len);
+	if (request[0] == CONTROL_QUEUE)
+		queue_control_answer(relay->queue, fd, request + 1, len - 1);
+	else if (request[0] == CONTROL_SITES)
+		book_control_answer(relay->book, fd, request + 1, len - 1);
+	else
+		control_send_end(fd, false,
+		    "relay answers requests about queue and sites only");
 	pthread_mutex_unlock(&relay->control_lock);
 }
 
@@ -173,11 +239,10 @@ control_run(void *self)
 		}
 		if (channel_recv(fd, packet, sizeof(packet), &len, NULL) ==
 			CHANNEL_DONE &&
-		    len > 1 && packet[0] == CONTROL_QUEUE)
-			control_answer(relay, fd, packet + 1, len - 1);
+		    len > 1)
+			control_answer(relay, fd, packet, len);
 		else
-			control_send_end(fd, false,
-			    "relay answers queue requests only");
+			control_send_end(fd, false, "malformed request");
 		close(fd);
 	}
 	return NULL;
@@ -212,9 +277,11 @@ queue_begin(struct relay *relay)
 	snprintf(own, sizeof(own), "%s/relay", relay->info.root);
 	if (!queue_open(&relay->queue, &options, &why))
 		relay_broken("queue", &why);
+	if (!book_open(&relay->book, own, &why))
+		relay_broken("book", &why);
 	if (relay->live != 0)
 		queue_live(relay->queue, relay->live);
-	if (!relay_pool_start(relay->pool, relay->queue, &why))
+	if (!relay_pool_start(relay->pool, relay->queue, relay->book, &why))
 		relay_broken("threads", &why);
 	if (relay->session_fd >= 0)
 		watch(relay, relay->session_fd);
@@ -272,6 +339,7 @@ on_peer(void *self, enum role peer, unsigned index, int fd)
 	session_gone(relay);
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	relay->session_fd = fd;
+	relay->proofs_sent = 0;
 	if (relay->queue != NULL)
 		watch(relay, fd);
 }
@@ -327,6 +395,8 @@ on_status(void *self, json_t *object)
 
 	if (relay->queue != NULL)
 		queue_count(relay->queue, &counts);
+	if (relay->book != NULL)
+		book_count(relay->book, object);
 	json_object_set_new(object, "messages",
 	    json_integer((json_int_t)counts.messages));
 	json_object_set_new(object, "deferred",
@@ -345,7 +415,25 @@ on_status(void *self, json_t *object)
 	    json_integer((json_int_t)relay_pool_busy(relay->pool)));
 }
 
+/* The master keeps it until it hears that it is safe. */
+static void
+on_alarm(void *self, uint64_t number, const char *text)
+{
+	struct relay *relay = self;
+	struct reason why;
+
+	if (relay->queue == NULL)
+		return;
+	if (queue_notice(relay->queue, text, &why))
+		role_say_alarm_kept(number);
+	else
+		log_line(SAY_WARNING, "alarm-mail",
+		    "number=%llu trouble=\"%s\"", (unsigned long long)number,
+		    why.text);
+}
+
 static const struct role_handler handler = {
+	.alarm = on_alarm,
 	.prepare = on_prepare,
 	.commit = on_commit,
 	.retire = on_retire,
@@ -362,20 +450,25 @@ static _Noreturn void
 relay_finish(struct relay *relay)
 {
 	relay_pool_join(relay->pool);
-	if (pthread_mutex_trylock(&relay->control_lock) == 0)
+	book_save(relay->book);
+	if (pthread_mutex_trylock(&relay->control_lock) == 0) {
 		queue_close(relay->queue);
+		book_close(relay->book);
+	}
 	relay_stopped();
 }
 
+/* Until the tick or the end of stopping, whichever is first. */
 static int
 wait_ms(const struct relay *relay)
 {
-	long long left;
+	long long now = upstream_now_ms(), at = relay->stop_at;
 
-	if (relay->stop_at == 0)
+	if (relay->book != NULL && (at == 0 || relay->tick_at < at))
+		at = relay->tick_at;
+	if (at == 0)
 		return -1;
-	left = relay->stop_at - upstream_now_ms();
-	return left > 0 ? (int)left : 0;
+	return at > now ? (int)(at - now) : 0;
 }
 
 static _Noreturn void
@@ -387,8 +480,14 @@ relay_loop(struct relay *relay)
 
 		/* A transaction that outlasts the bound is one more of those
 		 * that are sent again. */
-		if (relay->stop_at != 0 && upstream_now_ms() >= relay->stop_at)
+		if (relay->stop_at != 0 &&
+		    upstream_now_ms() >= relay->stop_at) {
+			if (relay->book != NULL)
+				book_save(relay->book);
 			relay_stopped();
+		}
+		if (relay->book != NULL && upstream_now_ms() >= relay->tick_at)
+			on_tick(relay);
 		if (n < 1)
 			continue;
 		if (event.data.fd == ROLE_MASTER_FD)
