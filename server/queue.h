@@ -38,6 +38,7 @@ struct delivery_recipient {
 	enum outcome outcome; /* the worker fills these three */
 	char status[12];      /* enhanced status code "5.1.1" */
 	char text[512];       /* remote reply or decision, escaped */
+	bool decided;         /* delivery.decision is about this one */
 };
 
 /* One attempt at one message over one next hop, for one worker. */
@@ -111,6 +112,13 @@ void queue_done(struct queue *queue, struct delivery *delivery);
  * back off the site, not only the message. */
 void queue_hop_failed(struct queue *queue, const struct next_hop *hop);
 void queue_hop_worked(struct queue *queue, const struct next_hop *hop);
+
+/*
+ * Mail an alarm to alarm-mail of the configuration in force.  True: it is on
+ * stable storage.  False: it is not, or not yet (REASON_TIMEOUT: it will be
+ * when the log can be written, unless the process ends before).
+ */
+bool queue_notice(struct queue *queue, const char *text, struct reason *why);
 
 /* Workers get NULL at once from now on. */
 void queue_stop(struct queue *queue);

@@ -26,6 +26,7 @@ struct verdict {
 	int64_t now_ms; /* Unix */
 	bool tried;     /* some recipient has an outcome */
 	bool hold;      /* failed for good, and nobody can be told */
+	bool drop;      /* the same of an alarm's mail */
 	size_t failed;  /* recipients that failed for good */
 	struct log_entry *bounces, **bounces_end;
 	struct log_entry *attempt;
@@ -72,6 +73,14 @@ recipient_expire(struct delivery_recipient *recipient, int64_t expire_ms)
 	    expire_ms / 1000, last[0] != '\0' ? "; the last try: " : "", last);
 }
 
+/* An alarm's mail that fails is dropped: held or bounced it would be an alarm
+ * of its own.  Whoever writes the in folder cannot make one. */
+static bool
+is_notice(const struct delivery *delivery, const struct queued *message)
+{
+	return delivery->envelope.notice && message->key.mark == 0;
+}
+
 /* Terminated, in bounds, and expired where it is time. */
 static void
 check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
@@ -91,8 +100,10 @@ check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
 		if (one->outcome == OUTCOME_PERMANENT)
 			verdict->failed++;
 	}
-	verdict->hold =
-	    verdict->failed > 0 && !bounce_is_possible(&delivery->envelope);
+	if (verdict->failed > 0 && !bounce_is_possible(&delivery->envelope)) {
+		verdict->drop = is_notice(delivery, verdict->message);
+		verdict->hold = !verdict->drop;
+	}
 }
 
 /* Bounces. */
@@ -176,7 +187,7 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 		.now_ms = verdict->now_ms,
 		.original = &delivery->envelope,
 		.remote_host = delivery->hop.host,
-		.decision = delivery->decision,
+		.decision = "",
 		.recipients = told,
 	};
 	struct log_entry *entry;
@@ -191,14 +202,18 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 
 		if (one->outcome == OUTCOME_PERMANENT &&
 		    bounce_is_wanted(
-			&delivery->envelope.recipients[one->index]))
+			&delivery->envelope.recipients[one->index])) {
+			if (one->decided)
+				bounce.decision = delivery->decision;
 			told[bounce.recipient_count++] =
 			    (struct bounce_recipient){
 				    .index = one->index,
 				    .status = one->status,
 				    .text = one->text,
 				    .remote = is_reply(one->text),
+				    .undecided = !one->decided,
 			    };
+		}
 		if (bounce.recipient_count == 0 ||
 		    (bounce.recipient_count < BOUNCE_RECIPIENTS_MAX &&
 			i + 1 < delivery->recipient_count))
@@ -208,6 +223,7 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 		if (ok)
 			verdict_add_bounce(queue, verdict, entry);
 		bounce.recipient_count = 0;
+		bounce.decision = "";
 	}
 	free(octets);
 	return ok;
@@ -243,7 +259,7 @@ undo_failures(struct delivery *delivery, struct verdict *verdict)
 /* The log. */
 
 static const char *
-outcome_word(enum outcome outcome, bool hold)
+outcome_word(enum outcome outcome, const struct verdict *verdict)
 {
 	switch (outcome) {
 	case OUTCOME_DELIVERED:
@@ -251,7 +267,9 @@ outcome_word(enum outcome outcome, bool hold)
 	case OUTCOME_TEMPORARY:
 		return "deferred";
 	case OUTCOME_PERMANENT:
-		return hold ? "held" : "bounced";
+		return verdict->hold   ? "held"
+		       : verdict->drop ? "dropped"
+				       : "bounced";
 	case OUTCOME_NONE:
 		break;
 	}
@@ -262,7 +280,7 @@ static void
 say_recipient(const struct delivery *delivery, const struct verdict *verdict,
     const struct delivery_recipient *one)
 {
-	const char *word = outcome_word(one->outcome, verdict->hold);
+	const char *word = outcome_word(one->outcome, verdict);
 	const char *path;
 	char rcpt[VALUE_PATH], reply[VALUE_TEXT], decision[VALUE_TEXT];
 	char remote[128], host[320], status[32];
@@ -270,8 +288,10 @@ say_recipient(const struct delivery *delivery, const struct verdict *verdict,
 	if (word == NULL)
 		return;
 	path = path_of(delivery, one);
-	log_line(verdict->hold && one->outcome == OUTCOME_PERMANENT ? SAY_ALARM
-								    : SAY_NOTE,
+	log_line(one->outcome != OUTCOME_PERMANENT ? SAY_NOTE
+		 : verdict->hold                   ? SAY_ALARM
+		 : verdict->drop                   ? SAY_WARNING
+						   : SAY_NOTE,
 	    word,
 	    "queue=%s rcpt=%s host=%s remote=%s status=%s attempt=%u "
 	    "reply=%s%s%s",
@@ -284,11 +304,10 @@ say_recipient(const struct delivery *delivery, const struct verdict *verdict,
 	    log_value(status, sizeof(status), one->status, strlen(one->status)),
 	    delivery->attempt,
 	    log_value(reply, sizeof(reply), one->text, strlen(one->text)),
-	    delivery->decision[0] != '\0' ? " decision=" : "",
-	    delivery->decision[0] != '\0'
-		? log_value(decision, sizeof(decision), delivery->decision,
-		      strlen(delivery->decision))
-		: "");
+	    one->decided ? " decision=" : "",
+	    one->decided ? log_value(decision, sizeof(decision),
+			       delivery->decision, strlen(delivery->decision))
+			 : "");
 }
 
 static void
@@ -374,7 +393,7 @@ mark_done(struct queue *queue, const struct delivery *delivery,
 		if (one->outcome == OUTCOME_DELIVERED)
 			queue->counts.delivered++;
 		else if (one->outcome == OUTCOME_PERMANENT && !verdict->hold)
-			queue->counts.bounced++;
+			queue->counts.bounced += !verdict->drop;
 		else
 			continue;
 		message_set_done(message, one->index);
@@ -443,7 +462,7 @@ decide_bounces(struct queue *queue, const struct queue_settings *settings,
 {
 	struct reason why;
 
-	if (verdict->failed == 0 || verdict->hold ||
+	if (verdict->failed == 0 || verdict->hold || verdict->drop ||
 	    make_bounces(queue, settings, delivery, verdict, &why))
 		return;
 	log_line(SAY_ALARM, "queue", "queue=%s bounce=failed trouble=\"%s\"",
@@ -528,6 +547,8 @@ recall_last(struct queue *queue, struct delivery *delivery)
 				snprintf(one->text, sizeof(one->text), "%s",
 				    attempt.recipients[j].text);
 		}
+		one->decided =
+		    delivery->decision[0] != '\0' && !is_reply(one->text);
 	}
 	attempt_fini(&attempt);
 }

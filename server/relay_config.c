@@ -37,6 +37,7 @@ struct client_identity {
 struct relay_config {
 	atomic_uint refs;
 	atomic_bool retired;
+	atomic_bool troubled; /* relay_config_first_trouble was true */
 	uint32_t number;
 	struct config *conf;
 	struct table *table;
@@ -247,6 +248,31 @@ relay_config_anchors(struct relay_config *config, const char *anchors,
 	return made;
 }
 
+bool
+relay_config_anchor_paths(struct relay_config *config,
+    const struct tls_anchors *set, const char **anchors_out,
+    const char **crl_out)
+{
+	struct anchor_set *one;
+
+	pthread_mutex_lock(&config->lock);
+	one = config->sets;
+	while (one != NULL && one->made != set)
+		one = one->next;
+	pthread_mutex_unlock(&config->lock);
+	if (one == NULL)
+		return false;
+	*anchors_out = one->anchors;
+	*crl_out = one->crl;
+	return true;
+}
+
+bool
+relay_config_first_trouble(struct relay_config *config)
+{
+	return !atomic_exchange(&config->troubled, true);
+}
+
 static bool
 no_memory(struct reason *why)
 {
@@ -301,8 +327,9 @@ take_identity(struct relay_config *config, const char *name,
 	}
 	identity->next = config->identities;
 	config->identities = identity;
+	/* Where a row names it, the master has raised the alarm. */
 	if (!tls_identity_fits(identity->made))
-		log_line(SAY_ALARM, "certificate",
+		log_line(SAY_WARNING, "certificate",
 		    "name=%s reason=%s detail=\"lacks clientAuth, will not be"
 		    " shown upstream\"",
 		    name, reason_word(REASON_CERT_PURPOSE));
@@ -348,6 +375,7 @@ take_entry(struct relay_config *config, const char *root, enum bundle_kind kind,
 		return take_pem(&config->crl_files, name, octets, why);
 	case BUNDLE_KEY:
 	case BUNDLE_UPSTREAM:
+	case BUNDLE_TRUST_ANCHOR:
 		break;
 	}
 	return fail(why, REASON_PROTOCOL,
@@ -379,6 +407,7 @@ relay_config_new(struct relay_config **config_out, uint32_t number,
 		return no_memory(why);
 	atomic_init(&config->refs, 1);
 	atomic_init(&config->retired, false);
+	atomic_init(&config->troubled, false);
 	pthread_mutex_init(&config->lock, NULL);
 	config->number = number;
 	for (size_t i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++)

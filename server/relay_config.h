@@ -45,5 +45,14 @@ struct tls_identity *relay_config_identity(const struct relay_config *config,
  * nothing chains to it.  Lives as long as config.  Threads: any. */
 const struct tls_anchors *relay_config_anchors(struct relay_config *config,
     const char *anchors, const char *crl);
+/* The paths that set was asked for by; false if it is none of config's.  They
+ * live as long as config.  Threads: any. */
+bool relay_config_anchor_paths(struct relay_config *config,
+    const struct tls_anchors *set, const char **anchors_out,
+    const char **crl_out);
+
+/* True once: for what an operator must hear about once per configuration, not
+ * once per message.  Threads: any. */
+bool relay_config_first_trouble(struct relay_config *config);
 
 #endif

@@ -23,17 +23,22 @@ set_temporary(struct delivery *delivery, size_t recipient, const char *status,
 	snprintf(r->text, sizeof(r->text), "%s", text);
 }
 
-/* X.7.4: a security feature is missing; X.7.5: cryptographic failure.
- * RFC 3463, section 3.8. */
+/* X.7.4: a security feature is missing; X.7.5: cryptographic failure (RFC 3463,
+ * section 3.8).  X.7.30: REQUIRETLS support required (RFC 8689, section 8). */
 static const char *
 decision_status(const struct decision *decision)
 {
-	bool missing = decision->code == REASON_STARTTLS_NOT_OFFERED ||
-		       decision->code == REASON_STARTTLS_REFUSED;
+	bool permanent = decision->verdict == VERDICT_PERMANENT;
 
-	if (decision->verdict == VERDICT_PERMANENT)
-		return missing ? "5.7.4" : "5.7.5";
-	return missing ? "4.7.4" : "4.7.5";
+	switch (decision->code) {
+	case REASON_STARTTLS_NOT_OFFERED:
+	case REASON_STARTTLS_REFUSED:
+		return permanent ? "5.7.4" : "4.7.4";
+	case REASON_REQUIRETLS:
+		return permanent ? "5.7.30" : "4.7.30";
+	default:
+		return permanent ? "5.7.5" : "4.7.5";
+	}
 }
 
 static void
@@ -86,26 +91,73 @@ log_no_connection(const struct delivery *delivery,
 	    failure->remote, failure->status, text);
 }
 
-/*
- * Log each decision; keep the first that was not plainly passed.  refusals
- * only: there is no connection that could have used the others.
- */
+/* refusals only: there is no connection that could have used the others. */
+static bool
+is_reported(const struct judge_group *group, bool refusals_only)
+{
+	return group->recipients > 0 &&
+	       !(refusals_only && decision_passes(&group->decision));
+}
+
+/* The decision that goes with the delivery, by its group: a refusal rather than
+ * one that was observed.  JUDGE_GROUPS: all passed. */
+static size_t
+group_to_tell(const struct judgement *judgement, bool refusals_only)
+{
+	size_t told = JUDGE_GROUPS;
+
+	for (size_t i = 0; i < judgement->group_count; i++) {
+		const struct judge_group *group = &judgement->groups[i];
+
+		if (!is_reported(group, refusals_only) ||
+		    group->decision.verdict == VERDICT_PASS)
+			continue;
+		if (!decision_passes(&group->decision))
+			return i;
+		if (told == JUDGE_GROUPS)
+			told = i;
+	}
+	return told;
+}
+
+/* Log each decision, and keep the one to be told, with whose it is: another
+ * recipient's line must not show it. */
 static void
 report_decisions(struct delivery *delivery, const struct judgement *judgement,
     bool refusals_only)
 {
+	size_t told = group_to_tell(judgement, refusals_only);
+
+	for (size_t i = 0; i < judgement->group_count; i++)
+		if (is_reported(&judgement->groups[i], refusals_only))
+			log_decision(delivery, &judgement->groups[i].decision);
+	delivery->decision[0] = '\0';
+	if (told < JUDGE_GROUPS)
+		decision_print(&judgement->groups[told].decision,
+		    delivery->decision, sizeof(delivery->decision));
+	for (size_t i = 0; i < delivery->recipient_count; i++)
+		delivery->recipients[i].decided =
+		    told < JUDGE_GROUPS && judgement->group_of[i] == told;
+}
+
+/* Into the book; said_mail: something has crossed on the connection. */
+static void
+book_decisions(struct book *book, const struct judgement *judgement,
+    bool refusals_only, bool said_mail)
+{
+	bool crossed = false;
+
 	for (size_t i = 0; i < judgement->group_count; i++) {
 		const struct judge_group *group = &judgement->groups[i];
+		bool clear = said_mail && crosses_in_clear(&group->decision);
 
-		if (group->recipients == 0 ||
-		    (refusals_only && decision_passes(&group->decision)))
+		if (!is_reported(group, refusals_only))
 			continue;
-		log_decision(delivery, &group->decision);
-		if (group->decision.verdict != VERDICT_PASS &&
-		    delivery->decision[0] == '\0')
-			decision_print(&group->decision, delivery->decision,
-			    sizeof(delivery->decision));
+		book_decided(book, &group->decision, clear);
+		crossed = crossed || clear;
 	}
+	if (crossed)
+		atomic_fetch_add(&clear_count, 1);
 }
 
 /* Outcomes for recipients whose decision does not pass. */
@@ -144,11 +196,13 @@ hop_is_at_fault(const struct judgement *judgement)
 }
 
 static void
-open_failed(struct queue *queue, struct delivery *delivery,
-    const struct judgement *judgement, const struct upstream_failure *failure)
+open_failed(struct relay_deliverer *deliverer, struct queue *queue,
+    struct delivery *delivery, const struct judgement *judgement,
+    const struct upstream_failure *failure)
 {
 	if (judgement->made) {
 		report_decisions(delivery, judgement, true);
+		book_decisions(deliverer->thread.book, judgement, true, false);
 		refuse(delivery, judgement);
 	}
 	if (!judgement->made || judgement_any_passes(judgement))
@@ -156,19 +210,6 @@ open_failed(struct queue *queue, struct delivery *delivery,
 	fail_all(delivery, failure);
 	if (hop_is_at_fault(judgement))
 		queue_hop_failed(queue, &delivery->hop);
-}
-
-/* Messages that crossed in clear are counted. */
-static void
-count_clear(const struct judgement *judgement)
-{
-	for (size_t i = 0; i < judgement->group_count; i++) {
-		if (judgement->groups[i].recipients > 0 &&
-		    crosses_in_clear(&judgement->groups[i].decision)) {
-			atomic_fetch_add(&clear_count, 1);
-			return;
-		}
-	}
 }
 
 unsigned long long
@@ -188,8 +229,9 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 	report_decisions(delivery, judgement, false);
 	refuse(delivery, judgement);
 	end = upstream_mail(deliverer->upstream, delivery, judgement);
-	if (end == MAIL_KEEP || end == MAIL_CLOSE)
-		count_clear(judgement);
+	if (end != MAIL_STALE)
+		book_decisions(deliverer->thread.book, judgement, false,
+		    upstream_said_mail(deliverer->upstream));
 	switch (end) {
 	case MAIL_KEEP:
 		queue_hop_worked(queue, &delivery->hop);
@@ -227,7 +269,7 @@ deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
 	}
 	if (!upstream_open(&deliverer->upstream, &deliverer->thread, config,
 		&delivery->hop, judgement, &failure)) {
-		open_failed(queue, delivery, judgement, &failure);
+		open_failed(deliverer, queue, delivery, judgement, &failure);
 		return;
 	}
 	transact(deliverer, queue, delivery, judgement);
@@ -246,8 +288,9 @@ relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
 		/* Never "no row": a table that cannot be asked refuses. */
 		for (size_t i = 0; i < delivery->recipient_count; i++)
 			set_temporary(delivery, i, "4.3.0", why.text);
-		log_line(SAY_ALARM, "policy",
-		    "queue=%s site=%s verdict=refuse reason=%s",
+		log_line(relay_config_first_trouble(config) ? SAY_ALARM
+							    : SAY_ERROR,
+		    "policy", "queue=%s site=%s verdict=refuse reason=%s",
 		    delivery->envelope.queue_id, delivery->hop.host,
 		    reason_word(why.code));
 		return;

@@ -17,12 +17,25 @@ judgement_free(struct judgement *judgement)
 	free(judgement);
 }
 
-/* The demand of the hop, and of a recipient's rows where path is given. */
+static bool
+demand_add_message(struct demand *demand, const struct envelope *envelope,
+    struct reason *why)
+{
+	if (envelope->requiretls)
+		return demand_add_requiretls(demand, why);
+	if (envelope->tls_optional)
+		demand_relax(demand);
+	return true;
+}
+
+/* The demand of the hop, of a recipient's rows where path is given, and of the
+ * message itself. */
 static struct demand *
-demand_make(const struct relay_config *config, const struct next_hop *hop,
+demand_make(const struct relay_config *config, const struct delivery *delivery,
     const char *path, time_t now, struct reason *why)
 {
 	const struct table *table = relay_config_table(config);
+	const struct next_hop *hop = &delivery->hop;
 	struct demand *demand = demand_new();
 
 	if (demand == NULL) {
@@ -30,14 +43,16 @@ demand_make(const struct relay_config *config, const struct next_hop *hop,
 		return NULL;
 	}
 	if (!demand_out(demand, table, hop->host, hop->port, now, why) ||
-	    (path != NULL && !demand_add_rcpt(demand, table, path, now, why))) {
+	    (path != NULL && !demand_add_rcpt(demand, table, path, now, why)) ||
+	    !demand_add_message(demand, &delivery->envelope, why)) {
 		demand_free(demand);
 		return NULL;
 	}
 	return demand;
 }
 
-/* Made of the same table at the same moment: equal rows, equal demand. */
+/* Made of the same table at the same moment for the same message: equal rows,
+ * equal demand. */
 static bool
 same_rows(const struct demand *a, const struct demand *b)
 {
@@ -85,14 +100,14 @@ groups_make(struct judgement *judgement, const struct relay_config *config,
 {
 	struct demand *demand;
 
-	demand = demand_make(config, &delivery->hop, NULL, now, why);
+	demand = demand_make(config, delivery, NULL, now, why);
 	if (demand == NULL)
 		return false;
 	judgement->groups[judgement->group_count++].demand = demand;
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
 		unsigned index = delivery->recipients[i].index;
 
-		demand = demand_make(config, &delivery->hop,
+		demand = demand_make(config, delivery,
 		    delivery->envelope.recipients[index].forward_path, now,
 		    why);
 		if (demand == NULL)
@@ -163,10 +178,34 @@ judgement_allows_clear(const struct judgement *judgement)
 	return has_level(judgement, LEVEL_NONE, LEVEL_MAY);
 }
 
+bool
+judgement_wants_dane(const struct judgement *judgement)
+{
+	for (size_t i = 0; i < judgement->group_count; i++)
+		if (judgement->groups[i].recipients > 0 &&
+		    judgement->groups[i].demand->dane)
+			return true;
+	return false;
+}
+
+bool
+judgement_wants_requiretls(const struct judgement *judgement)
+{
+	return judgement_base(judgement)->requiretls;
+}
+
+void
+judgement_recall(struct judgement *judgement, const struct shown *best)
+{
+	for (size_t i = 0; i < judgement->group_count; i++)
+		judgement->groups[i].demand->best = *best;
+}
+
 void
 judgement_without_tls(struct judgement *judgement, enum reason_code code,
     const char *detail)
 {
+	judgement->shown.level = LEVEL_NONE;
 	for (size_t i = 0; i < judgement->group_count; i++) {
 		struct judge_group *group = &judgement->groups[i];
 
@@ -184,6 +223,7 @@ judgement_with_facts(struct judgement *judgement, const struct facts *facts,
 {
 	struct facts of_group = *facts;
 
+	judgement->shown.level = LEVEL_NONE;
 	for (size_t i = 0; i < judgement->group_count; i++) {
 		struct judge_group *group = &judgement->groups[i];
 		const struct demand *demand = group->demand;
@@ -195,6 +235,8 @@ judgement_with_facts(struct judgement *judgement, const struct facts *facts,
 				: verify(context, demand->anchor[set],
 				      demand->crl[set]);
 		decide(&group->decision, demand, &of_group);
+		if (i == 0 && group->decision.verdict == VERDICT_PASS)
+			decide_shown(&judgement->shown, demand, &of_group);
 	}
 	judgement->made = true;
 }

@@ -33,9 +33,14 @@ struct judgement {
 	size_t group_count;
 	unsigned char *group_of; /* by index of delivery.recipients */
 	bool made;               /* decisions are filled */
+	/* What the hop has shown, if it meets its own demand and that has
+	 * ratchet; else LEVEL_NONE. */
+	struct shown shown;
 };
 
-/* False if the table could not be asked (REASON_TABLE, temporary). */
+/* The rows, and what the message itself asks: REQUIRETLS, or by the header
+ * field "TLS-Required: No" (RFC 8689).  False if the table could not be asked
+ * (REASON_TABLE, temporary). */
 bool judgement_new(struct judgement **judgement_out,
     const struct relay_config *config, const struct delivery *delivery,
     time_t now, struct reason *why);
@@ -50,6 +55,14 @@ bool judgement_wants_tls(const struct judgement *judgement);
 bool judgement_hides_name(const struct judgement *judgement);
 /* Some recipient's demand is may or less: clear may do if TLS cannot be. */
 bool judgement_allows_clear(const struct judgement *judgement);
+
+/* Some recipient's rows have dane. */
+bool judgement_wants_dane(const struct judgement *judgement);
+/* The message does: whether the next hop offers it decides. */
+bool judgement_wants_requiretls(const struct judgement *judgement);
+
+/* What is remembered of the next hop, for rows with ratchet. */
+void judgement_recall(struct judgement *judgement, const struct shown *best);
 
 /* Decide for every group about a connection without TLS; code may be
  * REASON_NONE where none was tried. */

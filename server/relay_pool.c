@@ -247,7 +247,7 @@ worker_run(void *context)
 
 bool
 relay_pool_start(struct relay_pool *pool, struct queue *queue,
-    struct reason *why)
+    struct book *book, struct reason *why)
 {
 	pthread_attr_t attributes;
 	unsigned started = 0;
@@ -259,6 +259,7 @@ relay_pool_start(struct relay_pool *pool, struct queue *queue,
 	for (unsigned i = 0; i < pool->count; i++) {
 		struct worker *w = &pool->workers[i];
 
+		w->deliverer.thread.book = book;
 		w->started =
 		    pthread_create(&w->id, &attributes, worker_run, w) == 0;
 		started += w->started;

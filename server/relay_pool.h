@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "book.h"
 #include "messages.h"
 #include "queue.h"
 #include "relay_config.h"
@@ -28,9 +29,9 @@ void relay_pool_peer(struct relay_pool *pool, enum role peer, unsigned index,
 /* New work uses config (the pool takes a reference). */
 void relay_pool_configure(struct relay_pool *pool, struct relay_config *config);
 
-/* queue is borrowed until relay_pool_join; configure comes first. */
+/* queue and book are borrowed until relay_pool_join; configure comes first. */
 bool relay_pool_start(struct relay_pool *pool, struct queue *queue,
-    struct reason *why);
+    struct book *book, struct reason *why);
 
 /* After queue_stop: transactions under way may go on for ms. */
 void relay_pool_stop(struct relay_pool *pool, uint32_t ms);

@@ -1,5 +1,5 @@
 /*
- * server/upstream.c: opening, judging, keeping and closing a connection.
+ * server/upstream.c: opening, keeping and closing a connection.
  */
 #include "upstream_internal.h"
 
@@ -14,6 +14,7 @@
 #include "log.h"
 #include "route.h"
 #include "signer_client.h"
+#include "upstream_tlsa.h"
 
 /* Said instead of our name where the table does not let it cross in clear. */
 #define NEUTRAL_NAME "[127.0.0.1]"
@@ -28,7 +29,8 @@ struct opening {
 	const struct next_hop *hop;
 	struct judgement *judgement;
 	struct upstream_failure *failure;
-	bool clear; /* TLS failed before and clear will do */
+	struct tlsa_answer *tlsa; /* NULL: not wanted */
+	bool clear;               /* TLS failed before and clear will do */
 	enum reason_code clear_code;
 	char clear_detail[REASON_TEXT_MAX];
 };
@@ -79,37 +81,6 @@ is_literal(const char *host)
 
 	return inet_pton(AF_INET, host, address) == 1 ||
 	       inet_pton(AF_INET6, host, address) == 1;
-}
-
-static enum chain_state
-verify_once(void *context, const char *anchors, const char *crl)
-{
-	struct upstream *up = context;
-	const struct tls_anchors *set;
-	enum chain_state state;
-
-	set = relay_config_anchors(up->config, anchors, crl);
-	if (set == NULL)
-		return CHAIN_UNCHECKED;
-	for (size_t i = 0; i < up->verified_count; i++)
-		if (up->verified[i].anchors == set)
-			return up->verified[i].state;
-	state = tls_session_verify(up->io.tls, set, time(NULL));
-	if (up->verified_count < UPSTREAM_VERIFIED)
-		up->verified[up->verified_count++] =
-		    (struct upstream_verified){ set, state };
-	return state;
-}
-
-void
-upstream_judge(struct upstream *upstream, struct judgement *judgement)
-{
-	if (upstream->io.tls != NULL)
-		judgement_with_facts(judgement, &upstream->facts, verify_once,
-		    upstream);
-	else
-		judgement_without_tls(judgement, upstream->clear_code,
-		    upstream->clear_detail);
 }
 
 static enum open_end
@@ -164,6 +135,32 @@ log_tls(const struct opening *o, const struct tls_identity *identity)
 	    facts->bits, subject, identity == NULL ? "none" : o->up->cert);
 }
 
+/* Where TLSA records were found, the name they were found at (RFC 7672,
+ * section 8.1). */
+static const char *
+opening_sni(const struct opening *o)
+{
+	if (o->up->sni[0] != '\0')
+		return o->up->sni;
+	if (o->tlsa != NULL && o->tlsa->answer == LOOKUP_FOUND)
+		return o->tlsa->base;
+	return is_literal(o->hop->host) ? NULL : o->hop->host;
+}
+
+static void
+take_facts(struct opening *o)
+{
+	struct upstream *up = o->up;
+
+	tls_session_facts(up->io.tls, CERT_FOR_SERVER, &up->facts);
+	up->facts.requiretls = true; /* until EHLO tells */
+	if (o->tlsa == NULL)
+		return;
+	up->dane_at = time(NULL);
+	tlsa_answer_judge(o->tlsa, o->hop->host, up->io.tls, up->dane_at,
+	    &up->facts);
+}
+
 static enum open_end
 handshake(struct opening *o)
 {
@@ -176,10 +173,7 @@ handshake(struct opening *o)
 	};
 	struct reason why = { .code = REASON_NONE };
 
-	if (up->sni[0] != '\0')
-		options.sni = up->sni;
-	else if (!is_literal(o->hop->host))
-		options.sni = o->hop->host;
+	options.sni = opening_sni(o);
 	/* Under TLS 1.2 such a key signs the whole transcript, which the
 	 * signer does not. */
 	if (identity != NULL && tls_identity_needs_tls13(identity))
@@ -196,7 +190,7 @@ handshake(struct opening *o)
 			: REASON_HANDSHAKE_FAILED,
 		    why.text);
 	}
-	tls_session_facts(up->io.tls, CERT_FOR_SERVER, &up->facts);
+	take_facts(o);
 	log_tls(o, identity);
 	return OPEN_DONE;
 }
@@ -265,8 +259,15 @@ ehlo(struct opening *o, const char *name)
 static enum open_end
 ehlo_own_name(struct opening *o)
 {
-	o->up->greeted = true;
-	return ehlo(o, relay_config_conf(o->config)->hostname);
+	struct upstream *up = o->up;
+	enum open_end end;
+
+	up->greeted = true;
+	end = ehlo(o, relay_config_conf(o->config)->hostname);
+	/* Only inside TLS nobody else can have written it. */
+	if (end == OPEN_DONE && up->io.tls != NULL)
+		up->facts.requiretls = up->extensions.requiretls;
+	return end;
 }
 
 static enum open_end
@@ -326,24 +327,36 @@ login(struct opening *o)
 	return upstream_login(up, up->auth, o->failure) ? OPEN_DONE : OPEN_OVER;
 }
 
-/* What is demanded is judged here, before our name, AUTH or MAIL is said. */
+static enum open_end
+judge(struct opening *o)
+{
+	upstream_judge(o->up, o->judgement);
+	if (judgement_any_passes(o->judgement))
+		return OPEN_DONE;
+	upstream_fail(o->failure, "4.7.5", "%s[%s]: refused by the site table",
+	    o->hop->host, o->up->remote);
+	return OPEN_OVER;
+}
+
+/* What is demanded is judged here, before our name, AUTH or MAIL is said; but
+ * whether the promise of REQUIRETLS can be kept only EHLO's reply tells. */
 static enum open_end
 judge_and_greet(struct opening *o)
 {
-	enum open_end end = OPEN_DONE;
+	enum open_end end = judge(o);
 
-	upstream_judge(o->up, o->judgement);
-	if (!judgement_any_passes(o->judgement)) {
-		upstream_fail(o->failure, "4.7.5",
-		    "%s[%s]: refused by the site table", o->hop->host,
-		    o->up->remote);
-		return OPEN_OVER;
-	}
-	if (o->hop->implicit_tls)
+	if (end == OPEN_DONE && o->hop->implicit_tls)
 		end = greeting(o);
 	if (end == OPEN_DONE && !o->up->greeted)
 		end = ehlo_own_name(o);
-	return end == OPEN_DONE ? login(o) : end;
+	if (end == OPEN_DONE && judgement_wants_requiretls(o->judgement))
+		end = judge(o);
+	if (o->up->io.tls != NULL)
+		upstream_prove(o->up, o->judgement);
+	if (end != OPEN_DONE)
+		return end;
+	upstream_raise(o->up, o->judgement);
+	return login(o);
 }
 
 static enum open_end
@@ -453,6 +466,21 @@ signer_is_there(const struct upstream_thread *thread,
 	return true;
 }
 
+/* Asked once, before the first address is tried. */
+static bool
+ask_tlsa(struct opening *o)
+{
+	if (!judgement_wants_dane(o->judgement))
+		return true;
+	o->tlsa = malloc(sizeof(*o->tlsa));
+	if (o->tlsa == NULL) {
+		upstream_fail(o->failure, "4.3.0", "out of memory");
+		return false;
+	}
+	upstream_tlsa(o->thread, o->hop, o->tlsa);
+	return true;
+}
+
 bool
 upstream_open(struct upstream **upstream_out,
     const struct upstream_thread *thread, struct relay_config *config,
@@ -474,7 +502,8 @@ upstream_open(struct upstream **upstream_out,
 	failure->remote[0] = '\0';
 	if (!signer_is_there(thread, config, judgement_base(judgement),
 		failure) ||
-	    !upstream_addresses(thread, hop, addresses, &count, failure))
+	    !upstream_addresses(thread, hop, addresses, &count, failure) ||
+	    !ask_tlsa(&o))
 		return false;
 	for (size_t i = 0; i < count && end == OPEN_NEXT; i++) {
 		o.clear = false;
@@ -483,6 +512,7 @@ upstream_open(struct upstream **upstream_out,
 		if (end == OPEN_CLEAR)
 			end = open_address(&o, &addresses[i]);
 	}
+	free(o.tlsa);
 	if (end != OPEN_DONE)
 		return false;
 	*upstream_out = o.up;
@@ -510,8 +540,16 @@ upstream_may_serve(struct upstream *upstream, const struct relay_config *config,
 	/* In clear by somebody's leave: TLS is tried again for others. */
 	if (upstream->io.tls == NULL && judgement_hides_name(judgement))
 		return false;
+	if (!upstream_has_dane(upstream, judgement))
+		return false;
 	upstream_judge(upstream, judgement);
 	return judgement_all_pass(judgement);
+}
+
+bool
+upstream_said_mail(const struct upstream *upstream)
+{
+	return upstream->said_mail;
 }
 
 const struct next_hop *

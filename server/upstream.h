@@ -12,8 +12,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "queue.h"
+#include "book.h"
 #include "call.h"
+#include "queue.h"
 #include "relay_config.h"
 #include "relay_judge.h"
 
@@ -21,6 +22,7 @@
 struct upstream_thread {
 	unsigned index; /* of its channels */
 	struct call *auth, *lookup;
+	struct book *book; /* what is remembered of sites */
 	/* When waiting must end, by upstream_now_ms; 0: not soon. */
 	const atomic_llong *stop_at_ms;
 };
@@ -47,8 +49,8 @@ bool upstream_open(struct upstream **upstream_out,
     struct upstream_failure *failure);
 
 /* May this kept connection serve a message of that judgement: same hop, same
- * configuration, same identity and login, and what it proved passes all
- * demands?  Makes the judgement. */
+ * configuration, same identity and login, and what it proved, and still holds,
+ * passes all demands?  Makes the judgement. */
 bool upstream_may_serve(struct upstream *upstream,
     const struct relay_config *config, const struct next_hop *hop,
     struct judgement *judgement);
@@ -65,6 +67,10 @@ enum mail_end {
  * outcomes, and delivery->remote. */
 enum mail_end upstream_mail(struct upstream *upstream,
     struct delivery *delivery, const struct judgement *judgement);
+
+/* Did the last transaction get as far as MAIL: has something of the message
+ * crossed? */
+bool upstream_said_mail(const struct upstream *upstream);
 
 const struct next_hop *upstream_hop(const struct upstream *upstream);
 /* Unfit to be kept: its configuration is retired, it served its number of

@@ -27,12 +27,15 @@ enum {
 	UPSTREAM_CHUNK = 64 * 1024,
 	UPSTREAM_OUT = 3 * UPSTREAM_CHUNK + RELAY_DOTS_END_MAX,
 	UPSTREAM_VERIFIED = 16,
+	/* A certificate, or a revocation list, may end meanwhile. */
+	UPSTREAM_VERIFIED_S = 300,
 };
 
-/* A chain verified once for each set of anchors. */
+/* A chain verified against one set of anchors. */
 struct upstream_verified {
 	const struct tls_anchors *anchors;
 	enum chain_state state;
+	time_t at;
 };
 
 struct upstream {
@@ -44,6 +47,7 @@ struct upstream {
 
 	/* What it proved: facts where io.tls, else why there is none. */
 	struct facts facts;
+	time_t dane_at; /* when facts.dane was found out */
 	enum reason_code clear_code;
 	char clear_detail[REASON_TEXT_MAX];
 	struct upstream_verified verified[UPSTREAM_VERIFIED];
@@ -56,6 +60,7 @@ struct upstream {
 	struct upstream_extensions extensions;
 	bool greeted;     /* EHLO or HELO with our own name was answered */
 	bool needs_reset; /* the last transaction was not completed */
+	bool said_mail;   /* the last transaction got so far */
 	unsigned messages;
 
 	unsigned char in[UPSTREAM_CHUNK];
@@ -70,8 +75,25 @@ void upstream_fail(struct upstream_failure *failure, const char *status,
 bool upstream_command(struct upstream *upstream, const char *command,
     struct upstream_reply *reply, int timeout_ms, struct reason *why);
 
-/* Decide for every group of judgement by what the connection proved. */
+/* --- server/upstream_prove.c --- */
+
+/*
+ * Decide for every group of judgement by what the connection proved, and by
+ * what is remembered of the hop.  Until the EHLO inside TLS was answered
+ * REQUIRETLS counts as offered: no promise is broken before it is known.
+ */
 void upstream_judge(struct upstream *upstream, struct judgement *judgement);
+/* Has what it proved by DANE, if that is wanted, been found out lately? */
+bool upstream_has_dane(struct upstream *upstream,
+    const struct judgement *judgement);
+/* After a handshake that passes: remember the best that the hop has shown.  A
+ * kept connection shows nothing new, and must not undo what an operator has
+ * lowered meanwhile. */
+void upstream_raise(const struct upstream *upstream,
+    const struct judgement *judgement);
+/* After a handshake: keep what it proved, for others to ask. */
+void upstream_prove(struct upstream *upstream,
+    const struct judgement *judgement);
 
 /* Addresses of the hop, in the order to be tried. */
 bool upstream_addresses(const struct upstream_thread *thread,

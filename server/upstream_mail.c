@@ -159,8 +159,9 @@ command_make(const struct transaction *t, size_t number,
 		    (unsigned long long)(t->delivery->head_len +
 					 t->delivery->body_len));
 	return (size_t)snprintf(out, COMMAND_OCTETS_MAX,
-	    "MAIL FROM:<%s>%s%s\r\n", envelope->reverse_path, size,
-	    envelope->eight_bit ? " BODY=8BITMIME" : "");
+	    "MAIL FROM:<%s>%s%s%s\r\n", envelope->reverse_path, size,
+	    envelope->eight_bit ? " BODY=8BITMIME" : "",
+	    envelope->requiretls ? " REQUIRETLS" : "");
 }
 
 /* Send commands first to before end in one write; returns the number after
@@ -498,6 +499,7 @@ transaction_run(struct transaction *t)
 	if (t->up->needs_reset && !reset(t))
 		return broke_before_mail(t);
 	t->up->needs_reset = true;
+	t->up->said_mail = true;
 	if (!commands(t)) {
 		if (!t->mail_answered || (t->service_closing && !t->mail_ok))
 			return broke_before_mail(t);
@@ -570,6 +572,7 @@ upstream_mail(struct upstream *upstream, struct delivery *delivery,
 
 	snprintf(delivery->remote, sizeof(delivery->remote), "%s",
 	    upstream->remote);
+	upstream->said_mail = false;
 	t.order = calloc(delivery->recipient_count + 1, sizeof(*t.order));
 	t.accepted = calloc(delivery->recipient_count + 1, sizeof(*t.accepted));
 	if (t.order != NULL && t.accepted != NULL) {

@@ -256,6 +256,8 @@ upstream_extensions_line(void *context, unsigned number, const char *text,
 		extensions->pipelining = true;
 	} else if (is_keyword(text, word, "8BITMIME")) {
 		extensions->eight_bit_mime = true;
+	} else if (is_keyword(text, word, "REQUIRETLS")) {
+		extensions->requiretls = true;
 	} else if (is_keyword(text, word, "SIZE")) {
 		extensions->size = true;
 		extensions->size_max = size_value(value, value_len);

@@ -60,6 +60,7 @@ unsigned upstream_reply_class(const struct upstream_reply *reply);
 /* What a server said it can do (RFC 5321, section 4.1.1.1). */
 struct upstream_extensions {
 	bool starttls, pipelining, size, eight_bit_mime;
+	bool requiretls;      /* RFC 8689, section 2; it has no parameter */
 	uint64_t size_max;    /* octets; 0: not said */
 	char mechanisms[512]; /* of AUTH, upper case, one blank between */
 };
