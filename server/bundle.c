@@ -188,7 +188,8 @@ decode(struct bundle *b)
 
 		name = terminated(&r, BUNDLE_NAME_MAX);
 		octets = terminated(&r, BUNDLE_OCTETS_MAX);
-		if (r.failed || kind < BUNDLE_CONF || kind > BUNDLE_UPSTREAM ||
+		if (r.failed || kind < BUNDLE_CONF ||
+		    kind > BUNDLE_TRUST_ANCHOR ||
 		    memchr(name.data, '\0', name.size) != NULL)
 			return false;
 		e->kind = (enum bundle_kind)kind;

@@ -23,6 +23,7 @@ enum bundle_kind {
 	                    PEM */
 	BUNDLE_CRL,      /* name: absolute path as in demand.crl; PEM */
 	BUNDLE_UPSTREAM, /* name: its path; upstream logins (auth only) */
+	BUNDLE_TRUST_ANCHOR, /* name: ""; of DNSSEC (lookup only) */
 };
 
 struct bundle;

@@ -45,6 +45,7 @@ struct parse {
 	bool failed;
 	bool has_smarthost;
 	int last_line;
+	int alarm_command_line;
 };
 
 static _Thread_local struct parse *parse_now;
@@ -173,12 +174,16 @@ on_value(cfg_t *cfg, cfg_opt_t *opt)
 		return -1;
 	if (count == 0)
 		return 0;
+	if (o->type == T_COMMAND)
+		p->alarm_command_line = cfg->line;
 	if (count > LIST_MAX) {
 		parse_fail(p, cfg->line, "%s: expected at most %d values",
 		    opt->name, LIST_MAX);
 		return -1;
 	}
 	value = cfg_opt_getnstr(opt, count - 1);
+	if (strcmp(o->name, "trust-anchor") == 0)
+		p->owner->config.trust_anchor_line = (unsigned)cfg->line;
 	if (field_is_valid(o, value))
 		return 0;
 	field_expected(o, text, sizeof(text));
@@ -283,8 +288,13 @@ store_list(struct parse *p, const struct field *o, cfg_opt_t *opt, void *base)
 	if (list == NULL)
 		return no_memory(p);
 	for (size_t i = 0; i < count; i++) {
+		const char *text = cfg_opt_getnstr(opt, (unsigned)i);
+
+		/* The first word of a command is the program's path. */
 		list[i] =
-		    own_string(p->owner, cfg_opt_getnstr(opt, (unsigned)i));
+		    o->type == T_COMMAND && i == 0
+			? own_path(p->owner, p->owner->config.folder, text)
+			: own_string(p->owner, text);
 		if (list[i] == NULL)
 			return no_memory(p);
 	}
@@ -320,6 +330,7 @@ store_one(struct parse *p, const struct field *o, const char *text, void *base)
 	case T_HOST:
 	case T_NAME:
 	case T_PATH:
+	case T_MAILBOX:
 		s = o->type == T_PATH
 			? own_path(p->owner, p->owner->config.folder, text)
 			: own_string(p->owner, text);
@@ -621,6 +632,7 @@ store_all(struct parse *p, cfg_t *cfg)
 
 	if (!store(p, cfg, &config_sections[SECTION_TOP], c))
 		return false;
+	c->alarm_command_line = (unsigned)p->alarm_command_line;
 	if (c->hostname == NULL)
 		return parse_fail(p, p->last_line,
 		    "no hostname, expected hostname = \"mail.example.org\"");

@@ -60,6 +60,9 @@ struct config_certificate {
 
 enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG };
 
+/* Where the anchors of DNSSEC lie unless configured otherwise. */
+#define CONFIG_TRUST_ANCHOR "/usr/share/dns/root.key"
+
 struct config {
 	const char *path;   /* of sallyport.conf */
 	const char *folder; /* that it lies in */
@@ -70,6 +73,12 @@ struct config {
 	const char *sites;     /* DIR/sites */
 	const char *upstream;  /* DIR/upstream, or NULL */
 	const char *system_ca; /* anchors of the default set when relaying */
+
+	/* DNS: "127.0.0.1:53"; none: /etc/resolv.conf. */
+	const char *const *resolvers;
+	size_t resolver_count;
+	const char *trust_anchor;   /* path */
+	unsigned trust_anchor_line; /* 0: the default, not in the file */
 
 	struct {
 		const char *host; /* A-label, or address literal unbracketed */
@@ -115,6 +124,14 @@ struct config {
 	unsigned retry_first_s, retry_most_s;
 	unsigned expire_s;
 	unsigned connect_timeout_s;
+
+	/* Alarms. */
+	const char *alarm_mail; /* a mailbox, or NULL */
+	/* argv of the program each alarm is handed to, NULL-terminated; its
+	 * path is absolute; count 0: none. */
+	const char *const *alarm_command;
+	size_t alarm_command_count;
+	unsigned alarm_command_line;
 
 	/* Process. */
 	bool confine_best; /* confine = best */

@@ -5,11 +5,13 @@
 #include "config_table.h"
 
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "config.h"
 #include "config_value.h"
+#include "smtp_parse.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(*(a)))
 #define FIELD(s, f) offsetof(struct s, f), sizeof(((struct s *)0)->f)
@@ -51,6 +53,9 @@ static const struct field top_options[] = {
 	{ "upstream", T_PATH, FIELD(config, upstream), NULL, 0, 0, NULL },
 	{ "system-ca", T_PATH, FIELD(config, system_ca),
 	    "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },
+	{ "resolvers", T_ADDRESSES, FIELD(config, resolvers), "", 1, 0, NULL },
+	{ "trust-anchor", T_PATH, FIELD(config, trust_anchor),
+	    CONFIG_TRUST_ANCHOR, 0, 0, NULL },
 
 	{ "threads", T_COUNT, FIELD(config, threads), "0", 0, 1024, NULL },
 	{ "message-size", T_SIZE, FIELD(config, message_size), "50M", 64 * KIB,
@@ -100,6 +105,11 @@ static const struct field top_options[] = {
 	    NULL },
 	{ "connect-timeout", T_SECONDS, FIELD(config, connect_timeout_s), "30s",
 	    SECOND, 10 * MINUTE, NULL },
+
+	{ "alarm-mail", T_MAILBOX, FIELD(config, alarm_mail), NULL, 0, 0,
+	    NULL },
+	{ "alarm-command", T_COMMAND, FIELD(config, alarm_command), "", 0, 0,
+	    NULL },
 
 	{ "confine", T_WORD, FIELD(config, confine_best), "full", 0, 0,
 	    words_confine },
@@ -253,9 +263,18 @@ field_expected(const struct field *o, char *out, size_t capacity)
 		snprintf(out, capacity,
 		    "HOST:PORT, ADDRESS:PORT or [IPV6]:PORT, port 1 to 65535");
 		break;
+	case T_MAILBOX:
+		snprintf(out, capacity,
+		    "a mailbox such as postmaster@example.org");
+		break;
+	case T_COMMAND:
+		snprintf(out, capacity,
+		    "a program and its arguments, of printable characters");
+		break;
 	case T_ADDRESSES:
 		snprintf(out, capacity,
-		    "ADDRESS:PORT or [IPV6]:PORT, port 0 to 65535");
+		    "ADDRESS:PORT or [IPV6]:PORT, port %ju to 65535",
+		    (uintmax_t)o->least);
 		break;
 	}
 }
@@ -316,6 +335,32 @@ field_number(const struct field *o, const char *text, uint64_t *out)
 	}
 }
 
+/* LOCAL@DOMAIN as RCPT takes it. */
+static bool
+is_mailbox(const char *text)
+{
+	char args[SMTP_PATH_MAX + 8];
+	struct smtp_path path;
+	struct slice rest;
+
+	if (snprintf(args, sizeof(args), "TO:<%s>", text) >= (int)sizeof(args))
+		return false;
+	return smtp_parse_rcpt(slice_of(args), &path, &rest) ==
+		   SMTP_SYNTAX_OK &&
+	       path.domain.len > 0 && rest.len == 0 &&
+	       path.mailbox.len == strlen(text);
+}
+
+static unsigned
+port_of(const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+
+	return ntohs(
+	    address->ss_family == AF_INET6 ? six->sin6_port : four->sin_port);
+}
+
 bool
 field_is_valid(const struct field *o, const char *text)
 {
@@ -334,10 +379,15 @@ field_is_valid(const struct field *o, const char *text)
 		return value_is_name(text);
 	case T_PATH:
 		return is_path(text);
+	case T_MAILBOX:
+		return is_mailbox(text);
+	case T_COMMAND:
+		return is_path(text); /* a word of it, bounded like one */
 	case T_HOST_PORT:
 		return value_host_port(text, host, &port);
 	case T_ADDRESSES:
-		return value_address(text, &address, &address_len);
+		return value_address(text, &address, &address_len) &&
+		       port_of(&address) >= o->least;
 	default:
 		return field_number(o, text, &number);
 	}

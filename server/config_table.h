@@ -20,10 +20,12 @@ enum type {
 	T_SWITCH,
 	T_WORD,
 	T_HOST_PORT,
-	T_ADDRESSES, /* lists from here on */
+	T_MAILBOX,
+	T_ADDRESSES, /* lists from here on; least: the least port */
 	T_NAMES,
 	T_HOSTS,
 	T_BITS,
+	T_COMMAND,
 };
 
 struct word {

@@ -41,6 +41,17 @@ usage(FILE *to)
 	    standard_path);
 }
 
+/* Output that could not be written must not look like an answer: then status
+ * is failure. */
+static int
+finish_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "sallyportd: standard output: %s\n", strerror(errno));
+	return EXIT_FAILURE;
+}
+
 static void
 print_versions(void)
 {
@@ -133,6 +144,20 @@ check_users(void)
 	return false;
 }
 
+/* A file opened later must not get the number of a stream that was closed:
+ * what is printed would go into it. */
+static void
+occupy_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 static int
 check(const char *path)
 {
@@ -142,6 +167,7 @@ check(const char *path)
 	struct prepared *prepared;
 	bool ok;
 
+	occupy_streams();
 	if (!prepare(&prepared, &options)) {
 		check_users();
 		return EXIT_FAILURE;
@@ -151,7 +177,7 @@ check(const char *path)
 	prepared_free(prepared);
 	if (ok)
 		printf("%s: good\n", path);
-	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+	return finish_output(ok ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
 /* --- background --------------------------------------------------------- */
@@ -234,10 +260,10 @@ main(int argc, char **argv)
 			break;
 		case 'V':
 			print_versions();
-			return EXIT_SUCCESS;
+			return finish_output(EXIT_SUCCESS);
 		case 'h':
 			usage(stdout);
-			return EXIT_SUCCESS;
+			return finish_output(EXIT_SUCCESS);
 		case 'r':
 			role = optarg;
 			break;

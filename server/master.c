@@ -252,6 +252,7 @@ start(struct master *m, struct reason *why)
 	ticket_keys_renew(m);
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++)
 		role_run(m, (enum role)r);
+	alarm_configured(m);
 	return true;
 }
 
@@ -347,7 +348,8 @@ reap(struct master *m)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		role_reaped(m, pid, status);
+		if (!command_reaped(m, pid, status))
+			role_reaped(m, pid, status);
 }
 
 static bool
@@ -373,7 +375,7 @@ end_roles(struct master *m)
 	for (;;) {
 		reap(m);
 		for (int r = ROLE_MASTER; r < ROLES; r++)
-			log_pipe_read(&m->roles[r].log, (enum role)r);
+			log_pipe_read(m, (enum role)r);
 		if (!any_role(m))
 			return;
 		if (master_now() >= until)
@@ -387,14 +389,16 @@ end_roles(struct master *m)
 static void
 finish(struct master *m)
 {
+	command_end(m);
 	end_roles(m);
 	if (m->running)
 		log_line(SAY_NOTE, "stopped", "pid=%d", (int)getpid());
 	for (int r = ROLE_MASTER; r < ROLES; r++)
-		log_pipe_close(&m->roles[r].log, (enum role)r);
+		log_pipe_close(m, (enum role)r);
 	if (m->ticket_keys != NULL)
 		explicit_bzero(m->ticket_keys,
 		    LISTENINGS_MOST * sizeof(*m->ticket_keys));
+	alarm_end(m);
 }
 
 /* --- loop --------------------------------------------------------------- */
@@ -430,7 +434,7 @@ on_event(struct master *m, const struct watched_fd *watch)
 		role_packets(m, watch->role);
 		break;
 	case WATCHED_LOG:
-		log_pipe_read(&m->roles[watch->role].log, watch->role);
+		log_pipe_read(m, watch->role);
 		break;
 	case WATCHED_CONTROL:
 		control_packets(m);
@@ -442,15 +446,18 @@ on_event(struct master *m, const struct watched_fd *watch)
 static int
 timers(struct master *m)
 {
-	int64_t now = master_now(), next = now + 60000, roles;
+	int64_t now = master_now(), next = now + 60000, other;
 
 	if (now >= m->ticket_keys_until)
 		ticket_keys_renew(m);
 	reload_timer(m, now);
 	control_timer(m, now);
-	roles = role_timers(m, now);
-	if (roles < next)
-		next = roles;
+	other = role_timers(m, now);
+	if (other < next)
+		next = other;
+	other = alarm_timers(m, now);
+	if (other < next)
+		next = other;
 	if (m->stopping && m->stop_until < next)
 		next = m->stop_until;
 	if (m->reload_stage != RELOAD_NONE && m->reload_until < next)

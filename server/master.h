@@ -9,6 +9,9 @@
  *   master_role.c      roles' packets, restart
  *   master_reload.c    numbered configurations: prepare, commit, retire
  *   master_control.c   the master's own control socket
+ *   master_alarm.c     alarms, to mail and program; what ends soon
+ *   master_command.c   the program alarms are handed to
+ *   master_environment.c  what a role gets of our environment
  *
  * One thread.  It talks to nobody outside, and reads of a role's packets only
  * numbers it compares and text it escapes.
@@ -16,12 +19,15 @@
 #ifndef SERVER_MASTER_H
 #define SERVER_MASTER_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "../policy/reason.h"
+#include "alarm.h"
 #include "config.h"
+#include "expiry.h"
 #include "log.h"
 #include "messages.h"
 #include "prepare.h"
@@ -35,6 +41,7 @@ enum {
 	PREPARE_TIMEOUT_MS = 60000,
 	STATUS_TIMEOUT_MS = 2000,
 	TICKET_KEY_OCTETS = 64,
+	ALARM_PROGRAMS = 2, /* of alarm-command, at once */
 	TICKET_KEY_MS = 12 * 3600 * 1000,
 	DESCRIPTORS_FROM = 16, /* ours stay clear of a role's 3, 4 and 5 */
 };
@@ -111,6 +118,22 @@ struct asker {
 	int64_t until;
 };
 
+/* A running alarm-command. */
+struct alarm_program {
+	pid_t pid; /* 0: none */
+	int64_t until;
+	bool killed;
+};
+
+struct alarms {
+	struct alarm_filter filter;
+	struct alarm_queue mails, commands;
+	struct alarm_program programs[ALARM_PROGRAMS];
+	struct expiry *expiry; /* NULL: not open yet */
+	int64_t look_at;       /* at what ends soon */
+	uint64_t raised, repeated, left_out, mailed, commanded, failed;
+};
+
 struct master {
 	const char *conf_path; /* absolute */
 	bool foreground;
@@ -137,7 +160,8 @@ struct master {
 	enum reload_stage reload_stage;
 	struct generation_entry *reloading;
 	int64_t reload_until;
-	bool reload_again; /* asked for while one was under way */
+	bool reload_again;   /* asked for while one was under way */
+	bool reload_retried; /* this is the second try of one */
 
 	struct listening listenings[LISTENINGS_MOST];
 	size_t listening_count;
@@ -147,6 +171,8 @@ struct master {
 	struct asker askers[ASKERS_MOST];
 	uint64_t status_number;
 	unsigned status_awaiting; /* bits of roles */
+
+	struct alarms alarms;
 };
 
 /* All times: CLOCK_MONOTONIC in milliseconds. */
@@ -188,11 +214,15 @@ void listen_sweep(struct master *m);
 
 /* master_log.c */
 void master_log_target(enum log_target target, bool copy_to_stderr);
-void log_pipe_read(struct log_pipe *pipe, enum role role);
-void log_pipe_close(struct log_pipe *pipe, enum role role);
+void log_pipe_read(struct master *m, enum role role);
+void log_pipe_close(struct master *m, enum role role);
 
 /* master_spawn.c */
 void role_run(struct master *m, enum role role);
+
+/* master_environment.c */
+/* For execve; borrowed until the next call. */
+char **role_environment(void);
 
 /* master_role.c */
 void role_packets(struct master *m, enum role role);
@@ -228,5 +258,29 @@ void control_status(struct master *m, enum role role, uint64_t number,
     const char *json);
 void control_reload_done(struct master *m, bool ok, const char *text);
 void control_timer(struct master *m, int64_t now);
+
+/* master_alarm.c */
+/* A line at level alarm, as it stands in the log after the level. */
+void alarm_line(struct master *m, enum role role, const char *line);
+/* A configuration has come into force. */
+void alarm_configured(struct master *m);
+/* The relay has that alarm's mail on stable storage, or is gone. */
+void alarm_kept(struct master *m, uint64_t number);
+void alarm_relay_gone(struct master *m);
+/* Do what is due; when there is more, or INT64_MAX. */
+int64_t alarm_timers(struct master *m, int64_t now);
+json_t *alarm_status(const struct master *m); /* for "sallyport status" */
+void alarm_end(struct master *m);
+
+/* master_command.c */
+/* Could alarm-command be run?  why has file and line. */
+bool command_check(const struct config *config, struct reason *why);
+/* Start it with text on its standard input; false: enough of them run.  What
+ * goes wrong is logged. */
+bool command_run(struct master *m, const char *text);
+/* False if that child was none of them. */
+bool command_reaped(struct master *m, pid_t pid, int status);
+int64_t command_timers(struct master *m, int64_t now);
+void command_end(struct master *m);
 
 #endif

@@ -91,11 +91,12 @@ status_text(const struct master *m)
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++)
 		json_object_set_new(roles, role_name((enum role)r),
 		    role_object(&m->roles[r]));
-	top = json_pack("{s:s,s:i,s:s,s:i,s:b,s:b,s:o,s:o}", "version",
+	top = json_pack("{s:s,s:i,s:s,s:i,s:b,s:b,s:o,s:o,s:o}", "version",
 	    SALLYPORT_VERSION, "pid", (int)getpid(), "configuration",
 	    m->conf_path, "number", (int)m->current->number, "confined",
 	    (int)m->confining, "reloading", m->reload_stage != RELOAD_NONE,
-	    "listeners", listeners_array(m), "roles", roles);
+	    "listeners", listeners_array(m), "alarms", alarm_status(m), "roles",
+	    roles);
 	text = top == NULL ? NULL : json_dumps(top, JSON_COMPACT);
 	json_decref(top);
 	return text;

@@ -99,8 +99,9 @@ put(enum role role, enum log_level level, const char *line)
 
 /* One line of the pipe: a digit for the level, then text. */
 static void
-put_line(struct log_pipe *pipe, enum role role)
+put_line(struct master *m, enum role role)
 {
+	struct log_pipe *pipe = &m->roles[role].log;
 	enum log_level level = SAY_NOTE;
 	char *line = pipe->line;
 
@@ -112,18 +113,23 @@ put_line(struct log_pipe *pipe, enum role role)
 		level = (enum log_level)(line[0] - '0');
 		line++;
 	}
-	if (*line != '\0')
+	if (*line != '\0') {
 		put(role, level, line);
+		if (level == SAY_ALARM)
+			alarm_line(m, role, line);
+	}
 	pipe->len = 0;
 	pipe->overlong = false;
 }
 
 static void
-take(struct log_pipe *pipe, enum role role, const char *octets, size_t len)
+take(struct master *m, enum role role, const char *octets, size_t len)
 {
+	struct log_pipe *pipe = &m->roles[role].log;
+
 	for (size_t i = 0; i < len; i++) {
 		if (octets[i] == '\n')
-			put_line(pipe, role);
+			put_line(m, role);
 		else if (pipe->len < LOG_LINE_MAX)
 			pipe->line[pipe->len++] = octets[i];
 		else
@@ -132,8 +138,9 @@ take(struct log_pipe *pipe, enum role role, const char *octets, size_t len)
 }
 
 void
-log_pipe_read(struct log_pipe *pipe, enum role role)
+log_pipe_read(struct master *m, enum role role)
 {
+	struct log_pipe *pipe = &m->roles[role].log;
 	char octets[16384];
 	ssize_t got;
 
@@ -142,14 +149,15 @@ log_pipe_read(struct log_pipe *pipe, enum role role)
 	/* One read a turn: a role that floods must not starve the loop. */
 	got = read(pipe->fd, octets, sizeof(octets));
 	if (got > 0)
-		take(pipe, role, octets, (size_t)got);
+		take(m, role, octets, (size_t)got);
 	else if (got == 0 || (errno != EAGAIN && errno != EINTR))
-		log_pipe_close(pipe, role);
+		log_pipe_close(m, role);
 }
 
 void
-log_pipe_close(struct log_pipe *pipe, enum role role)
+log_pipe_close(struct master *m, enum role role)
 {
+	struct log_pipe *pipe = &m->roles[role].log;
 	char octets[16384];
 	ssize_t got;
 
@@ -160,10 +168,10 @@ log_pipe_close(struct log_pipe *pipe, enum role role)
 		got = read(pipe->fd, octets, sizeof(octets));
 		if (got <= 0)
 			break;
-		take(pipe, role, octets, (size_t)got);
+		take(m, role, octets, (size_t)got);
 	}
 	if (pipe->len > 0)
-		put_line(pipe, role);
+		put_line(m, role);
 	close(pipe->fd);
 	pipe->fd = -1;
 }

@@ -108,6 +108,7 @@ reload_end(struct master *m, bool ok, const char *text)
 
 	m->reload_stage = RELOAD_NONE;
 	m->reloading = NULL;
+	m->reload_retried = false;
 	if (ok) {
 		log_line(SAY_NOTE, "reload", "result=ok configuration=%u",
 		    m->current->number);
@@ -123,13 +124,11 @@ reload_end(struct master *m, bool ok, const char *text)
 
 /* Back to how it was. */
 static void
-reload_refused(struct master *m, const char *text)
+reload_undo(struct master *m)
 {
 	struct generation_entry *g = m->reloading;
 	struct reason why;
-	char copy[REASON_TEXT_MAX];
 
-	snprintf(copy, sizeof(copy), "%s", text);
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++) {
 		m->roles[r].awaiting = 0;
 		if (m->roles[r].state == ROLE_IS_UP)
@@ -140,6 +139,17 @@ reload_refused(struct master *m, const char *text)
 	/* Sockets it shares with the current one belong to that again. */
 	listen_bind(m, m->current, 0, &why);
 	listen_sweep(m);
+	m->reload_stage = RELOAD_NONE;
+	m->reloading = NULL;
+}
+
+static void
+reload_refused(struct master *m, const char *text)
+{
+	char copy[REASON_TEXT_MAX];
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	reload_undo(m);
 	reload_end(m, false, copy);
 }
 
@@ -201,6 +211,7 @@ commit(struct master *m)
 		master_log_target(g->prepared->config->log, false);
 	listen_sweep(m);
 	reload_end(m, true, "");
+	alarm_configured(m);
 	reload_unused(m, ROLE_MASTER, 0);
 	retire_old(m, ROLE_SESSION);
 	retire_old(m, ROLE_RELAY);
@@ -307,6 +318,15 @@ reload_role_died(struct master *m, enum role role)
 
 	if (m->reload_stage == RELOAD_NONE)
 		return;
+	/* That need not be the new files' doing: once more, when it is back.
+	 */
+	if (!m->reload_retried && !m->stopping) {
+		log_line(SAY_NOTE, "reload", "again=yes died=%s",
+		    role_name(role));
+		reload_undo(m);
+		m->reload_retried = m->reload_again = true;
+		return;
+	}
 	snprintf(text, sizeof(text), "role %s died meanwhile", role_name(role));
 	reload_refused(m, text);
 }

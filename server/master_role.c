@@ -326,6 +326,15 @@ on_unused(struct master *m, enum role role, struct wire_reader *r)
 }
 
 static void
+on_alarm_kept(struct master *m, enum role role, struct wire_reader *r)
+{
+	uint64_t number = wire_get_u64(r);
+
+	if (wire_reader_done(r) && role == ROLE_RELAY)
+		alarm_kept(m, number);
+}
+
+static void
 on_packet(struct master *m, enum role role, const void *packet, size_t len)
 {
 	struct wire_reader r;
@@ -346,6 +355,9 @@ on_packet(struct master *m, enum role role, const void *packet, size_t len)
 		break;
 	case ROLE_STATUS:
 		on_status(m, role, &r);
+		break;
+	case ROLE_ALARM_KEPT:
+		on_alarm_kept(m, role, &r);
 		break;
 	case ROLE_STOPPED:
 		if (m->stopping)
@@ -409,7 +421,9 @@ bury(struct master *m, enum role role)
 	struct role_process *p = &m->roles[role];
 
 	role_packets(m, role);
-	log_pipe_close(&p->log, role);
+	log_pipe_close(m, role);
+	if (role == ROLE_RELAY)
+		alarm_relay_gone(m);
 	if (p->channel >= 0)
 		close(p->channel);
 	p->channel = -1;

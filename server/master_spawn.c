@@ -38,8 +38,7 @@ child_exec(const struct master *m, enum role role, int channel, int log)
 	    dup2(m->lock, LOCK_FD) < 0)
 		_exit(127);
 	close_range(LOCK_FD + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
-	unsetenv("NOTIFY_SOCKET"); /* only the master speaks for us */
-	fexecve(m->exe, argv, environ);
+	fexecve(m->exe, argv, role_environment());
 	_exit(127);
 }
 

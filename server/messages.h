@@ -34,6 +34,8 @@ enum message {
 	MASTER_START_ID,   /* u64: the session role that lives now */
 	MASTER_STOP,       /* finish within u32 milliseconds */
 	MASTER_STATUS,     /* u64: ask for ROLE_STATUS */
+	MASTER_ALARM,      /* to relay: number u64, text s: to be mailed to
+	                      alarm-mail */
 
 	/* role to master */
 	ROLE_READY = 32, /* confined, waiting for work */
@@ -42,6 +44,8 @@ enum message {
 	ROLE_UNUSED,     /* number u32: nothing uses it any more */
 	ROLE_STATUS,     /* u64 as asked, JSON object s */
 	ROLE_STOPPED,    /* nothing left to do */
+	ROLE_ALARM_KEPT, /* number u64 of MASTER_ALARM: its mail is on stable
+	                    storage */
 
 	/* session or relay to signer, one channel a thread; at most 256
 	 * octets.  number u64, algorithm u32, is-data u8, r[32] SPKI,
@@ -84,9 +88,15 @@ enum message {
 
 	/* relay to lookup, one channel a thread, blocking calls */
 	LOOKUP_ADDRESSES = 128, /* number u64, host s */
+	LOOKUP_TLSA,            /* number u64, host s, port u16 */
 	LOOKUP_ANSWER,          /* number, enum lookup_answer u8, secure u8,
 	                           count u8, each: family u8 (4 or 6),
 	                           r[4] or r[16]; text s */
+	LOOKUP_TLSA_ANSWER,     /* number u64, enum lookup_answer u8, base s
+	                           (TLSA base domain), count u8, each: usage
+	                           u8, selector u8, matching u8, data b;
+	                           text s.  FOUND: proved by DNSSEC, and the
+	                           host's addresses too */
 
 	/* session to relay */
 	SPOOL_COMMITTED = 144, /* start-id u64, segment u32, end offset u64:
@@ -94,11 +104,17 @@ enum message {
 	SPOOL_CLOSED,          /* start-id u64, segment u32, end u64: nothing
 	                          will be added to it */
 
+	/* session to relay, on the same channel */
+	SITE_DECIDED, /* a decision about a client: server/proof.h */
+	/* relay to session */
+	SITE_PROOF, /* what a next hop proved last: server/proof.h */
+
 	/* tools to a role's control socket, and back.  A request is one
 	 * packet; the answer is any number of CONTROL_DATA and then one
 	 * CONTROL_END. */
 	CONTROL_USER = 160, /* see auth/control.h */
 	CONTROL_QUEUE,      /* see server/queue_control.h */
+	CONTROL_SITES,      /* see server/book.h */
 	CONTROL_STATUS,     /* nothing */
 	CONTROL_RELOAD,     /* nothing */
 	CONTROL_DATA = 190, /* b */

@@ -21,8 +21,13 @@
 #include "../tls/tls.h"
 #include "bundle.h"
 #include "files.h"
+#include "lookup_resolver.h"
+#include "master.h"
 
-enum { WARN_SECONDS = 14 * 86400 };
+enum {
+	WARN_SECONDS = 14 * 86400,
+	CERTIFICATES_MOST = 64, /* the configuration has no more */
+};
 
 struct work {
 	const struct prepare_options *options;
@@ -30,6 +35,9 @@ struct work {
 	struct prepared *prepared;
 	struct bundle *bundle[ROLES];
 	struct login_book *book; /* upstream logins, without their files */
+	/* By index of config->certificates: some row has cert= of it; its
+	 * purposes lack clientAuth. */
+	bool named[CERTIFICATES_MOST], lacks_client[CERTIFICATES_MOST];
 	bool failed;
 };
 
@@ -48,6 +56,20 @@ report(struct work *w, bool is_error, const char *format, ...)
 	if (is_error)
 		w->failed = true;
 	w->options->report(w->options->context, is_error, text);
+}
+
+/* A warning now, and an alarm once the configuration is in force. */
+static void
+report_alarm(struct work *w, const char *text)
+{
+	struct prepared *p = w->prepared;
+
+	report(w, false, "%s", text);
+	if (p->alarm_count == PREPARED_ALARMS)
+		return;
+	p->alarms[p->alarm_count] = strdup(text);
+	if (p->alarms[p->alarm_count] != NULL)
+		p->alarm_count++;
 }
 
 static void
@@ -94,9 +116,11 @@ add_anchors(struct work *w, enum role role, const char *name, const char *path,
 		    why.text);
 		return;
 	}
-	if (are_anchors(&file))
+	if (are_anchors(&file)) {
 		add(w, role, BUNDLE_ANCHORS, name, &file);
-	else
+		if (path != w->config->system_ca)
+			endings_add(&w->prepared->endings, &file, path, option);
+	} else
 		report(w, true, "%s:%u: %s: %s: expected trust anchors in PEM",
 		    w->config->path, line, option, path);
 	files_free(&file);
@@ -117,14 +141,18 @@ check_purpose(struct work *w, const struct config_certificate *c,
 		{ CERTIFICATE_CLIENT, CERT_FOR_CLIENT, "clientAuth" },
 	};
 
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
-		if ((c->roles & wanted[i].role) != 0 &&
-		    cert_purpose(crt, wanted[i].purpose) != PURPOSE_YES)
-			report(w, false,
-			    "%s:%u: certificate %s: %s: its extended key "
-			    "usage lacks %s",
-			    w->config->path, c->line, c->name, c->chain,
-			    wanted[i].word);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+		if ((c->roles & wanted[i].role) == 0 ||
+		    cert_purpose(crt, wanted[i].purpose) == PURPOSE_YES)
+			continue;
+		if (wanted[i].role == CERTIFICATE_CLIENT)
+			w->lacks_client[c - w->config->certificates] = true;
+		report(w, false,
+		    "%s:%u: certificate %s: %s: its extended key usage lacks "
+		    "%s",
+		    w->config->path, c->line, c->name, c->chain,
+		    wanted[i].word);
+	}
 }
 
 static void
@@ -172,6 +200,7 @@ prepare_certificate(struct work *w, const struct config_certificate *c)
 {
 	gnutls_datum_t chain = { NULL, 0 }, key = { NULL, 0 };
 	struct reason why;
+	char use[96];
 
 	if (!files_read(c->chain, &chain, &why) ||
 	    !files_read_secret(c->key, &key, &why)) {
@@ -183,6 +212,8 @@ prepare_certificate(struct work *w, const struct config_certificate *c)
 		    why.text);
 	} else {
 		check_chain(w, c, &chain);
+		snprintf(use, sizeof(use), "certificate %s", c->name);
+		endings_add(&w->prepared->endings, &chain, c->chain, use);
 		add(w, ROLE_SIGNER, BUNDLE_KEY, c->name, &key);
 		if ((c->roles & CERTIFICATE_SERVER) != 0)
 			add(w, ROLE_SESSION, BUNDLE_CHAIN, c->name, &chain);
@@ -198,11 +229,34 @@ prepare_certificate(struct work *w, const struct config_certificate *c)
 static bool
 names_certificate(void *context, const char *name)
 {
-	const struct work *w = context;
+	struct work *w = context;
 	const struct config_certificate *c =
 	    config_certificate(w->config, name);
 
-	return c != NULL && (c->roles & CERTIFICATE_CLIENT) != 0;
+	if (c == NULL || (c->roles & CERTIFICATE_CLIENT) == 0)
+		return false;
+	w->named[c - w->config->certificates] = true;
+	return true;
+}
+
+/* The relay shows no certificate that is not for clients. */
+static void
+report_unshown(struct work *w)
+{
+	for (size_t i = 0; i < w->config->certificate_count; i++) {
+		const struct config_certificate *c =
+		    &w->config->certificates[i];
+		char text[1024];
+
+		if (!w->named[i] || !w->lacks_client[i])
+			continue;
+		snprintf(text, sizeof(text),
+		    "%s:%u: certificate %s: %s: rows of %s have it in cert=, "
+		    "but it lacks clientAuth: it is not shown",
+		    w->config->path, c->line, c->name, c->chain,
+		    w->config->sites);
+		report_alarm(w, text);
+	}
 }
 
 static bool
@@ -254,6 +308,17 @@ last_good_table(const char *folder, char out[static 80])
 }
 
 static void
+report_last_table(struct work *w, const char *trouble)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+	    "%s: %s, the last good table %s is in force", w->config->sites,
+	    trouble, w->prepared->table);
+	report_alarm(w, text);
+}
+
+static void
 compile_table(struct work *w, const struct table_source *source)
 {
 	char folder[PATH_MAX], *name = w->prepared->table;
@@ -268,9 +333,7 @@ compile_table(struct work *w, const struct table_source *source)
 	if (table_compile(source, folder, name, report_table, w, &why))
 		return;
 	if (w->options->last_table && last_good_table(folder, name))
-		report(w, false,
-		    "%s: does not compile, the last good table %s is in force",
-		    w->config->sites, name);
+		report_last_table(w, "does not compile");
 	else
 		report(w, true, "%s", why.text);
 }
@@ -294,8 +357,7 @@ prepare_table(struct work *w)
 	snprintf(folder, sizeof(folder), "%s/run/tables", w->config->state);
 	if (!w->options->only_check && w->options->last_table &&
 	    last_good_table(folder, w->prepared->table))
-		report(w, false, "%s, the last good table %s is in force",
-		    why.text, w->prepared->table);
+		report_last_table(w, why.text);
 	else
 		report(w, true, "%s: sites: %s", w->config->path, why.text);
 }
@@ -317,9 +379,25 @@ add_table_file(struct work *w, const char *path)
 	else if (!are_anchors(&file))
 		report(w, true, "%s: %s: expected trust anchors in PEM",
 		    w->config->sites, path);
+	else
+		endings_add(&w->prepared->endings, &file, path, "ca= of sites");
 	add(w, ROLE_SESSION, kind, path, &file);
 	add(w, ROLE_RELAY, kind, path, &file);
 	files_free(&file);
+}
+
+static void
+check_dane(struct work *w, const struct table *table)
+{
+	gnutls_datum_t unused;
+
+	if (table_wants_dane(table) && !bundle_find(w->bundle[ROLE_LOOKUP],
+					   BUNDLE_TRUST_ANCHOR, "", &unused))
+		report(w, false,
+		    "%s: mail of rows with dane waits: no trust anchor, "
+		    "expected option trust-anchor or " CONFIG_TRUST_ANCHOR
+		    " (Debian: install dns-root-data)",
+		    w->config->sites);
 }
 
 static void
@@ -337,6 +415,7 @@ add_table(struct work *w)
 	}
 	for (size_t i = 0; i < table_file_count(table); i++)
 		add_table_file(w, table_file(table, i));
+	check_dane(w, table);
 	table_close(table);
 	add(w, ROLE_SESSION, BUNDLE_TABLE, w->prepared->table, NULL);
 	add(w, ROLE_RELAY, BUNDLE_TABLE, w->prepared->table, NULL);
@@ -437,6 +516,38 @@ prepare_store(struct work *w)
 		report(w, true, "%s", why.text);
 }
 
+/* Nobody misses the default one as long as no row says dane. */
+static void
+prepare_trust_anchor(struct work *w)
+{
+	const struct config *c = w->config;
+	unsigned line = c->trust_anchor_line;
+	gnutls_datum_t file;
+	struct reason why;
+
+	if (!files_read(c->trust_anchor, &file, &why)) {
+		if (line != 0)
+			report(w, true, "%s:%u: trust-anchor: %s", c->path,
+			    line, why.text);
+		return;
+	}
+	if (resolver_check_anchor(&file, &why))
+		add(w, ROLE_LOOKUP, BUNDLE_TRUST_ANCHOR, "", &file);
+	else
+		report(w, line != 0, "%s:%u: trust-anchor: %s: %s", c->path,
+		    line, c->trust_anchor, why.text);
+	files_free(&file);
+}
+
+static void
+prepare_alarm_command(struct work *w)
+{
+	struct reason why;
+
+	if (!command_check(w->config, &why))
+		report(w, true, "%s", why.text);
+}
+
 static void
 prepare_conf(struct work *w, const gnutls_datum_t *text)
 {
@@ -460,7 +571,10 @@ prepare_all(struct work *w, const gnutls_datum_t *text)
 		add_anchors(w, ROLE_RELAY, "", c->system_ca, c->smarthost.line,
 		    "smarthost without ca, system-ca");
 	prepare_store(w);
+	prepare_alarm_command(w);
+	prepare_trust_anchor(w);
 	prepare_table(w);
+	report_unshown(w);
 	if (!w->options->only_check && !w->failed)
 		add_table(w);
 	prepare_listeners(w);
@@ -549,6 +663,9 @@ prepared_free(struct prepared *p)
 	for (int r = 0; r < ROLES; r++)
 		if (p->bundle[r] >= 0)
 			close(p->bundle[r]);
+	endings_fini(&p->endings);
+	for (size_t i = 0; i < p->alarm_count; i++)
+		free(p->alarms[i]);
 	config_free(p->config);
 	free(p);
 }

@@ -14,10 +14,17 @@
 
 #include "../policy/reason.h"
 #include "config.h"
+#include "endings.h"
 #include "messages.h"
+
+enum { PREPARED_ALARMS = 16 };
 
 struct prepared {
 	struct config *config;
+	struct endings endings; /* of certificates; not with only_check */
+	/* To be raised as alarms when it comes into force. */
+	char *alarms[PREPARED_ALARMS];
+	size_t alarm_count;
 	char table[80];    /* file name in state/run/tables */
 	int bundle[ROLES]; /* sealed memfd for each role, -1 for the master */
 };

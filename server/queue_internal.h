@@ -7,6 +7,7 @@
  *     queue_log.c    the relay's own log: its writer thread, rotation
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_done.c   what becomes of a message after an attempt
+ *     queue_notice.c  the mail of an alarm
  *     queue_control.c  "sallyport queue"
  *
  * Locks, in this order: ingest (one reader of notices and folders at a time;

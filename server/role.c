@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alarm.h"
 #include "channel.h"
 #include "confine.h"
 #include "log.h"
@@ -137,6 +138,18 @@ void
 role_say_stopped(void)
 {
 	say_plain(ROLE_STOPPED);
+}
+
+void
+role_say_alarm_kept(uint64_t number)
+{
+	unsigned char packet[16];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof(packet));
+	wire_put_u8(&w, ROLE_ALARM_KEPT);
+	wire_put_u64(&w, number);
+	say(&w);
 }
 
 static void
@@ -422,6 +435,18 @@ on_stop(struct packet *p)
 }
 
 static void
+on_alarm(struct packet *p)
+{
+	uint64_t number = wire_get_u64(&p->r);
+	char text[ALARM_TEXT_MAX];
+
+	wire_get_string(&p->r, text, sizeof(text));
+	check_done(p);
+	check_handler(p->handler->alarm != NULL);
+	p->handler->alarm(p->self, number, text);
+}
+
+static void
 on_status(struct packet *p)
 {
 	unsigned char packet[STATUS_MAX + 64];
@@ -458,6 +483,7 @@ act(struct packet *p)
 		[MASTER_START_ID] = on_start_id,
 		[MASTER_STOP] = on_stop,
 		[MASTER_STATUS] = on_status,
+		[MASTER_ALARM] = on_alarm,
 	};
 	uint8_t type = wire_get_u8(&p->r);
 

@@ -58,6 +58,8 @@ struct role_handler {
 	void (*ticket_key)(void *self, const char *listener,
 	    const unsigned char key[64]);
 	void (*start_id)(void *self, uint64_t start_id);
+	/* Mail it: role_say_alarm_kept(number) once that is certain. */
+	void (*alarm)(void *self, uint64_t number, const char *text);
 	/* Finish within ms, then role_say_stopped and exit. */
 	void (*stop)(void *self, uint32_t ms);
 	/* Fill the object for "sallyport status". */
@@ -74,6 +76,7 @@ void role_dispatch(const struct role_handler *handler, void *self);
 /* Nothing uses configuration number any more. */
 void role_say_unused(uint32_t number);
 void role_say_stopped(void);
+void role_say_alarm_kept(uint64_t number);
 
 /* The mains of the roles; they do not return. */
 int session_main(void);

@@ -57,15 +57,44 @@ print_value(const char *name, const json_t *value)
 	free(text);
 }
 
-static void
-print_line(const char *title, json_t *object)
+static bool
+has_plain_value(json_t *object)
 {
 	const char *name;
 	json_t *value;
 
-	printf("%s", title);
-	json_object_foreach(object, name, value) print_value(name, value);
-	printf("\n");
+	json_object_foreach(object, name, value)
+	{
+		if (!json_is_object(value))
+			return true;
+	}
+	return false;
+}
+
+/* One line, and one for each object in it that has something to say. */
+static void
+print_line(const char *title, json_t *object)
+{
+	const char *name;
+	char inner[128];
+	json_t *value;
+
+	if (has_plain_value(object)) {
+		printf("%s", title);
+		json_object_foreach(object, name, value)
+		{
+			if (!json_is_object(value))
+				print_value(name, value);
+		}
+		printf("\n");
+	}
+	json_object_foreach(object, name, value)
+	{
+		if (!json_is_object(value))
+			continue;
+		snprintf(inner, sizeof(inner), "%s %s", title, name);
+		print_line(inner, value);
+	}
 }
 
 static void
@@ -73,15 +102,18 @@ print_text(json_t *top)
 {
 	json_t *roles = json_object_get(top, "roles");
 	json_t *listeners = json_object_get(top, "listeners");
+	json_t *alarms = json_object_get(top, "alarms");
 	const char *name;
 	json_t *value;
 	size_t i;
 
 	printf("server");
 	json_object_foreach(top, name,
-	    value) if (value != roles && value != listeners)
+	    value) if (value != roles && value != listeners && value != alarms)
 	    print_value(name, value);
 	printf("\n");
+	if (json_is_object(alarms))
+		print_line("alarms", alarms);
 	json_array_foreach(listeners, i, value) print_line("listener", value);
 	json_object_foreach(roles, name, value) print_line(name, value);
 }

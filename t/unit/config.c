@@ -61,6 +61,9 @@ defaults_and_paths(void **state)
 	assert_string_equal(c->realm, "example.org");
 	assert_string_equal(c->state, "/etc/s/state");
 	assert_null(c->upstream);
+	assert_int_equal(c->resolver_count, 0);
+	assert_string_equal(c->trust_anchor, CONFIG_TRUST_ANCHOR);
+	assert_int_equal(c->trust_anchor_line, 0);
 	assert_string_equal(c->certificates[0].chain, "/etc/s/tls/s.pem");
 	assert_string_equal(c->certificates[0].key, "/k.pem");
 	assert_int_equal(c->certificates[0].roles, CERTIFICATE_SERVER);
@@ -147,6 +150,15 @@ static const struct {
 	{ "no mechanism left", "  kind",
 	    "  mechanisms = { SCRAM-SHA-256 } backends = { pam }\n  kind",
 	    "no mechanism that its backends can serve" },
+	{ "resolver without a port", "end", "resolvers = { \"::1\" }\nend",
+	    ":10: resolvers: \"::1\", expected ADDRESS:PORT" },
+	{ "resolver by name", "end", "resolvers = { \"a.b:53\" }\nend",
+	    ":10: resolvers" },
+	{ "resolver at port 0", "end", "resolvers = { \"[::1]:0\" }\nend",
+	    ":10: resolvers: \"[::1]:0\", expected ADDRESS:PORT or "
+	    "[IPV6]:PORT, port 1 to 65535" },
+	{ "trust anchor", "end", "trust-anchor = \"\"\nend",
+	    ":10: trust-anchor" },
 	{ "retry order", "end", "retry-first = 2h\nend", "retry-most" },
 	{ "unclosed string", "\"mail.example.org\"", "\"mail", ":" },
 	{ "unclosed comment", "# a comment", "/* a comment",
@@ -203,6 +215,26 @@ unserved_mechanisms_are_removed(void **state)
 	    MECHANISM_PLAIN | MECHANISM_LOGIN);
 	assert_int_equal(c->listeners[0].unserved,
 	    MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1);
+	config_free(c);
+}
+
+/* Whether the file names it is known, and where: prepare.c says so. */
+static void
+names_in_dns(void **state)
+{
+	char *text = edited("end",
+	    "resolvers = { \"192.0.2.1:53\", \"[::1]:5353\" }\n"
+	    "trust-anchor = /usr/share/dns/root.key\nend");
+	struct config *c = parse(text, NULL);
+
+	(void)state;
+	free(text);
+	assert_non_null(c);
+	assert_int_equal(c->resolver_count, 2);
+	assert_string_equal(c->resolvers[0], "192.0.2.1:53");
+	assert_string_equal(c->resolvers[1], "[::1]:5353");
+	assert_string_equal(c->trust_anchor, CONFIG_TRUST_ANCHOR);
+	assert_int_equal(c->trust_anchor_line, 11);
 	config_free(c);
 }
 
@@ -368,6 +400,7 @@ main(void)
 		cmocka_unit_test(what_is_wrong_is_refused_with_its_place),
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(unserved_mechanisms_are_removed),
+		cmocka_unit_test(names_in_dns),
 		cmocka_unit_test(host_and_port),
 		cmocka_unit_test(who_can_verify_clients),
 		cmocka_unit_test(options_and_manual_agree),

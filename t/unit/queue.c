@@ -626,6 +626,66 @@ test_held(void **state)
 	}
 }
 
+/* An alarm's mail is on disk when that is said, delivered like any other, and
+ * dropped when it fails or is too old: neither held nor bounced.  A spool
+ * cannot pass off a message as one. */
+static void
+test_notice(void **state)
+{
+	struct world *world = *state;
+	struct queue_counts counts;
+	struct delivery *delivery;
+	struct reason why;
+	char *whole;
+
+	assert_false(queue_notice(world->queue, "an alarm", &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	world->config.alarm_mail = "ops@example.org";
+	queue_configure(world->queue, &world->config);
+	assert_true(queue_notice(world->queue, "an alarm", &why));
+	queue_restart(world);
+	delivery = queue_take(world->queue, NULL, 1000);
+	assert_non_null(delivery);
+	assert_string_equal(delivery->envelope.reverse_path, "");
+	assert_string_equal(delivery->envelope.recipients[0].forward_path,
+	    "ops@example.org");
+	whole = whole_text(delivery);
+	assert_non_null(strstr(whole, "\r\nan alarm\r\n"));
+	free(whole);
+	finish(world, delivery, OUTCOME_TEMPORARY, "4.4.1", "later");
+	queue_count(world->queue, &counts);
+	assert_int_equal(counts.deferred, 1);
+	/* Too old. */
+	world->config.expire_s = 1;
+	queue_configure(world->queue, &world->config);
+	sleep(1);
+	settle(world);
+	queue_restart(world);
+	assert_null(queue_take(world->queue, NULL, 1500));
+	queue_count(world->queue, &counts);
+	assert_int_equal(counts.messages, 0);
+	assert_int_equal(counts.bounced, 0);
+	/* Refused. */
+	world->config.expire_s = 86400;
+	queue_configure(world->queue, &world->config);
+	assert_true(queue_notice(world->queue, "another", &why));
+	delivery = queue_take(world->queue, NULL, 1000);
+	finish(world, delivery, OUTCOME_PERMANENT, "5.1.1", "550 no");
+	settle(world);
+	queue_restart(world);
+	assert_null(queue_take(world->queue, NULL, 50));
+	queue_count(world->queue, &counts);
+	assert_int_equal(counts.messages, 0);
+	assert_int_equal(counts.held, 0);
+	/* Not what another process wrote. */
+	assert_true(submit(world, "", one_rcpt, "", text, strlen(text), NULL));
+	delivery = queue_take(world->queue, NULL, 1000);
+	delivery->envelope.notice = true;
+	finish(world, delivery, OUTCOME_PERMANENT, "5.1.1", "550 no");
+	queue_count(world->queue, &counts);
+	assert_int_equal(counts.held, 1);
+}
+
 static void
 test_expire(void **state)
 {
@@ -1170,6 +1230,7 @@ main(void)
 		WITH_WORLD(test_completion_kept),
 		WITH_WORLD(test_orphan),
 		WITH_WORLD(test_bounce),
+		WITH_WORLD(test_notice),
 		WITH_WORLD(test_held),
 		WITH_WORLD(test_expire),
 		cmocka_unit_test(test_backoff),

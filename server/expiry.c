@@ -1,0 +1,272 @@
+/*
+ * server/expiry.c: what ends soon, and what was told about it.
+ *
+ * The state file is one JSON object: "told" holds for each key how far the
+ * telling has come (stage), when it ends, and when it was looked at last.
+ */
+#include "expiry.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	DAY_S = 86400,
+	FORGET_S = 90 * DAY_S, /* after it was looked at last */
+	FILE_OCTETS_MAX = 32 * 1024 * 1024,
+};
+
+struct expiry {
+	char *path;
+	json_t *told; /* key: {stage, end, seen} */
+	bool changed;
+};
+
+/* --- the file ----------------------------------------------------------- */
+
+static bool
+is_entry(json_t *entry)
+{
+	static const char *const fields[] = { "stage", "end", "seen" };
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
+		if (!json_is_integer(json_object_get(entry, fields[i])))
+			return false;
+	return true;
+}
+
+static bool
+is_state(json_t *told)
+{
+	const char *key;
+	json_t *entry;
+
+	if (!json_is_object(told) ||
+	    json_object_size(told) > EXPIRY_ENTRIES_MAX)
+		return false;
+	json_object_foreach(told, key, entry)
+	{
+		if (strlen(key) >= EXPIRY_KEY_MAX || !is_entry(entry))
+			return false;
+	}
+	return true;
+}
+
+/* NULL with why if there is a file that cannot be read. */
+static json_t *
+read_state(const char *path, struct reason *why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	json_t *top, *told;
+	struct stat st;
+
+	if (fd < 0) {
+		if (errno != ENOENT)
+			fail_errno(why, "%s", path);
+		return NULL;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+	    st.st_size > FILE_OCTETS_MAX) {
+		fail(why, REASON_DAMAGED, "%s: not the file we wrote", path);
+		close(fd);
+		return NULL;
+	}
+	top = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
+	close(fd);
+	told = json_incref(json_object_get(top, "told"));
+	json_decref(top);
+	if (told != NULL && is_state(told))
+		return told;
+	json_decref(told);
+	fail(why, REASON_DAMAGED, "%s: damaged, not the file we wrote", path);
+	return NULL;
+}
+
+bool
+expiry_open(struct expiry **expiry_out, const char *path, struct reason *why)
+{
+	struct expiry *expiry = calloc(1, sizeof(*expiry));
+
+	why->code = REASON_NONE;
+	if (expiry == NULL || (expiry->path = strdup(path)) == NULL) {
+		free(expiry);
+		return fail(why, REASON_NO_MEMORY, "%s", path);
+	}
+	expiry->told = read_state(path, why);
+	if (expiry->told == NULL)
+		expiry->told = json_object();
+	if (expiry->told == NULL) {
+		expiry_free(expiry);
+		return fail(why, REASON_NO_MEMORY, "%s", path);
+	}
+	*expiry_out = expiry;
+	return true;
+}
+
+void
+expiry_free(struct expiry *expiry)
+{
+	if (expiry == NULL)
+		return;
+	json_decref(expiry->told);
+	free(expiry->path);
+	free(expiry);
+}
+
+static void
+forget_old(struct expiry *expiry, int64_t now)
+{
+	const char *key;
+	json_t *entry;
+	void *next;
+
+	json_object_foreach_safe(expiry->told, next, key, entry)
+	{
+		if (json_integer_value(json_object_get(entry, "seen")) <
+		    now - FORGET_S)
+			json_object_del(expiry->told, key);
+	}
+}
+
+static bool
+sync_folder(const char *path)
+{
+	char folder[PATH_MAX];
+	char *slash;
+	bool ok;
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	slash = strrchr(folder, '/');
+	if (slash == NULL)
+		return true;
+	slash[slash == folder] = '\0';
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ok = fsync(fd) == 0;
+	close(fd);
+	return ok;
+}
+
+static bool
+write_file(const char *aside, json_t *top, struct reason *why)
+{
+	int fd = open(aside,
+	    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	bool ok;
+
+	if (fd < 0)
+		return fail_errno(why, "%s", aside);
+	errno = EIO;
+	ok = json_dumpfd(top, fd, JSON_INDENT(1) | JSON_SORT_KEYS) == 0 &&
+	     fsync(fd) == 0;
+	if (!ok)
+		fail_errno(why, "%s", aside);
+	close(fd);
+	return ok;
+}
+
+bool
+expiry_save(struct expiry *expiry, int64_t now, struct reason *why)
+{
+	char aside[PATH_MAX];
+	json_t *top;
+	bool ok;
+
+	if (!expiry->changed)
+		return true;
+	forget_old(expiry, now);
+	if (snprintf(aside, sizeof(aside), "%s.new", expiry->path) >=
+	    (int)sizeof(aside))
+		return fail(why, REASON_RANGE, "%s: path too long",
+		    expiry->path);
+	top = json_pack("{s:O}", "told", expiry->told);
+	if (top == NULL)
+		return fail(why, REASON_NO_MEMORY, "%s", expiry->path);
+	ok = write_file(aside, top, why);
+	json_decref(top);
+	if (ok &&
+	    (rename(aside, expiry->path) != 0 || !sync_folder(expiry->path)))
+		ok = fail_errno(why, "%s", expiry->path);
+	if (ok)
+		expiry->changed = false;
+	else
+		unlink(aside);
+	return ok;
+}
+
+/* --- what is due -------------------------------------------------------- */
+
+/* How far it has come: 0, not within 30 days, to 5, ended. */
+static int
+stage_of(int64_t end, int64_t now)
+{
+	static const int64_t days[] = { 30, 14, 7, 1 };
+	int stage = 0;
+
+	if (end < now)
+		return 5;
+	for (size_t i = 0; i < sizeof(days) / sizeof(*days); i++)
+		if (end - now <= days[i] * DAY_S)
+			stage++;
+	return stage;
+}
+
+static int
+stage_told(const struct expiry *expiry, const char *key, int64_t end)
+{
+	json_t *entry = json_object_get(expiry->told, key);
+
+	/* The same key with another end is another promise. */
+	if (entry == NULL ||
+	    json_integer_value(json_object_get(entry, "end")) != end)
+		return 0;
+	return (int)json_integer_value(json_object_get(entry, "stage"));
+}
+
+/* It is in use still: not to be forgotten. */
+static void
+note_seen(struct expiry *expiry, const char *key, int64_t now)
+{
+	json_t *entry = json_object_get(expiry->told, key);
+
+	if (json_integer_value(json_object_get(entry, "seen")) + DAY_S > now)
+		return;
+	json_object_set_new(entry, "seen", json_integer(now));
+	expiry->changed = true;
+}
+
+bool
+expiry_is_due(struct expiry *expiry, const char *key, int64_t end, int64_t now,
+    int64_t *days_out)
+{
+	int stage = stage_of(end, now);
+	int told = stage_told(expiry, key, end);
+
+	if (stage == 0)
+		return false;
+	if (stage <= told) {
+		note_seen(expiry, key, now);
+		return false;
+	}
+	*days_out = end < now ? -1 : (end - now) / DAY_S;
+	/* Without room it is told anew after a restart, at worst. */
+	if (json_object_get(expiry->told, key) == NULL &&
+	    json_object_size(expiry->told) >= EXPIRY_ENTRIES_MAX)
+		forget_old(expiry, now);
+	if (strlen(key) < EXPIRY_KEY_MAX &&
+	    (json_object_get(expiry->told, key) != NULL ||
+		json_object_size(expiry->told) < EXPIRY_ENTRIES_MAX))
+		json_object_set_new(expiry->told, key,
+		    json_pack("{s:i,s:I,s:I}", "stage", stage, "end",
+			(json_int_t)end, "seen", (json_int_t)now));
+	expiry->changed = true;
+	return true;
+}
