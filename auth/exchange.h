@@ -1,7 +1,7 @@
 /*
  * auth/exchange.h: the server's side of one SASL exchange (RFC 4422), by GNU
- * SASL: SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN.  No other mechanism of the
- * library can be reached.
+ * SASL: SCRAM-SHA-256 and SCRAM-SHA-1, with and without -PLUS, PLAIN, LOGIN. No
+ * other mechanism of the library can be reached.
  *
  * Nothing here waits: SCRAM asks its caller for verifiers, which are at hand
  * or not; PLAIN and LOGIN end by handing over name and password, and whoever
@@ -72,6 +72,9 @@ enum exchange_step {
 	EXCHANGE_PROVED,    /* over: the client knows name's password */
 	EXCHANGE_DENIED,    /* over: it does not, wants to act as another, or
 			       what it claims to be is no name */
+	EXCHANGE_DOWNGRADE, /* over: the client binds channels and was made to
+			       believe that -PLUS was not offered; RFC 5802, 6
+			     */
 	EXCHANGE_MALFORMED, /* over: this is not the mechanism's syntax */
 	EXCHANGE_TROUBLE,   /* over: it cannot be told now */
 };

@@ -429,6 +429,12 @@ dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 	case EXCHANGE_PROVED:
 		decide_proved(d);
 		return;
+	case EXCHANGE_DOWNGRADE:
+		log_line(SAY_ALARM, "auth",
+		    "client=%s listener=%s result=downgrade detail=\"%s\"",
+		    d->client, d->listener->name, why.text);
+		decide(d, AUTH_DENIED, why.text);
+		return;
 	case EXCHANGE_DENIED:
 		decide(d, AUTH_DENIED, why.text);
 		return;
@@ -530,8 +536,11 @@ dialogue_new(struct auth_role *role, const struct start *start,
 	struct exchange_options options = {
 		.mechanism = start->mechanism,
 		.default_realm = config->config->realm,
-		/* None: no -PLUS mechanism is offered to anybody. */
-		.binding = { NULL, 0 },
+		/* A listener without -PLUS has offered none, and must not take
+		 * a client's "y" for a downgrade. */
+		.binding = (listener->mechanisms & MECHANISMS_BOUND) != 0
+			       ? start->binding
+			       : (gnutls_datum_t){ NULL, 0 },
 		.scram = give_scram,
 		.context = d,
 	};
