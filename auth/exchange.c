@@ -9,7 +9,7 @@
 
 enum { BINDING_MAX = 64, BASE64_SIZE = 2 * VERIFIER_SALT_MAX };
 
-enum mechanism_way { WAY_SCRAM, WAY_PLAIN, WAY_LOGIN };
+enum mechanism_way { WAY_SCRAM, WAY_PLAIN, WAY_LOGIN, WAY_EXTERNAL };
 
 /* The allow-list.  GNU SASL would start any mechanism it was built with. */
 static const struct way {
@@ -18,6 +18,7 @@ static const struct way {
 	enum verifier_hash hash;
 	bool bound; /* -PLUS: bound to the channel */
 } ways[] = {
+	{ "EXTERNAL", WAY_EXTERNAL, VERIFIER_SHA_256, false },
 	{ "SCRAM-SHA-256-PLUS", WAY_SCRAM, VERIFIER_SHA_256, true },
 	{ "SCRAM-SHA-1-PLUS", WAY_SCRAM, VERIFIER_SHA_1, true },
 	{ "SCRAM-SHA-256", WAY_SCRAM, VERIFIER_SHA_256, false },
@@ -93,6 +94,29 @@ validate_simple(struct exchange *x, Gsasl_session *session)
 	return GSASL_OK;
 }
 
+/* RFC 4422, appendix A: an authorization identity is empty or one's own. */
+static int
+validate_external(struct exchange *x, Gsasl_session *session)
+{
+	const char *authzid = gsasl_property_fast(session, GSASL_AUTHZID);
+	char other[NAME_SIZE];
+
+	if (!x->options.external(x->options.context, x->name)) {
+		x->trouble = true;
+		return GSASL_NO_CALLBACK;
+	}
+	snprintf(x->claimed, sizeof x->claimed, "%.*s", EXCHANGE_CLAIMED_MAX,
+	    x->name);
+	if (authzid != NULL && *authzid != '\0') {
+		strncpy(x->claimed, authzid, EXCHANGE_CLAIMED_MAX);
+		x->other =
+		    !name_parse(other, authzid, x->default_realm, NULL) ||
+		    strcmp(other, x->name) != 0;
+	}
+	return x->name[0] != '\0' && !x->other ? GSASL_OK
+					       : GSASL_AUTHENTICATION_ERROR;
+}
+
 static int
 set_base64(Gsasl_session *session, Gsasl_property property, const void *octets,
     size_t len)
@@ -151,6 +175,8 @@ server_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 	switch (property) {
 	case GSASL_VALIDATE_SIMPLE:
 		return validate_simple(x, session);
+	case GSASL_VALIDATE_EXTERNAL:
+		return validate_external(x, session);
 	case GSASL_SCRAM_ITER:
 		return scram_begin(x, session);
 	case GSASL_SCRAM_SALT:
@@ -245,6 +271,11 @@ exchange_new(struct exchange **exchange_out, struct sasl_library *library,
 		goto bad;
 	if (!take_binding(x, &options->binding)) {
 		fail(why, REASON_RANGE, "channel binding");
+		goto bad;
+	}
+	if (way->way == WAY_EXTERNAL && options->external == NULL) {
+		fail(why, REASON_ABSENT, "%s: no certificate was shown",
+		    way->name);
 		goto bad;
 	}
 	if (way->bound && x->binding[0] == '\0') {
@@ -368,6 +399,8 @@ judge(struct exchange *x, int rc, struct reason *why)
 	}
 	if (rc != GSASL_OK)
 		return finish_failed(x, rc, why);
+	if (x->way->way == WAY_EXTERNAL)
+		return finish(x, EXCHANGE_PROVED);
 	if (x->way->way != WAY_SCRAM)
 		return x->validated ? finish_simple(x, why)
 				    : finish_failed(x, GSASL_NO_AUTHID, why);
@@ -426,8 +459,10 @@ feed(struct exchange *x, const gnutls_datum_t *response)
 		return gsasl_step(x->session, NULL, 0, &x->challenge,
 		    &x->challenge_len);
 	/* To the library that is no response at all, and it would ask again;
-	 * LOGIN's are texts, and an empty one is just wrong. */
-	if (response->size == 0 && x->way->way != WAY_LOGIN)
+	 * LOGIN's are texts, and an empty one is just wrong; EXTERNAL's means
+	 * "as my certificate says". */
+	if (response->size == 0 && x->way->way != WAY_LOGIN &&
+	    x->way->way != WAY_EXTERNAL)
 		return GSASL_MECHANISM_PARSE_ERROR;
 	if (x->way->way == WAY_LOGIN && x->steps == 1) {
 		/* The library would drop an initial response: let it ask for

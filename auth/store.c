@@ -17,22 +17,24 @@
 #include "../policy/crc32c.h"
 
 /*
- * Records: "u" and a canonical name for each entry, and two of the store's
+ * Records: "u" and a canonical name for each entry, "k" and a certificate's key
+ * for each that an entry has (its value is the name), and two of the store's
  * own.  Each value ends with the CRC-32C of key and value, so that a value in
  * another's place is found out.
  */
 enum { KEY_MAX = 1 + NAME_SIZE, CRC_OCTETS = 4, OWN_RECORDS = 2 };
 enum { SECRET_OCTETS = 32 };
-enum { STATE_VERSION = 1, STATE_OCTETS = 1 + 8 + 8 };
+enum { STATE_VERSION = 2, STATE_OCTETS = 1 + 8 + 8 + 8 };
 enum { VALUE_MAX = ENTRY_OCTETS_MAX + CRC_OCTETS };
 
-static const char state_key[] = ".state"; /* version, entries, last change */
+static const char state_key[] = ".state"; /* version, entries, keys, change */
 static const char secret_key[] = ".secret";
 
 struct store {
 	KCDB *db;
 	char path[PATH_MAX];
 	uint64_t count;  /* entries */
+	uint64_t keys;   /* of certificates */
 	uint64_t change; /* the last one made */
 	unsigned char secret[SECRET_OCTETS];
 	bool broken; /* a transaction did not end as it should have */
@@ -43,6 +45,20 @@ struct record {
 	size_t key_len;
 	const unsigned char *value; /* NULL: remove it */
 	size_t value_len;
+};
+
+enum { KEY_RECORD = 1 + SPKI_OCTETS };
+
+/* What one change of an entry writes: the entry, and the records of
+ * certificates' keys that come or go with it. */
+struct change {
+	struct record records[1 + 2 * ENTRY_KEYS_MAX];
+	size_t count;
+	uint64_t entries, keys; /* in the store afterwards */
+	char entry_key[KEY_MAX];
+	unsigned char value[VALUE_MAX];
+	char keys_of[2 * ENTRY_KEYS_MAX][KEY_RECORD];
+	unsigned char names[2 * ENTRY_KEYS_MAX][NAME_SIZE + CRC_OCTETS];
 };
 
 static void
@@ -137,7 +153,7 @@ apply(struct store *store, const struct record *record)
  */
 static bool
 commit(struct store *store, const struct record *records, size_t n,
-    uint64_t count, uint64_t change, struct reason *why)
+    uint64_t count, uint64_t keys, uint64_t change, struct reason *why)
 {
 	unsigned char state[STATE_OCTETS + CRC_OCTETS] = { STATE_VERSION };
 	struct record own = { state_key, sizeof state_key - 1, state,
@@ -146,7 +162,8 @@ commit(struct store *store, const struct record *records, size_t n,
 	bool ok = false, begun;
 
 	put_u64(state + 1, count);
-	put_u64(state + 9, change);
+	put_u64(state + 9, keys);
+	put_u64(state + 17, change);
 	seal(own.key, own.key_len, state, STATE_OCTETS);
 	begun = kcdbbegintran(store->db, 1);
 	if (!begun) {
@@ -156,7 +173,8 @@ commit(struct store *store, const struct record *records, size_t n,
 	ok = apply(store, &own);
 	for (size_t i = 0; ok && i < n; i++)
 		ok = apply(store, &records[i]);
-	if (ok && kcdbcount(store->db) != (int64_t)count + OWN_RECORDS) {
+	if (ok &&
+	    kcdbcount(store->db) != (int64_t)(count + keys) + OWN_RECORDS) {
 		fail(why, REASON_DAMAGED,
 		    "%s: has not the number of records "
 		    "that it should have",
@@ -174,6 +192,7 @@ commit(struct store *store, const struct record *records, size_t n,
 	}
 	if (ok) {
 		store->count = count;
+		store->keys = keys;
 		store->change = change;
 	}
 out:
@@ -306,7 +325,7 @@ fill_new(const char *path, struct reason *why)
 	}
 	seal(record.key, record.key_len, secret, SECRET_OCTETS);
 	ok = open_database(store, KCOCREATE, why) &&
-	     commit(store, &record, 1, 0, 0, why);
+	     commit(store, &record, 1, 0, 0, 0, why);
 	if (ok && !kcdbclose(store->db))
 		ok = fail_kyoto(store, why, "cannot be closed");
 out:
@@ -436,7 +455,8 @@ load_own(struct store *store, struct reason *why)
 		goto out;
 	}
 	store->count = get_u64(value + 1);
-	store->change = get_u64(value + 9);
+	store->keys = get_u64(value + 9);
+	store->change = get_u64(value + 17);
 	if (!read_record(store, secret_key, sizeof secret_key - 1, value, &len,
 		why))
 		goto out;
@@ -460,15 +480,15 @@ out:
 static bool
 check_count(struct store *store, struct reason *why)
 {
+	uint64_t wanted = store->count + store->keys;
 	int64_t records = kcdbcount(store->db);
 
-	if (records >= 0 && (uint64_t)records == store->count + OWN_RECORDS)
+	if (records >= 0 && (uint64_t)records == wanted + OWN_RECORDS)
 		return true;
 	return fail(why, REASON_DAMAGED,
-	    "%s: holds %jd entries, expected %ju: entries are lost; put the "
+	    "%s: holds %jd records, expected %ju: entries are lost; put the "
 	    "store back from a copy",
-	    store->path, (intmax_t)(records - OWN_RECORDS),
-	    (uintmax_t)store->count);
+	    store->path, (intmax_t)(records - OWN_RECORDS), (uintmax_t)wanted);
 }
 
 bool
@@ -531,59 +551,145 @@ store_get(struct store *store, const char *name, struct entry *out,
 	return ok;
 }
 
-/* Is there a record?  *is_out is written if that could be told. */
-static bool
-is_there(struct store *store, const char *key, size_t key_len, bool *is_out,
-    struct reason *why)
+static void
+key_record(const unsigned char key[static SPKI_OCTETS],
+    char out[static KEY_RECORD])
 {
-	if (store->broken)
-		return fail(why, REASON_IO,
-		    "%s: a change could not be completed, the store must be "
-		    "opened again",
-		    store->path);
-	*is_out = kcdbcheck(store->db, key, key_len) >= 0;
-	if (!*is_out && kcdbecode(store->db) != KCENOREC)
-		return fail_kyoto(store, why, "cannot be read");
+	out[0] = 'k';
+	memcpy(out + 1, key, SPKI_OCTETS);
+}
+
+bool
+store_find_key(struct store *store, const unsigned char key[static SPKI_OCTETS],
+    char name_out[static NAME_SIZE], struct reason *why)
+{
+	unsigned char value[VALUE_MAX];
+	char record[KEY_RECORD];
+	size_t len;
+
+	key_record(key, record);
+	if (!read_record(store, record, sizeof record, value, &len, why))
+		return false;
+	if (len == 0 || len >= NAME_SIZE || memchr(value, 0, len) != NULL)
+		return fail(why, REASON_DAMAGED,
+		    "%s: the name that a key leads to is damaged", store->path);
+	memcpy(name_out, value, len);
+	name_out[len] = '\0';
 	return true;
+}
+
+/* name: who has the key from now on; NULL: nobody. */
+static void
+change_add_key(struct change *change,
+    const unsigned char key[static SPKI_OCTETS], const char *name)
+{
+	size_t i = change->count - 1, len = 0;
+	struct record *record = &change->records[change->count++];
+
+	key_record(key, change->keys_of[i]);
+	*record = (struct record){ change->keys_of[i], KEY_RECORD, NULL, 0 };
+	if (name == NULL) {
+		change->keys--;
+		return;
+	}
+	len = strlen(name);
+	memcpy(change->names[i], name, len);
+	seal(change->keys_of[i], KEY_RECORD, change->names[i], len);
+	record->value = change->names[i];
+	record->value_len = len + CRC_OCTETS;
+	change->keys++;
+}
+
+/* The records of keys that before had and after has not, and the other way
+ * round; either may be NULL. */
+static bool
+change_keys(struct change *change, struct store *store,
+    const struct entry *before, const struct entry *after, struct reason *why)
+{
+	char other[NAME_SIZE];
+	struct reason absent;
+
+	for (size_t i = 0; before != NULL && i < before->key_count; i++)
+		if (after == NULL || !entry_has_key(after, before->keys[i]))
+			change_add_key(change, before->keys[i], NULL);
+	for (size_t i = 0; after != NULL && i < after->key_count; i++) {
+		if (before != NULL && entry_has_key(before, after->keys[i]))
+			continue;
+		if (store_find_key(store, after->keys[i], other, &absent))
+			return fail(why, REASON_EXISTS,
+			    "%s: that certificate's key is %s's already",
+			    after->name, other);
+		if (absent.code != REASON_ABSENT) {
+			if (why != NULL)
+				*why = absent;
+			return false;
+		}
+		change_add_key(change, after->keys[i], after->name);
+	}
+	return true;
+}
+
+/* Put after in the place of before; either may be NULL, not both. */
+static bool
+replace(struct store *store, const struct entry *before,
+    const struct entry *after, uint64_t number, struct reason *why)
+{
+	struct change change = { .count = 1,
+		.entries = store->count + (after != NULL) - (before != NULL),
+		.keys = store->keys };
+	struct record *record = &change.records[0];
+	size_t len;
+	bool ok;
+
+	record->key = change.entry_key;
+	record->key_len =
+	    entry_key((after != NULL ? after : before)->name, change.entry_key);
+	if (after != NULL) {
+		len = entry_encode(after, true, change.value);
+		seal(record->key, record->key_len, change.value, len);
+		record->value = change.value;
+		record->value_len = len + CRC_OCTETS;
+	}
+	ok = change_keys(&change, store, before, after, why) &&
+	     commit(store, change.records, change.count, change.entries,
+		 change.keys, number, why);
+	explicit_bzero(&change, sizeof change);
+	return ok;
 }
 
 bool
 store_put(struct store *store, struct entry *entry, struct reason *why)
 {
-	unsigned char value[VALUE_MAX];
-	char key[KEY_MAX];
-	struct record record = { key, entry_key(entry->name, key), value, 0 };
-	uint64_t before = entry->change;
-	bool there = false, ok;
-	size_t len;
+	uint64_t change = entry->change;
+	struct entry before;
+	struct reason absent = { 0 };
+	bool there, ok;
 
-	if (!is_there(store, key, record.key_len, &there, why))
+	there = store_get(store, entry->name, &before, &absent);
+	if (!there && absent.code != REASON_ABSENT) {
+		if (why != NULL)
+			*why = absent;
 		return false;
+	}
 	entry->change = store->change + 1;
-	len = entry_encode(entry, true, value);
-	seal(key, record.key_len, value, len);
-	record.value_len = len + CRC_OCTETS;
-	ok = commit(store, &record, 1, store->count + !there, entry->change,
-	    why);
+	ok = replace(store, there ? &before : NULL, entry, entry->change, why);
 	if (!ok)
-		entry->change = before;
-	explicit_bzero(value, sizeof value);
+		entry->change = change;
+	explicit_bzero(&before, sizeof before);
 	return ok;
 }
 
 bool
 store_remove(struct store *store, const char *name, struct reason *why)
 {
-	char key[KEY_MAX];
-	struct record record = { key, entry_key(name, key), NULL, 0 };
-	bool there = false;
+	struct entry before;
+	bool ok;
 
-	if (!is_there(store, key, record.key_len, &there, why))
+	if (!store_get(store, name, &before, why))
 		return false;
-	if (!there)
-		return fail(why, REASON_ABSENT, "%s: no such user", name);
-	return commit(store, &record, 1, store->count - 1, store->change + 1,
-	    why);
+	ok = replace(store, &before, NULL, store->change + 1, why);
+	explicit_bzero(&before, sizeof before);
+	return ok;
 }
 
 bool

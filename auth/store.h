@@ -41,9 +41,16 @@ void store_close(struct store *store);
 bool store_get(struct store *store, const char *name, struct entry *out,
     struct reason *why);
 
+/* The name of the entry that has key among its keys.  REASON_ABSENT if none
+ * has. */
+bool store_find_key(struct store *store,
+    const unsigned char key[static SPKI_OCTETS],
+    char name_out[static NAME_SIZE], struct reason *why);
+
 /*
  * Write entry, new or in place of the one of its name, and set its change
- * counter.  On failure the store is as before.
+ * counter.  On failure the store is as before.  REASON_EXISTS if one of its
+ * keys is another entry's.
  */
 bool store_put(struct store *store, struct entry *entry, struct reason *why);
 

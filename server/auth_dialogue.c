@@ -45,7 +45,8 @@ struct dialogue {
 	struct timer timer;
 	int64_t asked_ms; /* when the client's last octets came */
 	unsigned asked;   /* requests so far */
-	uint64_t change;  /* of the entry whose verifiers SCRAM got */
+	uint64_t change;  /* of the entry whose verifiers were used */
+	unsigned char key[SPKI_OCTETS]; /* that the client proved in TLS */
 	char client[INET6_ADDRSTRLEN];
 	enum auth_result result;
 	char login[NAME_SIZE];
@@ -247,6 +248,31 @@ give_scram(void *context, enum verifier_hash hash, const char *name,
 	out->iterations = d->config->config->scram_iterations;
 	out->salt_len = VERIFIER_SALT_OCTETS;
 	return store_fake_salt(store, hash, name, out->salt, &why);
+}
+
+/* Whose is the certificate's key that the client proved in TLS? */
+static bool
+give_external(void *context, char name_out[static NAME_SIZE])
+{
+	struct dialogue *d = context;
+	struct store *store = auth_store(d->role);
+	struct entry entry;
+	struct reason why;
+
+	name_out[0] = '\0';
+	if (store == NULL)
+		return false;
+	if (store_find_key(store, d->key, name_out, &why) &&
+	    store_get(store, name_out, &entry, &why)) {
+		d->change = entry.change;
+		explicit_bzero(&entry, sizeof entry);
+		return true;
+	}
+	if (why.code == REASON_ABSENT)
+		return true;
+	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+	    reason_word(why.code), why.text);
+	return false;
 }
 
 /* The client has proved itself with a verifier that was good a moment ago. */
@@ -542,13 +568,16 @@ dialogue_new(struct auth_role *role, const struct start *start,
 			       ? start->binding
 			       : (gnutls_datum_t){ NULL, 0 },
 		.scram = give_scram,
+		.external = start->spki.size > 0 ? give_external : NULL,
 		.context = d,
 	};
+	if (start->spki.size > 0)
+		memcpy(d->key, start->spki.data, SPKI_OCTETS);
+	d->role = role;
 	if (!exchange_new(&d->exchange, role->sasl, &options, why)) {
 		free(d);
 		return NULL;
 	}
-	d->role = role;
 	d->number = start->number;
 	d->config = config;
 	d->listener = listener;

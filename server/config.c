@@ -487,7 +487,7 @@ remove_unserved(struct config_listener *l)
 
 	/* PAM is given a password; it has no verifier to give SCRAM. */
 	if ((l->backends & BACKEND_STORE) != 0)
-		served |= MECHANISMS_SCRAM;
+		served |= MECHANISM_EXTERNAL | MECHANISMS_SCRAM;
 	l->unserved = l->mechanisms & ~served;
 	l->mechanisms &= served;
 }

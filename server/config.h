@@ -24,12 +24,13 @@ enum listener_kind {
 
 /* Bits for struct config_listener.mechanisms, strongest first. */
 enum mechanism {
-	MECHANISM_SCRAM_SHA_256_PLUS = 1,
-	MECHANISM_SCRAM_SHA_1_PLUS = 2,
-	MECHANISM_SCRAM_SHA_256 = 4,
-	MECHANISM_SCRAM_SHA_1 = 8,
-	MECHANISM_PLAIN = 16,
-	MECHANISM_LOGIN = 32,
+	MECHANISM_EXTERNAL = 1, /* to clients that have shown a certificate */
+	MECHANISM_SCRAM_SHA_256_PLUS = 2,
+	MECHANISM_SCRAM_SHA_1_PLUS = 4,
+	MECHANISM_SCRAM_SHA_256 = 8,
+	MECHANISM_SCRAM_SHA_1 = 16,
+	MECHANISM_PLAIN = 32,
+	MECHANISM_LOGIN = 64,
 
 	MECHANISMS_BOUND =
 	    MECHANISM_SCRAM_SHA_256_PLUS | MECHANISM_SCRAM_SHA_1_PLUS,
@@ -47,6 +48,7 @@ struct config_listener {
 	size_t certificate_count;
 	bool ask_client_cert;  /* client-cert = ask */
 	const char *client_ca; /* path of the anchors for them, or NULL */
+	bool implicit_external; /* its certificate authenticates at MAIL */
 	bool tickets;
 	unsigned min_tls;    /* 12 or 13 */
 	unsigned mechanisms; /* after removing what no backend can serve */

@@ -36,13 +36,13 @@ static const struct word words_min[] = { { "1.2", 12 }, { "1.3", 13 },
 static const struct word words_role[] = { { "server", CERTIFICATE_SERVER },
 	{ "client", CERTIFICATE_CLIENT },
 	{ "both", CERTIFICATE_SERVER | CERTIFICATE_CLIENT }, { NULL, 0 } };
-static const struct word words_mechanism[] = {
+static const struct word words_mechanism[] = { { "EXTERNAL",
+						   MECHANISM_EXTERNAL },
 	{ "SCRAM-SHA-256-PLUS", MECHANISM_SCRAM_SHA_256_PLUS },
 	{ "SCRAM-SHA-1-PLUS", MECHANISM_SCRAM_SHA_1_PLUS },
 	{ "SCRAM-SHA-256", MECHANISM_SCRAM_SHA_256 },
 	{ "SCRAM-SHA-1", MECHANISM_SCRAM_SHA_1 }, { "PLAIN", MECHANISM_PLAIN },
-	{ "LOGIN", MECHANISM_LOGIN }, { NULL, 0 }
-};
+	{ "LOGIN", MECHANISM_LOGIN }, { NULL, 0 } };
 static const struct word words_backend[] = { { "store", BACKEND_STORE },
 	{ "pam", BACKEND_PAM }, { NULL, 0 } };
 
@@ -132,13 +132,15 @@ static const struct field listener_options[] = {
 	    "none", 0, 0, words_ask },
 	{ "client-ca", T_PATH, FIELD(config_listener, client_ca), NULL, 0, 0,
 	    NULL },
+	{ "implicit-external", T_SWITCH,
+	    FIELD(config_listener, implicit_external), "no", 0, 0, NULL },
 	{ "tickets", T_SWITCH, FIELD(config_listener, tickets), "yes", 0, 0,
 	    NULL },
 	{ "min-tls", T_WORD, FIELD(config_listener, min_tls), "1.2", 0, 0,
 	    words_min },
 	{ "mechanisms", T_BITS, FIELD(config_listener, mechanisms),
-	    "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 "
-	    "PLAIN LOGIN",
+	    "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 "
+	    "SCRAM-SHA-1 PLAIN LOGIN",
 	    0, 0, words_mechanism },
 	{ "backends", T_BITS, FIELD(config_listener, backends), "store", 0, 0,
 	    words_backend },

@@ -268,6 +268,63 @@ static const struct {
 #undef ROW
 };
 
+/* Whose the certificate is; "": nobody's. */
+static bool
+give_external(void *context, char name_out[static NAME_SIZE])
+{
+	strcpy(name_out, context);
+	return !store.trouble;
+}
+
+static void
+test_external(void **state)
+{
+	static const struct {
+		const char *owner, *response;
+		enum exchange_step result;
+	} rows[] = {
+		{ "alice@x.org", "", EXCHANGE_PROVED },
+		{ "alice@x.org", "alice@x.org", EXCHANGE_PROVED },
+		{ "alice@x.org", "alice", EXCHANGE_PROVED },
+		{ "alice@x.org", "bob@x.org", EXCHANGE_DENIED },
+		{ "alice@x.org", "alice@y.org", EXCHANGE_DENIED },
+		{ "alice@x.org", "a b", EXCHANGE_DENIED },
+		{ "", "", EXCHANGE_DENIED },
+		{ "", "alice@x.org", EXCHANGE_DENIED },
+	};
+	struct exchange_options options = { .mechanism = "EXTERNAL",
+		.default_realm = "x.org",
+		.scram = give_scram };
+	struct exchange *x;
+	struct reason why;
+
+	(void)state;
+	assert_false(exchange_new(&x, library, &options, &why));
+	options.external = give_external;
+	for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+		enum exchange_step result;
+
+		options.context = (void *)(uintptr_t)rows[i / 2].owner;
+		assert_true(exchange_new(&x, library, &options, &why));
+		if (i % 2 == 1) /* without an initial response */
+			assert_int_equal(step(x, NULL, 0), EXCHANGE_CHALLENGE);
+		result =
+		    step(x, rows[i / 2].response, strlen(rows[i / 2].response));
+		if (result != rows[i / 2].result)
+			fail_msg("\"%s\" as \"%s\": %d", rows[i / 2].owner,
+			    rows[i / 2].response, result);
+		assert_string_equal(exchange_name(x),
+		    result == EXCHANGE_PROVED ? rows[i / 2].owner : "");
+		exchange_free(x);
+	}
+	store.trouble = true;
+	options.context = (void *)(uintptr_t) "alice@x.org";
+	assert_true(exchange_new(&x, library, &options, &why));
+	assert_int_equal(say(x, ""), EXCHANGE_TROUBLE);
+	exchange_free(x);
+	store.trouble = false;
+}
+
 /* What a client says of channel binding (RFC 5802, section 6), where -PLUS was
  * offered to it and where it was not. */
 static void
@@ -834,6 +891,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_clients),
 		cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_external),
 		cmocka_unit_test(test_binding_words),
 		cmocka_unit_test(test_logins_bound),
 		cmocka_unit_test(test_plain_ends),

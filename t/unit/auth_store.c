@@ -389,6 +389,53 @@ test_renamed_record(void **state)
 	store_close(store);
 }
 
+/* Certificates' keys lead to their entries, whatever is done to these. */
+static void
+test_certificate_keys(void **state)
+{
+	unsigned char one[SPKI_OCTETS], two[SPKI_OCTETS];
+	struct entry entry = { .name = "relay@x.org", .enabled = true };
+	char name[NAME_SIZE];
+	struct store *store;
+	struct reason why;
+
+	(void)state;
+	memset(one, 1, sizeof one);
+	memset(two, 2, sizeof two);
+	create();
+	store = open_it();
+	entry.key_count = 1;
+	memcpy(entry.keys[0], one, SPKI_OCTETS);
+	assert_true(store_put(store, &entry, &why));
+	assert_true(store_find_key(store, one, name, &why));
+	assert_string_equal(name, "relay@x.org");
+	assert_false(store_find_key(store, two, name, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+
+	/* Nobody else's, and the refused change has changed nothing. */
+	strcpy(entry.name, "thief@x.org");
+	assert_false(store_put(store, &entry, &why));
+	assert_int_equal(why.code, REASON_EXISTS);
+	assert_non_null(strstr(why.text, "relay@x.org"));
+	assert_int_equal(store_count(store), 1);
+
+	/* Another key in its place. */
+	assert_true(store_get(store, "relay@x.org", &entry, &why));
+	memcpy(entry.keys[0], two, SPKI_OCTETS);
+	assert_true(store_put(store, &entry, &why));
+	assert_false(store_find_key(store, one, name, &why));
+	assert_true(store_find_key(store, two, name, &why));
+	store_close(store);
+
+	store = open_it(); /* the counts are right */
+	assert_true(store_find_key(store, two, name, &why));
+	assert_true(store_remove(store, "relay@x.org", &why));
+	assert_false(store_find_key(store, two, name, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	store_close(store);
+	store_close(open_it());
+}
+
 static void
 test_lost_record(void **state)
 {
@@ -407,7 +454,7 @@ test_lost_record(void **state)
 	assert_true(kcdbremove(db, "ubob@x.org", 10));
 	assert_true(kcdbclose(db));
 	kcdbdel(db);
-	refused(REASON_DAMAGED, "holds 1 entries, expected 2");
+	refused(REASON_DAMAGED, "holds 1 records, expected 2");
 }
 
 static void
@@ -614,6 +661,7 @@ main(void)
 		store_test(test_one_process),
 		store_test(test_damage),
 		store_test(test_renamed_record),
+		store_test(test_certificate_keys),
 		store_test(test_lost_record),
 		store_test(test_broken_files),
 		store_test(test_full_disk),
