@@ -47,6 +47,7 @@ struct dialogue {
 	unsigned asked;   /* requests so far */
 	uint64_t change;  /* of the entry whose verifiers were used */
 	unsigned char key[SPKI_OCTETS]; /* that the client proved in TLS */
+	bool is_guess; /* a password may be; a certificate's key is not */
 	char client[INET6_ADDRSTRLEN];
 	enum auth_result result;
 	char login[NAME_SIZE];
@@ -140,9 +141,40 @@ failure_due(const struct dialogue *d)
 	       (spent <= delay ? delay : (spent + delay - 1) / delay * delay);
 }
 
+/* When the answer is due, by what has failed before.  Who would have to wait
+ * too long is sent away, right or wrong. */
+static int64_t
+weigh_guess(struct dialogue *d)
+{
+	const struct config *config = d->config->config;
+	char name[NAME_SIZE];
+	const struct guess guess = { .client = d->client,
+		.name = name,
+		.now_ms = d->asked_ms,
+		.delay_ms = config->auth_failure_delay_ms,
+		.free = config->auth_free_failures };
+	struct guess_answer answer = { .at_ms = d->asked_ms };
+	int64_t due = d->result == AUTH_GRANTED ? d->asked_ms : failure_due(d);
+
+	/* However it was spelled, it is one name. */
+	if (!name_parse(name, d->login, config->realm, NULL))
+		snprintf(name, sizeof name, "%s", d->login);
+	if (d->result == AUTH_GRANTED)
+		answer = guess_granted(d->role->guesses, &guess);
+	else if (d->result == AUTH_DENIED)
+		answer = guess_failed(d->role->guesses, &guess);
+	if (answer.refuse) {
+		d->result = AUTH_UNAVAILABLE;
+		strcpy(d->text, "too many failed logins lately");
+		return failure_due(d);
+	}
+	return answer.at_ms > due ? answer.at_ms : due;
+}
+
 static void
 decide(struct dialogue *d, enum auth_result result, const char *text)
 {
+	int64_t due;
 	const char *name = exchange_name(d->exchange);
 
 	forget_helper(d);
@@ -154,10 +186,11 @@ decide(struct dialogue *d, enum auth_result result, const char *text)
 	/* Name and password are of no further use. */
 	exchange_free(d->exchange);
 	d->exchange = NULL;
-	if (result == AUTH_GRANTED)
+	due = d->is_guess ? weigh_guess(d) : failure_due(d);
+	if (d->result == AUTH_GRANTED && due <= auth_now_ms())
 		send_result(d);
 	else
-		timer_set(&d->role->timers, &d->timer, failure_due(d));
+		timer_set(&d->role->timers, &d->timer, due);
 }
 
 static void
@@ -582,6 +615,8 @@ dialogue_new(struct auth_role *role, const struct start *start,
 	d->config = config;
 	d->listener = listener;
 	strcpy(d->client, start->client);
+	d->is_guess = strcasecmp(start->mechanism,
+			  mechanism_name(MECHANISM_EXTERNAL)) != 0;
 	d->timer.fire = dialogue_fire;
 	d->timer.owner = d;
 	config->users++;
@@ -662,6 +697,26 @@ answer_abort(struct auth_role *role, struct wire_reader *r)
 		dialogue_end(d);
 }
 
+/* A password that crossed in clear, or would have: RFC 8314's enemy counts as a
+ * guess of the source. */
+static void
+answer_in_clear(struct auth_role *role, struct wire_reader *r)
+{
+	char client[INET6_ADDRSTRLEN];
+	struct guess guess = { .client = client,
+		.name = "",
+		.now_ms = auth_now_ms(),
+		.delay_ms = role->failure_delay_ms,
+		.free = role->free_failures };
+
+	if (!wire_get_string(r, client, sizeof client) ||
+	    !wire_reader_done(r) || !is_address(client)) {
+		log_line(SAY_ALARM, "protocol", "peer=session packet=clear");
+		return;
+	}
+	guess_failed(role->guesses, &guess);
+}
+
 /* What the session may ask; more octets are a breach of the protocol.  When
  * and how often is for the state of each exchange to say. */
 static const struct request {
@@ -672,6 +727,7 @@ static const struct request {
 	    EXCHANGE_RESPONSE_MAX + 1024 },
 	[AUTH_STEP - AUTH_START] = { answer_step, EXCHANGE_RESPONSE_MAX + 64 },
 	[AUTH_ABORT - AUTH_START] = { answer_abort, 16 },
+	[AUTH_IN_CLEAR - AUTH_START] = { answer_in_clear, 64 },
 };
 
 static void

@@ -109,6 +109,7 @@ struct config {
 
 	/* Auth. */
 	unsigned auth_failure_delay_ms;
+	unsigned auth_free_failures; /* of a source, before answers slow down */
 	unsigned scram_iterations;
 	unsigned cache_size; /* verified passwords kept; 0: none */
 	unsigned cache_ttl_s;

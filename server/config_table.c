@@ -80,6 +80,8 @@ static const struct field top_options[] = {
 
 	{ "auth-failure-delay", T_MILLISECONDS,
 	    FIELD(config, auth_failure_delay_ms), "2s", 0, MINUTE, NULL },
+	{ "auth-free-failures", T_COUNT, FIELD(config, auth_free_failures),
+	    "10", 1, 1000000, NULL },
 	{ "scram-iterations", T_COUNT, FIELD(config, scram_iterations), "10000",
 	    4096, 10000000, NULL },
 	{ "cache-size", T_COUNT, FIELD(config, cache_size), "10000", 0,

@@ -362,6 +362,8 @@ enum step session_say_leaving(struct session *s);
 
 /* session_auth.c */
 enum step command_auth(struct session *s, struct slice args);
+/* AUTH was refused because there is no TLS: log it and have it counted. */
+void session_auth_in_clear(const struct session *s);
 /* Those of the listener that this client can use now. */
 unsigned session_mechanisms(const struct session *s);
 /* Is MAIL to be authenticated by the certificate alone (implicit-external)? */

@@ -56,6 +56,16 @@ await_answer(struct session *s, const struct state *state)
 	return session_enter(s, state);
 }
 
+void
+session_auth_in_clear(const struct session *s)
+{
+	log_line(SAY_WARNING, "auth",
+	    "session=%s result=in-clear user=- mechanism=- client=%s "
+	    "listener=%s detail=\"AUTH before TLS\"",
+	    s->id, s->client, session_service(s)->config->name);
+	auth_link_in_clear(server.auth, s->client);
+}
+
 unsigned
 session_mechanisms(const struct session *s)
 {

@@ -191,6 +191,8 @@ run_line(struct session *s, struct slice line)
 	if (reply == NULL && (command->flags & NO_ARGUMENT) != 0 &&
 	    args.len > 0)
 		reply = "501 5.5.4 no argument is allowed";
+	if (reply != NULL && reply == command->in_clear)
+		session_auth_in_clear(s);
 	if (reply != NULL)
 		return refuse(s, reply);
 	return command->run(s, args);

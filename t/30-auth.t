@@ -11,7 +11,8 @@ use Time::HiRes qw(time);
 
 my $instance = Sallyport::Instance->new(
 	start => 0,
-	options => { 'auth-failure-delay' => '"500ms"', 'auth-tries' => 3 });
+	options => { 'auth-failure-delay' => '"500ms"', 'auth-tries' => 3,
+		'auth-free-failures' => 1000 });
 # gsasl compares the name it was told to connect to.
 $instance->tool('cert', 'issue', 'mail.example.org', 'localhost', '--role',
 	'server', '--out', "$instance->{folder}/tls/server");
