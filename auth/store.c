@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../policy/crc32c.h"
+#include "totals.h"
 
 /*
  * Records: "u" and a canonical name for each entry, "k" and a certificate's key
@@ -24,18 +25,15 @@
  */
 enum { KEY_MAX = 1 + NAME_SIZE, CRC_OCTETS = 4, OWN_RECORDS = 2 };
 enum { SECRET_OCTETS = 32 };
-enum { STATE_VERSION = 2, STATE_OCTETS = 1 + 8 + 8 + 8 };
 enum { VALUE_MAX = ENTRY_OCTETS_MAX + CRC_OCTETS };
 
-static const char state_key[] = ".state"; /* version, entries, keys, change */
+static const char state_key[] = ".state"; /* version, struct totals */
 static const char secret_key[] = ".secret";
 
 struct store {
 	KCDB *db;
 	char path[PATH_MAX];
-	uint64_t count;  /* entries */
-	uint64_t keys;   /* of certificates */
-	uint64_t change; /* the last one made */
+	struct totals totals;
 	unsigned char secret[SECRET_OCTETS];
 	bool broken; /* a transaction did not end as it should have */
 };
@@ -54,28 +52,17 @@ enum { KEY_RECORD = 1 + SPKI_OCTETS };
 struct change {
 	struct record records[1 + 2 * ENTRY_KEYS_MAX];
 	size_t count;
-	uint64_t entries, keys; /* in the store afterwards */
+	struct totals totals; /* of the store afterwards */
 	char entry_key[KEY_MAX];
 	unsigned char value[VALUE_MAX];
 	char keys_of[2 * ENTRY_KEYS_MAX][KEY_RECORD];
 	unsigned char names[2 * ENTRY_KEYS_MAX][NAME_SIZE + CRC_OCTETS];
 };
 
-static void
-put_u64(unsigned char *at, uint64_t v)
+static int64_t
+records_of(const struct totals *totals)
 {
-	for (int i = 0; i < 8; i++)
-		at[i] = (unsigned char)(v >> (56 - 8 * i));
-}
-
-static uint64_t
-get_u64(const unsigned char *at)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | at[i];
-	return v;
+	return (int64_t)(totals->count + totals->keys) + OWN_RECORDS;
 }
 
 static void
@@ -153,18 +140,16 @@ apply(struct store *store, const struct record *record)
  */
 static bool
 commit(struct store *store, const struct record *records, size_t n,
-    uint64_t count, uint64_t keys, uint64_t change, struct reason *why)
+    const struct totals *totals, struct reason *why)
 {
-	unsigned char state[STATE_OCTETS + CRC_OCTETS] = { STATE_VERSION };
+	unsigned char state[TOTALS_OCTETS + CRC_OCTETS];
 	struct record own = { state_key, sizeof state_key - 1, state,
 		sizeof state };
 	mode_t mask = umask(077);
 	bool ok = false, begun;
 
-	put_u64(state + 1, count);
-	put_u64(state + 9, keys);
-	put_u64(state + 17, change);
-	seal(own.key, own.key_len, state, STATE_OCTETS);
+	totals_put(state, totals);
+	seal(own.key, own.key_len, state, TOTALS_OCTETS);
 	begun = kcdbbegintran(store->db, 1);
 	if (!begun) {
 		fail_kyoto(store, why, "transaction");
@@ -173,8 +158,7 @@ commit(struct store *store, const struct record *records, size_t n,
 	ok = apply(store, &own);
 	for (size_t i = 0; ok && i < n; i++)
 		ok = apply(store, &records[i]);
-	if (ok &&
-	    kcdbcount(store->db) != (int64_t)(count + keys) + OWN_RECORDS) {
+	if (ok && kcdbcount(store->db) != records_of(totals)) {
 		fail(why, REASON_DAMAGED,
 		    "%s: has not the number of records "
 		    "that it should have",
@@ -190,11 +174,8 @@ commit(struct store *store, const struct record *records, size_t n,
 			fail_kyoto(store, why, "cannot be written");
 		ok = false;
 	}
-	if (ok) {
-		store->count = count;
-		store->keys = keys;
-		store->change = change;
-	}
+	if (ok)
+		store->totals = *totals;
 out:
 	umask(mask);
 	return ok;
@@ -325,7 +306,7 @@ fill_new(const char *path, struct reason *why)
 	}
 	seal(record.key, record.key_len, secret, SECRET_OCTETS);
 	ok = open_database(store, KCOCREATE, why) &&
-	     commit(store, &record, 1, 0, 0, 0, why);
+	     commit(store, &record, 1, &store->totals, why);
 	if (ok && !kcdbclose(store->db))
 		ok = fail_kyoto(store, why, "cannot be closed");
 out:
@@ -449,14 +430,11 @@ load_own(struct store *store, struct reason *why)
 	if (!read_record(store, state_key, sizeof state_key - 1, value, &len,
 		why))
 		goto out;
-	if (len != STATE_OCTETS || value[0] != STATE_VERSION) {
+	if (len != TOTALS_OCTETS || !totals_get(&store->totals, value)) {
 		fail(why, REASON_DAMAGED, "%s: made by another version",
 		    store->path);
 		goto out;
 	}
-	store->count = get_u64(value + 1);
-	store->keys = get_u64(value + 9);
-	store->change = get_u64(value + 17);
 	if (!read_record(store, secret_key, sizeof secret_key - 1, value, &len,
 		why))
 		goto out;
@@ -480,15 +458,16 @@ out:
 static bool
 check_count(struct store *store, struct reason *why)
 {
-	uint64_t wanted = store->count + store->keys;
+	int64_t wanted = records_of(&store->totals);
 	int64_t records = kcdbcount(store->db);
 
-	if (records >= 0 && (uint64_t)records == wanted + OWN_RECORDS)
+	if (records == wanted)
 		return true;
 	return fail(why, REASON_DAMAGED,
-	    "%s: holds %jd records, expected %ju: entries are lost; put the "
+	    "%s: holds %jd records, expected %jd: entries are lost; put the "
 	    "store back from a copy",
-	    store->path, (intmax_t)(records - OWN_RECORDS), (uintmax_t)wanted);
+	    store->path, (intmax_t)(records - OWN_RECORDS),
+	    (intmax_t)(wanted - OWN_RECORDS));
 }
 
 bool
@@ -589,7 +568,7 @@ change_add_key(struct change *change,
 	key_record(key, change->keys_of[i]);
 	*record = (struct record){ change->keys_of[i], KEY_RECORD, NULL, 0 };
 	if (name == NULL) {
-		change->keys--;
+		change->totals.keys--;
 		return;
 	}
 	len = strlen(name);
@@ -597,7 +576,7 @@ change_add_key(struct change *change,
 	seal(change->keys_of[i], KEY_RECORD, change->names[i], len);
 	record->value = change->names[i];
 	record->value_len = len + CRC_OCTETS;
-	change->keys++;
+	change->totals.keys++;
 }
 
 /* The records of keys that before had and after has not, and the other way
@@ -634,9 +613,7 @@ static bool
 replace(struct store *store, const struct entry *before,
     const struct entry *after, uint64_t number, struct reason *why)
 {
-	struct change change = { .count = 1,
-		.entries = store->count + (after != NULL) - (before != NULL),
-		.keys = store->keys };
+	struct change change = { .count = 1, .totals = store->totals };
 	struct record *record = &change.records[0];
 	size_t len;
 	bool ok;
@@ -650,9 +627,12 @@ replace(struct store *store, const struct entry *before,
 		record->value = change.value;
 		record->value_len = len + CRC_OCTETS;
 	}
+	change.totals.change = number;
+	change.totals.count += (after != NULL) - (before != NULL);
+	totals_tally(&change.totals, before, -1);
+	totals_tally(&change.totals, after, 1);
 	ok = change_keys(&change, store, before, after, why) &&
-	     commit(store, change.records, change.count, change.entries,
-		 change.keys, number, why);
+	     commit(store, change.records, change.count, &change.totals, why);
 	explicit_bzero(&change, sizeof change);
 	return ok;
 }
@@ -671,7 +651,7 @@ store_put(struct store *store, struct entry *entry, struct reason *why)
 			*why = absent;
 		return false;
 	}
-	entry->change = store->change + 1;
+	entry->change = store->totals.change + 1;
 	ok = replace(store, there ? &before : NULL, entry, entry->change, why);
 	if (!ok)
 		entry->change = change;
@@ -687,7 +667,7 @@ store_remove(struct store *store, const char *name, struct reason *why)
 
 	if (!store_get(store, name, &before, why))
 		return false;
-	ok = replace(store, &before, NULL, store->change + 1, why);
+	ok = replace(store, &before, NULL, store->totals.change + 1, why);
 	explicit_bzero(&before, sizeof before);
 	return ok;
 }
@@ -701,7 +681,7 @@ store_is_broken(const struct store *store)
 uint64_t
 store_count(const struct store *store)
 {
-	return store->count;
+	return store->totals.count;
 }
 
 struct store_walk {
@@ -786,7 +766,7 @@ sorted_names(struct store *store, char ***names_out, size_t *n_out,
 	struct store_walk *walk;
 	struct reason end = { 0 };
 	struct entry entry;
-	size_t n = 0, room = (size_t)store->count;
+	size_t n = 0, room = (size_t)store->totals.count;
 	char **names = calloc(room + 1, sizeof *names);
 	bool ok = false;
 
@@ -843,22 +823,37 @@ store_each(struct store *store,
 	return ok;
 }
 
-bool
-store_fake_salt(const struct store *store, enum verifier_hash hash,
-    const char *name, unsigned char out[static VERIFIER_SALT_OCTETS],
-    struct reason *why)
+/* A name's own number, which nobody can tell who has not the secret. */
+static bool
+draw(const struct store *store, const char *purpose, enum verifier_hash hash,
+    const char *name, unsigned char out[static 32], struct reason *why)
 {
 	const char *mechanism = verifier_mechanism(hash);
-	unsigned char full[32];
 	gnutls_hmac_hd_t h;
 
 	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, store->secret,
 		SECRET_OCTETS) < 0)
 		return fail(why, REASON_INTERNAL, "HMAC failed");
-	/* With its NUL, so that mechanism and name cannot run together. */
+	/* With their NULs, so that they cannot run together. */
+	gnutls_hmac(h, purpose, strlen(purpose) + 1);
 	gnutls_hmac(h, mechanism, strlen(mechanism) + 1);
 	gnutls_hmac(h, name, strlen(name));
-	gnutls_hmac_deinit(h, full);
-	memcpy(out, full, VERIFIER_SALT_OCTETS);
+	gnutls_hmac_deinit(h, out);
+	return true;
+}
+
+bool
+store_fake(const struct store *store, enum verifier_hash hash, const char *name,
+    uint32_t standard, unsigned char salt_out[static VERIFIER_SALT_OCTETS],
+    uint32_t *iterations_out, struct reason *why)
+{
+	unsigned char full[32];
+
+	if (!draw(store, "salt", hash, name, full, why))
+		return false;
+	memcpy(salt_out, full, VERIFIER_SALT_OCTETS);
+	if (!draw(store, "count", hash, name, full, why))
+		return false;
+	*iterations_out = totals_draw(&store->totals, hash, full, standard);
 	return true;
 }

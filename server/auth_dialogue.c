@@ -278,9 +278,10 @@ give_scram(void *context, enum verifier_hash hash, const char *name,
 		return true;
 	}
 	explicit_bzero(&entry, sizeof entry);
-	out->iterations = d->config->config->scram_iterations;
 	out->salt_len = VERIFIER_SALT_OCTETS;
-	return store_fake_salt(store, hash, name, out->salt, &why);
+	return store_fake(store, hash, name,
+	    d->config->config->scram_iterations, out->salt, &out->iterations,
+	    &why);
 }
 
 /* Whose is the certificate's key that the client proved in TLS? */
