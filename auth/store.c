@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../policy/crc32c.h"
+#include "store_file.h"
 #include "totals.h"
 
 /*
@@ -236,59 +237,6 @@ store_close(struct store *store)
 	free(store);
 }
 
-static void
-folder_of(const char *path, char out[static PATH_MAX])
-{
-	const char *slash = strrchr(path, '/');
-
-	if (slash == NULL)
-		strcpy(out, ".");
-	else if (slash == path)
-		strcpy(out, "/");
-	else
-		snprintf(out, PATH_MAX, "%.*s", (int)(slash - path), path);
-}
-
-static bool
-sync_folder(const char *folder, struct reason *why)
-{
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ok = fd >= 0 && fsync(fd) == 0;
-
-	if (!ok)
-		fail_errno(why, "%s", folder);
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-/*
- * An empty file of the folder's owner, made by us and nobody else: the library
- * would follow a symbolic link, and make it as root.
- */
-static bool
-make_file(const char *path, const char *folder, struct reason *why)
-{
-	struct stat st;
-	bool ok;
-	int fd;
-
-	if (stat(folder, &st) < 0)
-		return fail_errno(why, "%s", folder);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return fail_errno(why, "%s", path);
-	fd = open(path, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
-	    0600);
-	if (fd < 0)
-		return fail_errno(why, "%s", path);
-	ok = fchmod(fd, 0600) == 0 &&
-	     (geteuid() != 0 || fchown(fd, st.st_uid, st.st_gid) == 0);
-	if (!ok)
-		fail_errno(why, "%s", path);
-	close(fd);
-	return ok;
-}
-
 static bool
 fill_new(const char *path, struct reason *why)
 {
@@ -326,9 +274,9 @@ store_create(const char *path, struct reason *why)
 	if (lstat(path, &st) == 0)
 		return fail(why, REASON_EXISTS, "%s: there is one already",
 		    path);
-	folder_of(path, folder);
+	store_file_folder(path, folder);
 	snprintf(made, sizeof made, "%s.new", path);
-	if (!make_file(made, folder, why))
+	if (!store_file_make(made, folder, why))
 		return false;
 	if (!fill_new(made, why))
 		goto bad;
@@ -340,84 +288,10 @@ store_create(const char *path, struct reason *why)
 			fail_errno(why, "%s", path);
 		goto bad;
 	}
-	return sync_folder(folder, why);
+	return store_file_sync_folder(folder, why);
 bad:
 	unlink(made);
 	return false;
-}
-
-/* Who may read path, or write where it is, is checked before it is used. */
-static bool
-check_folder(const char *path, struct reason *why)
-{
-	char folder[PATH_MAX];
-	struct stat st;
-
-	folder_of(path, folder);
-	if (stat(folder, &st) < 0)
-		return fail_errno(why, "%s", folder);
-	if ((st.st_mode & 022) != 0 &&
-	    !(st.st_uid == 0 && (st.st_mode & S_ISVTX) != 0))
-		return fail(why, REASON_PERMISSION,
-		    "%s: mode %03o lets others write where the credential "
-		    "store is, expected 700",
-		    folder, (unsigned)st.st_mode & 0777);
-	return true;
-}
-
-static bool
-check_stat(const char *path, const struct stat *st, struct reason *why)
-{
-	if (!S_ISREG(st->st_mode))
-		return fail(why, REASON_PERMISSION, "%s: not a regular file",
-		    path);
-	if ((st->st_mode & 077) != 0)
-		return fail(why, REASON_PERMISSION,
-		    "%s: mode %03o, expected 600", path,
-		    (unsigned)st->st_mode & 0777);
-	if (st->st_uid != geteuid())
-		return fail(why, REASON_PERMISSION,
-		    "%s: belongs to uid %ju, expected %ju", path,
-		    (uintmax_t)st->st_uid, (uintmax_t)geteuid());
-	return true;
-}
-
-/* Closing a descriptor drops the locks that this process has on the file:
- * nothing may be open through the library yet. */
-static bool
-check_file(const char *path, struct reason *why)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-	bool ok;
-
-	if (fd < 0)
-		return errno == ENOENT ? fail(why, REASON_ABSENT,
-					     "%s: there is no credential "
-					     "store, expected one made "
-					     "by \"sallyport init\"",
-					     path)
-				       : fail_errno(why, "%s", path);
-	ok = fstat(fd, &st) == 0 ? check_stat(path, &st, why)
-				 : fail_errno(why, "%s", path);
-	if (ok && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-		ok = fail(why, REASON_AWAY, "%s: process %ld has it open", path,
-		    (long)lock.l_pid);
-	close(fd);
-	return ok;
-}
-
-static bool
-check_journal(const char *path, struct reason *why)
-{
-	char journal[PATH_MAX + 8];
-	struct stat st;
-
-	snprintf(journal, sizeof journal, "%s.wal", path);
-	if (lstat(journal, &st) < 0)
-		return errno == ENOENT ? true : fail_errno(why, "%s", journal);
-	return check_stat(journal, &st, why);
 }
 
 static bool
@@ -477,8 +351,7 @@ store_open(struct store **store_out, const char *path, struct reason *why)
 
 	if (store == NULL)
 		return false;
-	if (check_folder(path, why) && check_file(path, why) &&
-	    check_journal(path, why) && open_database(store, 0, why) &&
+	if (store_file_check(path, why) && open_database(store, 0, why) &&
 	    load_own(store, why) && check_count(store, why)) {
 		*store_out = store;
 		return true;
