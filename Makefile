@@ -162,6 +162,8 @@ install: $(PROGRAMS)
 	install -D -m 0755 -t $(DESTDIR)$(sbindir) $(PROGRAMS)
 	install -D -m 0644 -t $(DESTDIR)$(mandir)/man5 $(wildcard man/*.5)
 	install -D -m 0644 -t $(DESTDIR)$(mandir)/man8 $(wildcard man/*.8)
+	install -D -m 0644 server/fail2ban.conf \
+		$(DESTDIR)$(PREFIX)/share/sallyport/fail2ban.conf
 	install -D -m 0644 server/sallyport.sysusers \
 		$(DESTDIR)$(sysusersdir)/sallyport.conf
 	install -d $(DESTDIR)$(unitdir)

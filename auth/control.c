@@ -11,6 +11,8 @@ static const char *const words[CONTROL_USER_VERBS] = {
 	[CONTROL_USER_DISABLE] = "disable",
 	[CONTROL_USER_SHOW] = "show",
 	[CONTROL_USER_LIST] = "list",
+	[CONTROL_USER_BIND] = "bind",
+	[CONTROL_USER_UNBIND] = "unbind",
 };
 
 const char *
@@ -105,12 +107,76 @@ has_verifiers(const struct entry *entry)
 }
 
 static bool
+has_any_verifier(const struct entry *entry)
+{
+	for (int h = 0; h < VERIFIER_HASHES; h++)
+		if (entry->verifiers[h].present)
+			return true;
+	return false;
+}
+
+static bool
+bind_keys(struct entry *there, const struct entry *request, struct reason *why)
+{
+	for (size_t i = 0; i < request->key_count; i++) {
+		if (entry_has_key(there, request->keys[i]))
+			return fail(why, REASON_EXISTS,
+			    "%s: has that certificate's key already",
+			    there->name);
+		if (there->key_count == ENTRY_KEYS_MAX)
+			return fail(why, REASON_RANGE,
+			    "%s: has %d certificates' keys, no more fit",
+			    there->name, ENTRY_KEYS_MAX);
+		memcpy(there->keys[there->key_count++], request->keys[i],
+		    SPKI_OCTETS);
+	}
+	return true;
+}
+
+static bool
+unbind_keys(struct entry *there, const struct entry *request,
+    struct reason *why)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < request->key_count; i++)
+		if (!entry_has_key(there, request->keys[i]))
+			return fail(why, REASON_ABSENT,
+			    "%s: has no such certificate's key", there->name);
+	for (size_t i = 0; request->key_count > 0 && i < there->key_count; i++)
+		if (!entry_has_key(request, there->keys[i]))
+			memmove(there->keys[kept++], there->keys[i],
+			    SPKI_OCTETS);
+	there->key_count = kept;
+	return true;
+}
+
+static bool
+change_keys(struct store *store, enum control_user_verb verb,
+    const struct entry *request, int64_t now, struct reason *why)
+{
+	struct entry there;
+	bool ok;
+
+	if (!store_get(store, request->name, &there, why))
+		return false;
+	ok = verb == CONTROL_USER_BIND ? bind_keys(&there, request, why)
+				       : unbind_keys(&there, request, why);
+	there.changed = now;
+	ok = ok && store_put(store, &there, why);
+	explicit_bzero(&there, sizeof there);
+	return ok;
+}
+
+static bool
 add(struct store *store, struct entry *entry, int64_t now, struct reason *why)
 {
 	struct entry there;
 	struct reason absent;
 
-	if (!has_verifiers(entry))
+	/* With a certificate alone there is no password to have. */
+	if (!has_verifiers(entry) &&
+	    (has_any_verifier(entry) || entry->key_count == 0))
 		return fail(why, REASON_PROTOCOL, "%s: no verifier",
 		    entry->name);
 	if (store_get(store, entry->name, &there, &absent)) {
@@ -163,6 +229,9 @@ control_user_apply(struct store *store, enum control_user_verb verb,
 	case CONTROL_USER_ENABLE:
 	case CONTROL_USER_DISABLE:
 		return change(store, verb, entry, now, why);
+	case CONTROL_USER_BIND:
+	case CONTROL_USER_UNBIND:
+		return change_keys(store, verb, entry, now, why);
 	case CONTROL_USER_REMOVE:
 		return store_remove(store, entry->name, why);
 	case CONTROL_USER_SHOW:

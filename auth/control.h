@@ -19,13 +19,15 @@
 #include "store.h"
 
 enum control_user_verb {
-	CONTROL_USER_ADD = 1, /* name, kind, enabled, verifiers */
+	CONTROL_USER_ADD = 1, /* name, kind, enabled, verifiers or keys */
 	CONTROL_USER_SET,     /* name, verifiers: a new password */
 	CONTROL_USER_REMOVE,  /* name */
 	CONTROL_USER_ENABLE,  /* name */
 	CONTROL_USER_DISABLE, /* name */
 	CONTROL_USER_SHOW,    /* name; data: that entry */
 	CONTROL_USER_LIST,    /* nothing; data: all entries, in no order */
+	CONTROL_USER_BIND,    /* name, keys: added to those there are */
+	CONTROL_USER_UNBIND,  /* name, keys: taken away; none: all */
 	CONTROL_USER_VERBS
 };
 

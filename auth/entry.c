@@ -15,6 +15,7 @@ enum entry_tag {
 	TAG_VERIFIER, /* one for each hash: u8 hash, u32 iterations, u8 salt
 			 length, salt, StoredKey, ServerKey; in listings only
 			 hash and iterations */
+	TAG_KEY,      /* one for each certificate's key: SPKI_OCTETS */
 	TAGS
 };
 
@@ -40,6 +41,16 @@ entry_kind_parse(enum entry_kind *out, const char *word)
 			*out = (enum entry_kind)k;
 			return true;
 		}
+	return false;
+}
+
+bool
+entry_has_key(const struct entry *entry,
+    const unsigned char key[static SPKI_OCTETS])
+{
+	for (size_t i = 0; i < entry->key_count; i++)
+		if (memcmp(entry->keys[i], key, SPKI_OCTETS) == 0)
+			return true;
 	return false;
 }
 
@@ -106,7 +117,8 @@ put_verifier(unsigned char *at, enum verifier_hash hash,
 _Static_assert(ENTRY_OCTETS_MAX >=
 		   1 + 3 + NAME_SIZE + 2 * 4 + 3 * 11 +
 		       VERIFIER_HASHES *
-			   (3 + 6 + VERIFIER_SALT_MAX + 2 * VERIFIER_KEY_MAX),
+			   (3 + 6 + VERIFIER_SALT_MAX + 2 * VERIFIER_KEY_MAX) +
+		       ENTRY_KEYS_MAX * (3 + SPKI_OCTETS),
     "every entry fits");
 
 size_t
@@ -128,6 +140,8 @@ entry_encode(const struct entry *entry, bool with_keys,
 		if (entry->verifiers[h].present)
 			at = put_verifier(at, (enum verifier_hash)h,
 			    &entry->verifiers[h], with_keys);
+	for (size_t i = 0; i < entry->key_count; i++)
+		at = put_field(at, TAG_KEY, entry->keys[i], SPKI_OCTETS);
 	return (size_t)(at - out);
 }
 
@@ -161,6 +175,15 @@ get_verifier(struct entry *entry, const unsigned char *at, size_t len)
 }
 
 static bool
+get_key(struct entry *entry, const unsigned char *at)
+{
+	if (entry->key_count == ENTRY_KEYS_MAX || entry_has_key(entry, at))
+		return false;
+	memcpy(entry->keys[entry->key_count++], at, SPKI_OCTETS);
+	return true;
+}
+
+static bool
 get_name(struct entry *entry, const unsigned char *at, size_t len)
 {
 	if (len == 0 || len >= NAME_SIZE || memchr(at, '\0', len) != NULL)
@@ -178,7 +201,8 @@ get_field(struct entry *entry, unsigned tag, const unsigned char *at,
 		[TAG_KIND] = 1,
 		[TAG_CHANGE] = 8,
 		[TAG_CREATED] = 8,
-		[TAG_CHANGED] = 8 };
+		[TAG_CHANGED] = 8,
+		[TAG_KEY] = SPKI_OCTETS };
 
 	if (lengths[tag] != 0 && lengths[tag] != len)
 		return false;
@@ -202,10 +226,18 @@ get_field(struct entry *entry, unsigned tag, const unsigned char *at,
 		return true;
 	case TAG_VERIFIER:
 		return get_verifier(entry, at, len);
+	case TAG_KEY:
+		return get_key(entry, at);
 	case TAGS:
 		break;
 	}
 	return false;
+}
+
+static bool
+may_repeat(unsigned tag)
+{
+	return tag == TAG_VERIFIER || tag == TAG_KEY;
 }
 
 bool
@@ -226,15 +258,15 @@ entry_decode(struct entry *out, const void *octets, size_t len,
 
 		at += 3;
 		if (tag == 0 || tag >= TAGS || field > (size_t)(end - at) ||
-		    (tag != TAG_VERIFIER && (seen & 1U << tag) != 0) ||
+		    (!may_repeat(tag) && (seen & 1U << tag) != 0) ||
 		    !get_field(&entry, tag, at, field))
 			goto out;
 		seen |= 1U << tag;
 		at += field;
 	}
-	/* All but the verifiers must be there. */
-	ok = at == end &&
-	     (seen | 1U << TAG_VERIFIER) == (1U << TAGS) - (1U << TAG_NAME);
+	/* All but verifiers and keys must be there. */
+	ok = at == end && (seen | 1U << TAG_VERIFIER | 1U << TAG_KEY) ==
+			      (1U << TAGS) - (1U << TAG_NAME);
 	if (ok)
 		*out = entry;
 out:

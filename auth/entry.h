@@ -13,11 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../policy/facts.h"
 #include "../policy/reason.h"
 #include "name.h"
 #include "verifier.h"
 
 enum entry_kind { ENTRY_PERSON, ENTRY_SERVER, ENTRY_DEVICE, ENTRY_KINDS };
+
+/* SHA-256 of the SubjectPublicKeyInfo of a client certificate. */
+enum { ENTRY_KEYS_MAX = 4 };
 
 struct entry {
 	char name[NAME_SIZE]; /* canonical */
@@ -27,6 +31,9 @@ struct entry {
 	int64_t created; /* Unix seconds */
 	int64_t changed; /* Unix seconds */
 	struct verifier verifiers[VERIFIER_HASHES];
+	/* Whoever proves one of these keys in TLS is this login (EXTERNAL). */
+	size_t key_count;
+	unsigned char keys[ENTRY_KEYS_MAX][SPKI_OCTETS];
 };
 
 enum { ENTRY_OCTETS_MAX = 1024 };
@@ -34,6 +41,9 @@ enum { ENTRY_OCTETS_MAX = 1024 };
 /* "person", "server", "device". */
 const char *entry_kind_word(enum entry_kind kind);
 bool entry_kind_parse(enum entry_kind *out, const char *word);
+
+bool entry_has_key(const struct entry *entry,
+    const unsigned char key[static SPKI_OCTETS]);
 
 /*
  * Octets of an entry; returns how many.  with_keys false leaves out salts and

@@ -9,18 +9,22 @@
 
 enum { BINDING_MAX = 64, BASE64_SIZE = 2 * VERIFIER_SALT_MAX };
 
-enum mechanism_way { WAY_SCRAM, WAY_PLAIN, WAY_LOGIN };
+enum mechanism_way { WAY_SCRAM, WAY_PLAIN, WAY_LOGIN, WAY_EXTERNAL };
 
 /* The allow-list.  GNU SASL would start any mechanism it was built with. */
 static const struct way {
 	const char *name;
 	enum mechanism_way way;
 	enum verifier_hash hash;
+	bool bound; /* -PLUS: bound to the channel */
 } ways[] = {
-	{ "SCRAM-SHA-256", WAY_SCRAM, VERIFIER_SHA_256 },
-	{ "SCRAM-SHA-1", WAY_SCRAM, VERIFIER_SHA_1 },
-	{ "PLAIN", WAY_PLAIN, VERIFIER_SHA_256 },
-	{ "LOGIN", WAY_LOGIN, VERIFIER_SHA_256 },
+	{ "EXTERNAL", WAY_EXTERNAL, VERIFIER_SHA_256, false },
+	{ "SCRAM-SHA-256-PLUS", WAY_SCRAM, VERIFIER_SHA_256, true },
+	{ "SCRAM-SHA-1-PLUS", WAY_SCRAM, VERIFIER_SHA_1, true },
+	{ "SCRAM-SHA-256", WAY_SCRAM, VERIFIER_SHA_256, false },
+	{ "SCRAM-SHA-1", WAY_SCRAM, VERIFIER_SHA_1, false },
+	{ "PLAIN", WAY_PLAIN, VERIFIER_SHA_256, false },
+	{ "LOGIN", WAY_LOGIN, VERIFIER_SHA_256, false },
 };
 
 struct exchange {
@@ -90,6 +94,29 @@ validate_simple(struct exchange *x, Gsasl_session *session)
 	return GSASL_OK;
 }
 
+/* RFC 4422, appendix A: an authorization identity is empty or one's own. */
+static int
+validate_external(struct exchange *x, Gsasl_session *session)
+{
+	const char *authzid = gsasl_property_fast(session, GSASL_AUTHZID);
+	char other[NAME_SIZE];
+
+	if (!x->options.external(x->options.context, x->name)) {
+		x->trouble = true;
+		return GSASL_NO_CALLBACK;
+	}
+	snprintf(x->claimed, sizeof x->claimed, "%.*s", EXCHANGE_CLAIMED_MAX,
+	    x->name);
+	if (authzid != NULL && *authzid != '\0') {
+		strncpy(x->claimed, authzid, EXCHANGE_CLAIMED_MAX);
+		x->other =
+		    !name_parse(other, authzid, x->default_realm, NULL) ||
+		    strcmp(other, x->name) != 0;
+	}
+	return x->name[0] != '\0' && !x->other ? GSASL_OK
+					       : GSASL_AUTHENTICATION_ERROR;
+}
+
 static int
 set_base64(Gsasl_session *session, Gsasl_property property, const void *octets,
     size_t len)
@@ -148,6 +175,8 @@ server_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 	switch (property) {
 	case GSASL_VALIDATE_SIMPLE:
 		return validate_simple(x, session);
+	case GSASL_VALIDATE_EXTERNAL:
+		return validate_external(x, session);
 	case GSASL_SCRAM_ITER:
 		return scram_begin(x, session);
 	case GSASL_SCRAM_SALT:
@@ -157,9 +186,8 @@ server_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 	case GSASL_SCRAM_STOREDKEY:
 		return scram_key(x, session, property);
 	case GSASL_CB_TLS_EXPORTER:
-		/* A binding when none was offered would refuse honest clients
-		 * that say "y"; tls-unique is not safe and never given. */
-		return x->binding[0] != '\0'
+		/* tls-unique is not safe and never given. */
+		return x->way->bound && x->binding[0] != '\0'
 			   ? gsasl_property_set(session, property, x->binding)
 			   : GSASL_NO_CALLBACK;
 	default:
@@ -243,6 +271,16 @@ exchange_new(struct exchange **exchange_out, struct sasl_library *library,
 		goto bad;
 	if (!take_binding(x, &options->binding)) {
 		fail(why, REASON_RANGE, "channel binding");
+		goto bad;
+	}
+	if (way->way == WAY_EXTERNAL && options->external == NULL) {
+		fail(why, REASON_ABSENT, "%s: no certificate was shown",
+		    way->name);
+		goto bad;
+	}
+	if (way->bound && x->binding[0] == '\0') {
+		fail(why, REASON_ABSENT, "%s: no channel to bind to",
+		    way->name);
 		goto bad;
 	}
 	if (gsasl_server_start(library->server, way->name, &x->session) !=
@@ -361,6 +399,8 @@ judge(struct exchange *x, int rc, struct reason *why)
 	}
 	if (rc != GSASL_OK)
 		return finish_failed(x, rc, why);
+	if (x->way->way == WAY_EXTERNAL)
+		return finish(x, EXCHANGE_PROVED);
 	if (x->way->way != WAY_SCRAM)
 		return x->validated ? finish_simple(x, why)
 				    : finish_failed(x, GSASL_NO_AUTHID, why);
@@ -372,18 +412,40 @@ judge(struct exchange *x, int rc, struct reason *why)
 	return EXCHANGE_CHALLENGE;
 }
 
-/* A binding that was not offered, or another than tls-exporter (tls-unique is
- * not safe), fails; the library would go on until the client's proof. */
-static bool
-is_other_binding(const struct exchange *x, const gnutls_datum_t *first)
+/*
+ * The client's word on channel binding (RFC 5802, section 6), looked at before
+ * the library, which would go on until the client's proof.  With -PLUS it is
+ * tls-exporter or nothing: tls-unique is not safe.  EXCHANGE_CHALLENGE: go on.
+ */
+static enum exchange_step
+judge_binding(const struct exchange *x, const gnutls_datum_t *first)
 {
 	static const char good[] = "p=tls-exporter,";
 	size_t len = sizeof good - 1;
+	char word = first->size > 0 ? (char)first->data[0] : '\0';
 
-	if (first->size == 0 || first->data[0] != 'p')
-		return false;
-	return x->binding[0] == '\0' || first->size < len ||
-	       memcmp(first->data, good, len) != 0;
+	if (x->way->bound)
+		return first->size >= len && memcmp(first->data, good, len) == 0
+			   ? EXCHANGE_CHALLENGE
+			   : EXCHANGE_DENIED;
+	if (word == 'p')
+		return EXCHANGE_DENIED;
+	return word == 'y' && x->binding[0] != '\0' ? EXCHANGE_DOWNGRADE
+						    : EXCHANGE_CHALLENGE;
+}
+
+static enum exchange_step
+finish_binding(struct exchange *x, enum exchange_step step, struct reason *why)
+{
+	if (step == EXCHANGE_DOWNGRADE)
+		fail(why, REASON_PROTOCOL,
+		    "%s: the client could bind channels and was not told of "
+		    "-PLUS: somebody between us changed the offer",
+		    x->way->name);
+	else
+		fail(why, REASON_AUTH, "%s: channel binding, expected %s",
+		    x->way->name, x->way->bound ? "tls-exporter" : "none");
+	return finish(x, step);
 }
 
 static int
@@ -397,12 +459,11 @@ feed(struct exchange *x, const gnutls_datum_t *response)
 		return gsasl_step(x->session, NULL, 0, &x->challenge,
 		    &x->challenge_len);
 	/* To the library that is no response at all, and it would ask again;
-	 * LOGIN's are texts, and an empty one is just wrong. */
-	if (response->size == 0 && x->way->way != WAY_LOGIN)
+	 * LOGIN's are texts, and an empty one is just wrong; EXTERNAL's means
+	 * "as my certificate says". */
+	if (response->size == 0 && x->way->way != WAY_LOGIN &&
+	    x->way->way != WAY_EXTERNAL)
 		return GSASL_MECHANISM_PARSE_ERROR;
-	if (x->way->way == WAY_SCRAM && x->claimed[0] == '\0' &&
-	    is_other_binding(x, response))
-		return GSASL_AUTHENTICATION_ERROR;
 	if (x->way->way == WAY_LOGIN && x->steps == 1) {
 		/* The library would drop an initial response: let it ask for
 		 * the name first. */
@@ -440,6 +501,13 @@ exchange_step(struct exchange *x, const gnutls_datum_t *response,
 		    "signature, expected an empty one",
 		    x->way->name);
 		return finish(x, EXCHANGE_MALFORMED);
+	}
+	if (x->way->way == WAY_SCRAM && x->claimed[0] == '\0' &&
+	    response != NULL && response->size > 0) {
+		enum exchange_step step = judge_binding(x, response);
+
+		if (step != EXCHANGE_CHALLENGE)
+			return finish_binding(x, step, why);
 	}
 	rc = feed(x, response);
 	if (rc != GSASL_OK && rc != GSASL_NEEDS_MORE) {

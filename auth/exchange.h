@@ -1,7 +1,7 @@
 /*
  * auth/exchange.h: the server's side of one SASL exchange (RFC 4422), by GNU
- * SASL: SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN.  No other mechanism of the
- * library can be reached.
+ * SASL: EXTERNAL, SCRAM-SHA-256 and SCRAM-SHA-1, with and without -PLUS, PLAIN,
+ * LOGIN.  No other mechanism of the library can be reached.
  *
  * Nothing here waits: SCRAM asks its caller for verifiers, which are at hand
  * or not; PLAIN and LOGIN end by handing over name and password, and whoever
@@ -56,6 +56,12 @@ struct exchange_options {
 	 */
 	bool (*scram)(void *context, enum verifier_hash hash, const char *name,
 	    struct exchange_scram *out);
+	/*
+	 * EXTERNAL: the canonical name that the client's certificate is bound
+	 * to; *name_out "" if it is nobody's.  False: it cannot be told now.
+	 * NULL: no certificate was shown, and there is no EXTERNAL.
+	 */
+	bool (*external)(void *context, char name_out[static NAME_SIZE]);
 	void *context;
 };
 
@@ -69,9 +75,13 @@ void exchange_free(struct exchange *exchange); /* wipes; NULL is fine */
 enum exchange_step {
 	EXCHANGE_CHALLENGE, /* send the challenge, step with the response */
 	EXCHANGE_PASSWORD,  /* over: name and password are to be checked */
-	EXCHANGE_PROVED,    /* over: the client knows name's password */
+	EXCHANGE_PROVED,    /* over: the client knows name's password, or its
+			       certificate's key */
 	EXCHANGE_DENIED,    /* over: it does not, wants to act as another, or
 			       what it claims to be is no name */
+	EXCHANGE_DOWNGRADE, /* over: the client binds channels and was made to
+			       believe that -PLUS was not offered; RFC 5802, 6
+			     */
 	EXCHANGE_MALFORMED, /* over: this is not the mechanism's syntax */
 	EXCHANGE_TROUBLE,   /* over: it cannot be told now */
 };

@@ -21,12 +21,16 @@ static const struct manner {
 	bool by_any;
 	bool has_password;
 	bool has_initial;
+	bool bound; /* -PLUS: bound to the channel */
 } manners[] = {
-	{ "SCRAM-SHA-256", true, VERIFIER_SHA_256, true, true, true },
-	{ "SCRAM-SHA-1", true, VERIFIER_SHA_1, true, true, true },
-	{ "PLAIN", false, VERIFIER_SHA_256, true, true, true },
-	{ "LOGIN", false, VERIFIER_SHA_256, true, true, false },
-	{ "EXTERNAL", false, VERIFIER_SHA_256, false, false, true },
+	{ "SCRAM-SHA-256-PLUS", true, VERIFIER_SHA_256, true, true, true,
+	    true },
+	{ "SCRAM-SHA-1-PLUS", true, VERIFIER_SHA_1, true, true, true, true },
+	{ "SCRAM-SHA-256", true, VERIFIER_SHA_256, true, true, true, false },
+	{ "SCRAM-SHA-1", true, VERIFIER_SHA_1, true, true, true, false },
+	{ "PLAIN", false, VERIFIER_SHA_256, true, true, true, false },
+	{ "LOGIN", false, VERIFIER_SHA_256, true, true, false, false },
+	{ "EXTERNAL", false, VERIFIER_SHA_256, false, false, true, false },
 };
 
 enum { MANNERS = sizeof manners / sizeof manners[0] };
@@ -49,6 +53,7 @@ struct login {
 	Gsasl_session *session; /* NULL once failed */
 	char *user;
 	char *password;
+	char *binding; /* base64, or NULL */
 	unsigned steps;
 	bool done; /* the library wants no further challenge */
 	char *response;
@@ -495,9 +500,13 @@ login_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 				 login->password);
 	case GSASL_SCRAM_SALTED_PASSWORD:
 		return give_salted_password(login, session);
+	case GSASL_CB_TLS_EXPORTER:
+		/* Given one, the library refuses mechanisms without -PLUS;
+		 * which of them is offered has been looked at already. */
+		return login->manner->bound ? gsasl_property_set(session,
+						  property, login->binding)
+					    : GSASL_NO_CALLBACK;
 	default:
-		/* No binding: with one the library refuses the mechanisms
-		 * without -PLUS. */
 		return GSASL_NO_CALLBACK;
 	}
 }
@@ -516,24 +525,38 @@ is_offered(const char *offered, const char *mechanism)
 	return false;
 }
 
+static bool
+can_use(const struct manner *manner, const char *offered,
+    const gnutls_datum_t *binding)
+{
+	return is_offered(offered, manner->name) &&
+	       (!manner->bound || binding->size > 0);
+}
+
 static const struct manner *
-choose(const struct book_row *row, const char *offered)
+choose(const struct book_row *row, const char *offered,
+    const gnutls_datum_t *binding)
 {
 	if (row->manner != NULL)
-		return is_offered(offered, row->manner->name) ? row->manner
+		return can_use(row->manner, offered, binding) ? row->manner
 							      : NULL;
 	for (size_t i = 0; i < MANNERS; i++)
-		if (manners[i].by_any && is_offered(offered, manners[i].name))
+		if (manners[i].by_any && can_use(&manners[i], offered, binding))
 			return &manners[i];
 	return NULL;
 }
 
 static bool
-copy_row(struct login *login, const struct book_row *row)
+copy_row(struct login *login, const struct book_row *row,
+    const gnutls_datum_t *binding)
 {
 	login->user = strdup(row->user);
 	if (row->password != NULL)
 		login->password = strdup(row->password);
+	if (login->manner->bound &&
+	    gsasl_base64_to((const char *)binding->data, binding->size,
+		&login->binding, NULL) != GSASL_OK)
+		return false;
 	return login->user != NULL &&
 	       (row->password == NULL || login->password != NULL);
 }
@@ -541,7 +564,7 @@ copy_row(struct login *login, const struct book_row *row)
 bool
 login_new(struct login **login_out, struct sasl_library *library,
     const struct login_book *book, const char *name, const char *offered,
-    bool tls, struct reason *why)
+    bool tls, gnutls_datum_t binding, struct reason *why)
 {
 	const struct book_row *row = find_row(book, name);
 	const struct manner *manner;
@@ -554,22 +577,21 @@ login_new(struct login **login_out, struct sasl_library *library,
 	if (!tls)
 		return fail(why, REASON_CLEARTEXT,
 		    "login %s: never outside TLS", name);
-	manner = choose(row, offered);
+	manner = choose(row, offered, &binding);
 	if (manner == NULL)
 		return fail(why, REASON_ABSENT,
 		    "login %s: the smarthost does "
 		    "not offer %s",
 		    name,
-		    row->manner != NULL
-			? row->manner->name
-			: "SCRAM-SHA-256, SCRAM-SHA-1, PLAIN or LOGIN");
+		    row->manner != NULL ? row->manner->name
+					: "SCRAM, PLAIN or LOGIN");
 	if (manner->has_password && row->password == NULL)
 		return fail(why, REASON_ABSENT, "login %s: no password", name);
 	login = calloc(1, sizeof *login);
 	if (login == NULL)
 		return fail(why, REASON_NO_MEMORY, "login %s", name);
 	login->manner = manner;
-	if (!copy_row(login, row)) {
+	if (!copy_row(login, row, &binding)) {
 		login_free(login);
 		return fail(why, REASON_NO_MEMORY, "login %s", name);
 	}
@@ -602,6 +624,7 @@ login_free(struct login *login)
 	forget_response(login);
 	wipe_string(login->user);
 	wipe_string(login->password);
+	wipe_string(login->binding);
 	free(login);
 }
 

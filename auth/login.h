@@ -7,8 +7,9 @@
  *     NAME MECHANISM USER PASSWORD
  *
  * NAME       what auth=NAME in the site table means: letters, digits, ".-_"
- * MECHANISM  SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN, EXTERNAL, or any: the
- *            strongest of the first four that the smarthost offers
+ * MECHANISM  SCRAM-SHA-256-PLUS, SCRAM-SHA-1-PLUS, SCRAM-SHA-256,
+ *            SCRAM-SHA-1, PLAIN, LOGIN, EXTERNAL, or any: the strongest of
+ *            all but the last that the smarthost offers
  * USER       authentication identity; for EXTERNAL the authorization identity,
  *            "" for none
  * PASSWORD   the password, or file:PATH: the first line of that file (its
@@ -76,11 +77,12 @@ struct login;
  *
  * offered  by the smarthost, blanks between.
  * tls      false: refused, whatever the mechanism.
+ * binding  tls-exporter (RFC 9266), for -PLUS; empty: there is none.  Copied.
  * REASON_ABSENT: no such login, or no mechanism in common.
  */
 bool login_new(struct login **login_out, struct sasl_library *library,
     const struct login_book *book, const char *name, const char *offered,
-    bool tls, struct reason *why);
+    bool tls, gnutls_datum_t binding, struct reason *why);
 void login_free(struct login *login); /* wipes; NULL is fine */
 
 const char *login_mechanism(const struct login *login);

@@ -15,25 +15,26 @@
 #include <unistd.h>
 
 #include "../policy/crc32c.h"
+#include "store_file.h"
+#include "totals.h"
 
 /*
- * Records: "u" and a canonical name for each entry, and two of the store's
+ * Records: "u" and a canonical name for each entry, "k" and a certificate's key
+ * for each that an entry has (its value is the name), and two of the store's
  * own.  Each value ends with the CRC-32C of key and value, so that a value in
  * another's place is found out.
  */
 enum { KEY_MAX = 1 + NAME_SIZE, CRC_OCTETS = 4, OWN_RECORDS = 2 };
 enum { SECRET_OCTETS = 32 };
-enum { STATE_VERSION = 1, STATE_OCTETS = 1 + 8 + 8 };
 enum { VALUE_MAX = ENTRY_OCTETS_MAX + CRC_OCTETS };
 
-static const char state_key[] = ".state"; /* version, entries, last change */
+static const char state_key[] = ".state"; /* version, struct totals */
 static const char secret_key[] = ".secret";
 
 struct store {
 	KCDB *db;
 	char path[PATH_MAX];
-	uint64_t count;  /* entries */
-	uint64_t change; /* the last one made */
+	struct totals totals;
 	unsigned char secret[SECRET_OCTETS];
 	bool broken; /* a transaction did not end as it should have */
 };
@@ -45,21 +46,24 @@ struct record {
 	size_t value_len;
 };
 
-static void
-put_u64(unsigned char *at, uint64_t v)
-{
-	for (int i = 0; i < 8; i++)
-		at[i] = (unsigned char)(v >> (56 - 8 * i));
-}
+enum { KEY_RECORD = 1 + SPKI_OCTETS };
 
-static uint64_t
-get_u64(const unsigned char *at)
-{
-	uint64_t v = 0;
+/* What one change of an entry writes: the entry, and the records of
+ * certificates' keys that come or go with it. */
+struct change {
+	struct record records[1 + 2 * ENTRY_KEYS_MAX];
+	size_t count;
+	struct totals totals; /* of the store afterwards */
+	char entry_key[KEY_MAX];
+	unsigned char value[VALUE_MAX];
+	char keys_of[2 * ENTRY_KEYS_MAX][KEY_RECORD];
+	unsigned char names[2 * ENTRY_KEYS_MAX][NAME_SIZE + CRC_OCTETS];
+};
 
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | at[i];
-	return v;
+static int64_t
+records_of(const struct totals *totals)
+{
+	return (int64_t)(totals->count + totals->keys) + OWN_RECORDS;
 }
 
 static void
@@ -137,17 +141,16 @@ apply(struct store *store, const struct record *record)
  */
 static bool
 commit(struct store *store, const struct record *records, size_t n,
-    uint64_t count, uint64_t change, struct reason *why)
+    const struct totals *totals, struct reason *why)
 {
-	unsigned char state[STATE_OCTETS + CRC_OCTETS] = { STATE_VERSION };
+	unsigned char state[TOTALS_OCTETS + CRC_OCTETS];
 	struct record own = { state_key, sizeof state_key - 1, state,
 		sizeof state };
 	mode_t mask = umask(077);
 	bool ok = false, begun;
 
-	put_u64(state + 1, count);
-	put_u64(state + 9, change);
-	seal(own.key, own.key_len, state, STATE_OCTETS);
+	totals_put(state, totals);
+	seal(own.key, own.key_len, state, TOTALS_OCTETS);
 	begun = kcdbbegintran(store->db, 1);
 	if (!begun) {
 		fail_kyoto(store, why, "transaction");
@@ -156,7 +159,7 @@ commit(struct store *store, const struct record *records, size_t n,
 	ok = apply(store, &own);
 	for (size_t i = 0; ok && i < n; i++)
 		ok = apply(store, &records[i]);
-	if (ok && kcdbcount(store->db) != (int64_t)count + OWN_RECORDS) {
+	if (ok && kcdbcount(store->db) != records_of(totals)) {
 		fail(why, REASON_DAMAGED,
 		    "%s: has not the number of records "
 		    "that it should have",
@@ -172,10 +175,8 @@ commit(struct store *store, const struct record *records, size_t n,
 			fail_kyoto(store, why, "cannot be written");
 		ok = false;
 	}
-	if (ok) {
-		store->count = count;
-		store->change = change;
-	}
+	if (ok)
+		store->totals = *totals;
 out:
 	umask(mask);
 	return ok;
@@ -236,59 +237,6 @@ store_close(struct store *store)
 	free(store);
 }
 
-static void
-folder_of(const char *path, char out[static PATH_MAX])
-{
-	const char *slash = strrchr(path, '/');
-
-	if (slash == NULL)
-		strcpy(out, ".");
-	else if (slash == path)
-		strcpy(out, "/");
-	else
-		snprintf(out, PATH_MAX, "%.*s", (int)(slash - path), path);
-}
-
-static bool
-sync_folder(const char *folder, struct reason *why)
-{
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ok = fd >= 0 && fsync(fd) == 0;
-
-	if (!ok)
-		fail_errno(why, "%s", folder);
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-/*
- * An empty file of the folder's owner, made by us and nobody else: the library
- * would follow a symbolic link, and make it as root.
- */
-static bool
-make_file(const char *path, const char *folder, struct reason *why)
-{
-	struct stat st;
-	bool ok;
-	int fd;
-
-	if (stat(folder, &st) < 0)
-		return fail_errno(why, "%s", folder);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return fail_errno(why, "%s", path);
-	fd = open(path, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
-	    0600);
-	if (fd < 0)
-		return fail_errno(why, "%s", path);
-	ok = fchmod(fd, 0600) == 0 &&
-	     (geteuid() != 0 || fchown(fd, st.st_uid, st.st_gid) == 0);
-	if (!ok)
-		fail_errno(why, "%s", path);
-	close(fd);
-	return ok;
-}
-
 static bool
 fill_new(const char *path, struct reason *why)
 {
@@ -306,7 +254,7 @@ fill_new(const char *path, struct reason *why)
 	}
 	seal(record.key, record.key_len, secret, SECRET_OCTETS);
 	ok = open_database(store, KCOCREATE, why) &&
-	     commit(store, &record, 1, 0, 0, why);
+	     commit(store, &record, 1, &store->totals, why);
 	if (ok && !kcdbclose(store->db))
 		ok = fail_kyoto(store, why, "cannot be closed");
 out:
@@ -326,9 +274,9 @@ store_create(const char *path, struct reason *why)
 	if (lstat(path, &st) == 0)
 		return fail(why, REASON_EXISTS, "%s: there is one already",
 		    path);
-	folder_of(path, folder);
+	store_file_folder(path, folder);
 	snprintf(made, sizeof made, "%s.new", path);
-	if (!make_file(made, folder, why))
+	if (!store_file_make(made, folder, why))
 		return false;
 	if (!fill_new(made, why))
 		goto bad;
@@ -340,84 +288,10 @@ store_create(const char *path, struct reason *why)
 			fail_errno(why, "%s", path);
 		goto bad;
 	}
-	return sync_folder(folder, why);
+	return store_file_sync_folder(folder, why);
 bad:
 	unlink(made);
 	return false;
-}
-
-/* Who may read path, or write where it is, is checked before it is used. */
-static bool
-check_folder(const char *path, struct reason *why)
-{
-	char folder[PATH_MAX];
-	struct stat st;
-
-	folder_of(path, folder);
-	if (stat(folder, &st) < 0)
-		return fail_errno(why, "%s", folder);
-	if ((st.st_mode & 022) != 0 &&
-	    !(st.st_uid == 0 && (st.st_mode & S_ISVTX) != 0))
-		return fail(why, REASON_PERMISSION,
-		    "%s: mode %03o lets others write where the credential "
-		    "store is, expected 700",
-		    folder, (unsigned)st.st_mode & 0777);
-	return true;
-}
-
-static bool
-check_stat(const char *path, const struct stat *st, struct reason *why)
-{
-	if (!S_ISREG(st->st_mode))
-		return fail(why, REASON_PERMISSION, "%s: not a regular file",
-		    path);
-	if ((st->st_mode & 077) != 0)
-		return fail(why, REASON_PERMISSION,
-		    "%s: mode %03o, expected 600", path,
-		    (unsigned)st->st_mode & 0777);
-	if (st->st_uid != geteuid())
-		return fail(why, REASON_PERMISSION,
-		    "%s: belongs to uid %ju, expected %ju", path,
-		    (uintmax_t)st->st_uid, (uintmax_t)geteuid());
-	return true;
-}
-
-/* Closing a descriptor drops the locks that this process has on the file:
- * nothing may be open through the library yet. */
-static bool
-check_file(const char *path, struct reason *why)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-	bool ok;
-
-	if (fd < 0)
-		return errno == ENOENT ? fail(why, REASON_ABSENT,
-					     "%s: there is no credential "
-					     "store, expected one made "
-					     "by \"sallyport init\"",
-					     path)
-				       : fail_errno(why, "%s", path);
-	ok = fstat(fd, &st) == 0 ? check_stat(path, &st, why)
-				 : fail_errno(why, "%s", path);
-	if (ok && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-		ok = fail(why, REASON_AWAY, "%s: process %ld has it open", path,
-		    (long)lock.l_pid);
-	close(fd);
-	return ok;
-}
-
-static bool
-check_journal(const char *path, struct reason *why)
-{
-	char journal[PATH_MAX + 8];
-	struct stat st;
-
-	snprintf(journal, sizeof journal, "%s.wal", path);
-	if (lstat(journal, &st) < 0)
-		return errno == ENOENT ? true : fail_errno(why, "%s", journal);
-	return check_stat(journal, &st, why);
 }
 
 static bool
@@ -430,13 +304,11 @@ load_own(struct store *store, struct reason *why)
 	if (!read_record(store, state_key, sizeof state_key - 1, value, &len,
 		why))
 		goto out;
-	if (len != STATE_OCTETS || value[0] != STATE_VERSION) {
+	if (len != TOTALS_OCTETS || !totals_get(&store->totals, value)) {
 		fail(why, REASON_DAMAGED, "%s: made by another version",
 		    store->path);
 		goto out;
 	}
-	store->count = get_u64(value + 1);
-	store->change = get_u64(value + 9);
 	if (!read_record(store, secret_key, sizeof secret_key - 1, value, &len,
 		why))
 		goto out;
@@ -460,15 +332,16 @@ out:
 static bool
 check_count(struct store *store, struct reason *why)
 {
+	int64_t wanted = records_of(&store->totals);
 	int64_t records = kcdbcount(store->db);
 
-	if (records >= 0 && (uint64_t)records == store->count + OWN_RECORDS)
+	if (records == wanted)
 		return true;
 	return fail(why, REASON_DAMAGED,
-	    "%s: holds %jd entries, expected %ju: entries are lost; put the "
+	    "%s: holds %jd records, expected %jd: entries are lost; put the "
 	    "store back from a copy",
 	    store->path, (intmax_t)(records - OWN_RECORDS),
-	    (uintmax_t)store->count);
+	    (intmax_t)(wanted - OWN_RECORDS));
 }
 
 bool
@@ -478,8 +351,7 @@ store_open(struct store **store_out, const char *path, struct reason *why)
 
 	if (store == NULL)
 		return false;
-	if (check_folder(path, why) && check_file(path, why) &&
-	    check_journal(path, why) && open_database(store, 0, why) &&
+	if (store_file_check(path, why) && open_database(store, 0, why) &&
 	    load_own(store, why) && check_count(store, why)) {
 		*store_out = store;
 		return true;
@@ -531,59 +403,146 @@ store_get(struct store *store, const char *name, struct entry *out,
 	return ok;
 }
 
-/* Is there a record?  *is_out is written if that could be told. */
-static bool
-is_there(struct store *store, const char *key, size_t key_len, bool *is_out,
-    struct reason *why)
+static void
+key_record(const unsigned char key[static SPKI_OCTETS],
+    char out[static KEY_RECORD])
 {
-	if (store->broken)
-		return fail(why, REASON_IO,
-		    "%s: a change could not be completed, the store must be "
-		    "opened again",
-		    store->path);
-	*is_out = kcdbcheck(store->db, key, key_len) >= 0;
-	if (!*is_out && kcdbecode(store->db) != KCENOREC)
-		return fail_kyoto(store, why, "cannot be read");
+	out[0] = 'k';
+	memcpy(out + 1, key, SPKI_OCTETS);
+}
+
+bool
+store_find_key(struct store *store, const unsigned char key[static SPKI_OCTETS],
+    char name_out[static NAME_SIZE], struct reason *why)
+{
+	unsigned char value[VALUE_MAX];
+	char record[KEY_RECORD];
+	size_t len;
+
+	key_record(key, record);
+	if (!read_record(store, record, sizeof record, value, &len, why))
+		return false;
+	if (len == 0 || len >= NAME_SIZE || memchr(value, 0, len) != NULL)
+		return fail(why, REASON_DAMAGED,
+		    "%s: the name that a key leads to is damaged", store->path);
+	memcpy(name_out, value, len);
+	name_out[len] = '\0';
 	return true;
+}
+
+/* name: who has the key from now on; NULL: nobody. */
+static void
+change_add_key(struct change *change,
+    const unsigned char key[static SPKI_OCTETS], const char *name)
+{
+	size_t i = change->count - 1, len = 0;
+	struct record *record = &change->records[change->count++];
+
+	key_record(key, change->keys_of[i]);
+	*record = (struct record){ change->keys_of[i], KEY_RECORD, NULL, 0 };
+	if (name == NULL) {
+		change->totals.keys--;
+		return;
+	}
+	len = strlen(name);
+	memcpy(change->names[i], name, len);
+	seal(change->keys_of[i], KEY_RECORD, change->names[i], len);
+	record->value = change->names[i];
+	record->value_len = len + CRC_OCTETS;
+	change->totals.keys++;
+}
+
+/* The records of keys that before had and after has not, and the other way
+ * round; either may be NULL. */
+static bool
+change_keys(struct change *change, struct store *store,
+    const struct entry *before, const struct entry *after, struct reason *why)
+{
+	char other[NAME_SIZE];
+	struct reason absent;
+
+	for (size_t i = 0; before != NULL && i < before->key_count; i++)
+		if (after == NULL || !entry_has_key(after, before->keys[i]))
+			change_add_key(change, before->keys[i], NULL);
+	for (size_t i = 0; after != NULL && i < after->key_count; i++) {
+		if (before != NULL && entry_has_key(before, after->keys[i]))
+			continue;
+		if (store_find_key(store, after->keys[i], other, &absent))
+			return fail(why, REASON_EXISTS,
+			    "%s: that certificate's key is %s's already",
+			    after->name, other);
+		if (absent.code != REASON_ABSENT) {
+			if (why != NULL)
+				*why = absent;
+			return false;
+		}
+		change_add_key(change, after->keys[i], after->name);
+	}
+	return true;
+}
+
+/* Put after in the place of before; either may be NULL, not both. */
+static bool
+replace(struct store *store, const struct entry *before,
+    const struct entry *after, uint64_t number, struct reason *why)
+{
+	struct change change = { .count = 1, .totals = store->totals };
+	struct record *record = &change.records[0];
+	size_t len;
+	bool ok;
+
+	record->key = change.entry_key;
+	record->key_len =
+	    entry_key((after != NULL ? after : before)->name, change.entry_key);
+	if (after != NULL) {
+		len = entry_encode(after, true, change.value);
+		seal(record->key, record->key_len, change.value, len);
+		record->value = change.value;
+		record->value_len = len + CRC_OCTETS;
+	}
+	change.totals.change = number;
+	change.totals.count += (after != NULL) - (before != NULL);
+	totals_tally(&change.totals, before, -1);
+	totals_tally(&change.totals, after, 1);
+	ok = change_keys(&change, store, before, after, why) &&
+	     commit(store, change.records, change.count, &change.totals, why);
+	explicit_bzero(&change, sizeof change);
+	return ok;
 }
 
 bool
 store_put(struct store *store, struct entry *entry, struct reason *why)
 {
-	unsigned char value[VALUE_MAX];
-	char key[KEY_MAX];
-	struct record record = { key, entry_key(entry->name, key), value, 0 };
-	uint64_t before = entry->change;
-	bool there = false, ok;
-	size_t len;
+	uint64_t change = entry->change;
+	struct entry before;
+	struct reason absent = { 0 };
+	bool there, ok;
 
-	if (!is_there(store, key, record.key_len, &there, why))
+	there = store_get(store, entry->name, &before, &absent);
+	if (!there && absent.code != REASON_ABSENT) {
+		if (why != NULL)
+			*why = absent;
 		return false;
-	entry->change = store->change + 1;
-	len = entry_encode(entry, true, value);
-	seal(key, record.key_len, value, len);
-	record.value_len = len + CRC_OCTETS;
-	ok = commit(store, &record, 1, store->count + !there, entry->change,
-	    why);
+	}
+	entry->change = store->totals.change + 1;
+	ok = replace(store, there ? &before : NULL, entry, entry->change, why);
 	if (!ok)
-		entry->change = before;
-	explicit_bzero(value, sizeof value);
+		entry->change = change;
+	explicit_bzero(&before, sizeof before);
 	return ok;
 }
 
 bool
 store_remove(struct store *store, const char *name, struct reason *why)
 {
-	char key[KEY_MAX];
-	struct record record = { key, entry_key(name, key), NULL, 0 };
-	bool there = false;
+	struct entry before;
+	bool ok;
 
-	if (!is_there(store, key, record.key_len, &there, why))
+	if (!store_get(store, name, &before, why))
 		return false;
-	if (!there)
-		return fail(why, REASON_ABSENT, "%s: no such user", name);
-	return commit(store, &record, 1, store->count - 1, store->change + 1,
-	    why);
+	ok = replace(store, &before, NULL, store->totals.change + 1, why);
+	explicit_bzero(&before, sizeof before);
+	return ok;
 }
 
 bool
@@ -595,7 +554,7 @@ store_is_broken(const struct store *store)
 uint64_t
 store_count(const struct store *store)
 {
-	return store->count;
+	return store->totals.count;
 }
 
 struct store_walk {
@@ -680,7 +639,7 @@ sorted_names(struct store *store, char ***names_out, size_t *n_out,
 	struct store_walk *walk;
 	struct reason end = { 0 };
 	struct entry entry;
-	size_t n = 0, room = (size_t)store->count;
+	size_t n = 0, room = (size_t)store->totals.count;
 	char **names = calloc(room + 1, sizeof *names);
 	bool ok = false;
 
@@ -737,22 +696,37 @@ store_each(struct store *store,
 	return ok;
 }
 
-bool
-store_fake_salt(const struct store *store, enum verifier_hash hash,
-    const char *name, unsigned char out[static VERIFIER_SALT_OCTETS],
-    struct reason *why)
+/* A name's own number, which nobody can tell who has not the secret. */
+static bool
+draw(const struct store *store, const char *purpose, enum verifier_hash hash,
+    const char *name, unsigned char out[static 32], struct reason *why)
 {
 	const char *mechanism = verifier_mechanism(hash);
-	unsigned char full[32];
 	gnutls_hmac_hd_t h;
 
 	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, store->secret,
 		SECRET_OCTETS) < 0)
 		return fail(why, REASON_INTERNAL, "HMAC failed");
-	/* With its NUL, so that mechanism and name cannot run together. */
+	/* With their NULs, so that they cannot run together. */
+	gnutls_hmac(h, purpose, strlen(purpose) + 1);
 	gnutls_hmac(h, mechanism, strlen(mechanism) + 1);
 	gnutls_hmac(h, name, strlen(name));
-	gnutls_hmac_deinit(h, full);
-	memcpy(out, full, VERIFIER_SALT_OCTETS);
+	gnutls_hmac_deinit(h, out);
+	return true;
+}
+
+bool
+store_fake(const struct store *store, enum verifier_hash hash, const char *name,
+    uint32_t standard, unsigned char salt_out[static VERIFIER_SALT_OCTETS],
+    uint32_t *iterations_out, struct reason *why)
+{
+	unsigned char full[32];
+
+	if (!draw(store, "salt", hash, name, full, why))
+		return false;
+	memcpy(salt_out, full, VERIFIER_SALT_OCTETS);
+	if (!draw(store, "count", hash, name, full, why))
+		return false;
+	*iterations_out = totals_draw(&store->totals, hash, full, standard);
 	return true;
 }

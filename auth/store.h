@@ -41,9 +41,16 @@ void store_close(struct store *store);
 bool store_get(struct store *store, const char *name, struct entry *out,
     struct reason *why);
 
+/* The name of the entry that has key among its keys.  REASON_ABSENT if none
+ * has. */
+bool store_find_key(struct store *store,
+    const unsigned char key[static SPKI_OCTETS],
+    char name_out[static NAME_SIZE], struct reason *why);
+
 /*
  * Write entry, new or in place of the one of its name, and set its change
- * counter.  On failure the store is as before.
+ * counter.  On failure the store is as before.  REASON_EXISTS if one of its
+ * keys is another entry's.
  */
 bool store_put(struct store *store, struct entry *entry, struct reason *why);
 
@@ -75,10 +82,14 @@ bool store_walk_next(struct store_walk *walk, struct entry *out,
     struct reason *why);
 void store_walk_free(struct store_walk *walk); /* before store_close */
 
-/* The salt a SCRAM client is shown for a name without verifier: always the
- * same for one store, hash and name. */
-bool store_fake_salt(const struct store *store, enum verifier_hash hash,
-    const char *name, unsigned char out[static VERIFIER_SALT_OCTETS],
-    struct reason *why);
+/*
+ * What a SCRAM client is shown for a name without verifier: a salt that is
+ * always the same for one store, hash and name, and an iteration count drawn by
+ * the name from those in use, as often as they are; standard if there are none.
+ */
+bool store_fake(const struct store *store, enum verifier_hash hash,
+    const char *name, uint32_t standard,
+    unsigned char salt_out[static VERIFIER_SALT_OCTETS],
+    uint32_t *iterations_out, struct reason *why);
 
 #endif

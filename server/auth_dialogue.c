@@ -45,7 +45,9 @@ struct dialogue {
 	struct timer timer;
 	int64_t asked_ms; /* when the client's last octets came */
 	unsigned asked;   /* requests so far */
-	uint64_t change;  /* of the entry whose verifiers SCRAM got */
+	uint64_t change;  /* of the entry whose verifiers were used */
+	unsigned char key[SPKI_OCTETS]; /* that the client proved in TLS */
+	bool is_guess; /* a password may be; a certificate's key is not */
 	char client[INET6_ADDRSTRLEN];
 	enum auth_result result;
 	char login[NAME_SIZE];
@@ -139,9 +141,40 @@ failure_due(const struct dialogue *d)
 	       (spent <= delay ? delay : (spent + delay - 1) / delay * delay);
 }
 
+/* When the answer is due, by what has failed before.  Who would have to wait
+ * too long is sent away, right or wrong. */
+static int64_t
+weigh_guess(struct dialogue *d)
+{
+	const struct config *config = d->config->config;
+	char name[NAME_SIZE];
+	const struct guess guess = { .client = d->client,
+		.name = name,
+		.now_ms = d->asked_ms,
+		.delay_ms = config->auth_failure_delay_ms,
+		.free = config->auth_free_failures };
+	struct guess_answer answer = { .at_ms = d->asked_ms };
+	int64_t due = d->result == AUTH_GRANTED ? d->asked_ms : failure_due(d);
+
+	/* However it was spelled, it is one name. */
+	if (!name_parse(name, d->login, config->realm, NULL))
+		snprintf(name, sizeof name, "%s", d->login);
+	if (d->result == AUTH_GRANTED)
+		answer = guess_granted(d->role->guesses, &guess);
+	else if (d->result == AUTH_DENIED)
+		answer = guess_failed(d->role->guesses, &guess);
+	if (answer.refuse) {
+		d->result = AUTH_UNAVAILABLE;
+		strcpy(d->text, "too many failed logins lately");
+		return failure_due(d);
+	}
+	return answer.at_ms > due ? answer.at_ms : due;
+}
+
 static void
 decide(struct dialogue *d, enum auth_result result, const char *text)
 {
+	int64_t due;
 	const char *name = exchange_name(d->exchange);
 
 	forget_helper(d);
@@ -153,10 +186,11 @@ decide(struct dialogue *d, enum auth_result result, const char *text)
 	/* Name and password are of no further use. */
 	exchange_free(d->exchange);
 	d->exchange = NULL;
-	if (result == AUTH_GRANTED)
+	due = d->is_guess ? weigh_guess(d) : failure_due(d);
+	if (d->result == AUTH_GRANTED && due <= auth_now_ms())
 		send_result(d);
 	else
-		timer_set(&d->role->timers, &d->timer, failure_due(d));
+		timer_set(&d->role->timers, &d->timer, due);
 }
 
 static void
@@ -244,9 +278,35 @@ give_scram(void *context, enum verifier_hash hash, const char *name,
 		return true;
 	}
 	explicit_bzero(&entry, sizeof entry);
-	out->iterations = d->config->config->scram_iterations;
 	out->salt_len = VERIFIER_SALT_OCTETS;
-	return store_fake_salt(store, hash, name, out->salt, &why);
+	return store_fake(store, hash, name,
+	    d->config->config->scram_iterations, out->salt, &out->iterations,
+	    &why);
+}
+
+/* Whose is the certificate's key that the client proved in TLS? */
+static bool
+give_external(void *context, char name_out[static NAME_SIZE])
+{
+	struct dialogue *d = context;
+	struct store *store = auth_store(d->role);
+	struct entry entry;
+	struct reason why;
+
+	name_out[0] = '\0';
+	if (store == NULL)
+		return false;
+	if (store_find_key(store, d->key, name_out, &why) &&
+	    store_get(store, name_out, &entry, &why)) {
+		d->change = entry.change;
+		explicit_bzero(&entry, sizeof entry);
+		return true;
+	}
+	if (why.code == REASON_ABSENT)
+		return true;
+	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+	    reason_word(why.code), why.text);
+	return false;
 }
 
 /* The client has proved itself with a verifier that was good a moment ago. */
@@ -429,6 +489,12 @@ dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 	case EXCHANGE_PROVED:
 		decide_proved(d);
 		return;
+	case EXCHANGE_DOWNGRADE:
+		log_line(SAY_ALARM, "auth",
+		    "client=%s listener=%s result=downgrade detail=\"%s\"",
+		    d->client, d->listener->name, why.text);
+		decide(d, AUTH_DENIED, why.text);
+		return;
 	case EXCHANGE_DENIED:
 		decide(d, AUTH_DENIED, why.text);
 		return;
@@ -530,20 +596,28 @@ dialogue_new(struct auth_role *role, const struct start *start,
 	struct exchange_options options = {
 		.mechanism = start->mechanism,
 		.default_realm = config->config->realm,
-		/* None: no -PLUS mechanism is offered to anybody. */
-		.binding = { NULL, 0 },
+		/* A listener without -PLUS has offered none, and must not take
+		 * a client's "y" for a downgrade. */
+		.binding = (listener->mechanisms & MECHANISMS_BOUND) != 0
+			       ? start->binding
+			       : (gnutls_datum_t){ NULL, 0 },
 		.scram = give_scram,
+		.external = start->spki.size > 0 ? give_external : NULL,
 		.context = d,
 	};
+	if (start->spki.size > 0)
+		memcpy(d->key, start->spki.data, SPKI_OCTETS);
+	d->role = role;
 	if (!exchange_new(&d->exchange, role->sasl, &options, why)) {
 		free(d);
 		return NULL;
 	}
-	d->role = role;
 	d->number = start->number;
 	d->config = config;
 	d->listener = listener;
 	strcpy(d->client, start->client);
+	d->is_guess = strcasecmp(start->mechanism,
+			  mechanism_name(MECHANISM_EXTERNAL)) != 0;
 	d->timer.fire = dialogue_fire;
 	d->timer.owner = d;
 	config->users++;
@@ -624,6 +698,26 @@ answer_abort(struct auth_role *role, struct wire_reader *r)
 		dialogue_end(d);
 }
 
+/* A password that crossed in clear, or would have: RFC 8314's enemy counts as a
+ * guess of the source. */
+static void
+answer_in_clear(struct auth_role *role, struct wire_reader *r)
+{
+	char client[INET6_ADDRSTRLEN];
+	struct guess guess = { .client = client,
+		.name = "",
+		.now_ms = auth_now_ms(),
+		.delay_ms = role->failure_delay_ms,
+		.free = role->free_failures };
+
+	if (!wire_get_string(r, client, sizeof client) ||
+	    !wire_reader_done(r) || !is_address(client)) {
+		log_line(SAY_ALARM, "protocol", "peer=session packet=clear");
+		return;
+	}
+	guess_failed(role->guesses, &guess);
+}
+
 /* What the session may ask; more octets are a breach of the protocol.  When
  * and how often is for the state of each exchange to say. */
 static const struct request {
@@ -634,6 +728,7 @@ static const struct request {
 	    EXCHANGE_RESPONSE_MAX + 1024 },
 	[AUTH_STEP - AUTH_START] = { answer_step, EXCHANGE_RESPONSE_MAX + 64 },
 	[AUTH_ABORT - AUTH_START] = { answer_abort, 16 },
+	[AUTH_IN_CLEAR - AUTH_START] = { answer_in_clear, 64 },
 };
 
 static void

@@ -215,6 +215,8 @@ auth_commit(void *self, uint32_t number)
 	if (config == NULL)
 		return;
 	log_set_debug(config->config->debug);
+	role->failure_delay_ms = config->config->auth_failure_delay_ms;
+	role->free_failures = config->config->auth_free_failures;
 	if (role->cache != NULL &&
 	    role->cache_size == config->config->cache_size &&
 	    role->cache_ttl_s == config->config->cache_ttl_s)
@@ -372,7 +374,8 @@ role_begin(struct auth_role *role)
 	if (role->epoll < 0 ||
 	    !timers_init(&role->timers,
 		AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX + 1) ||
-	    !sasl_library_new(&role->sasl, &why)) {
+	    !sasl_library_new(&role->sasl, &why) ||
+	    !guesses_new(&role->guesses, &why)) {
 		log_line(SAY_ALARM, "start", "detail=\"%s\"",
 		    why.code != REASON_NONE ? why.text : strerror(errno));
 		exit(1);

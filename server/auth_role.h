@@ -14,6 +14,7 @@
 
 #include "../auth/cache.h"
 #include "../auth/exchange.h"
+#include "../auth/guess.h"
 #include "../auth/login.h"
 #include "../auth/store.h"
 #include "auth_timer.h"
@@ -76,6 +77,8 @@ struct auth_role {
 	int64_t store_again_ms; /* when to try once more */
 	struct cache *cache;
 	unsigned cache_size, cache_ttl_s;
+	struct guesses *guesses;
+	unsigned failure_delay_ms, free_failures; /* as committed last */
 	struct auth_config *configs[AUTH_CONFIGS_MAX];
 	struct dialogue *dialogues[AUTH_BUCKETS];
 	size_t dialogue_count;

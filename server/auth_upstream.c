@@ -89,6 +89,7 @@ answer_start(struct auth_role *role, struct auth_relay *relay,
 	uint64_t number = wire_get_u64(r);
 	uint32_t configuration = wire_get_u32(r);
 	const struct auth_config *config;
+	gnutls_datum_t binding;
 	struct reason why;
 	uint8_t tls;
 
@@ -99,9 +100,10 @@ answer_start(struct auth_role *role, struct auth_relay *relay,
 		say_failed(relay, number, "broken request");
 		return;
 	}
-	wire_get_bytes(r, BINDING_OCTETS);
+	binding = wire_get_bytes(r, BINDING_OCTETS);
 	tls = wire_get_u8(r);
-	if (!wire_reader_done(r) || tls > 1) {
+	if (!wire_reader_done(r) || tls > 1 ||
+	    (binding.size != 0 && binding.size != BINDING_OCTETS)) {
 		say_failed(relay, number, "broken request");
 		return;
 	}
@@ -113,7 +115,7 @@ answer_start(struct auth_role *role, struct auth_relay *relay,
 		return;
 	}
 	if (!login_new(&relay->login, role->sasl, config->book, name, offered,
-		tls == 1, &why)) {
+		tls == 1, binding, &why)) {
 		say_failed(relay, number, why.text);
 		return;
 	}

@@ -498,7 +498,7 @@ remove_unserved(struct config_listener *l)
 
 	/* PAM is given a password; it has no verifier to give SCRAM. */
 	if ((l->backends & BACKEND_STORE) != 0)
-		served |= MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1;
+		served |= MECHANISM_EXTERNAL | MECHANISMS_SCRAM;
 	l->unserved = l->mechanisms & ~served;
 	l->mechanisms &= served;
 }

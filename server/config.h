@@ -24,10 +24,18 @@ enum listener_kind {
 
 /* Bits for struct config_listener.mechanisms, strongest first. */
 enum mechanism {
-	MECHANISM_SCRAM_SHA_256 = 1,
-	MECHANISM_SCRAM_SHA_1 = 2,
-	MECHANISM_PLAIN = 4,
-	MECHANISM_LOGIN = 8,
+	MECHANISM_EXTERNAL = 1, /* to clients that have shown a certificate */
+	MECHANISM_SCRAM_SHA_256_PLUS = 2,
+	MECHANISM_SCRAM_SHA_1_PLUS = 4,
+	MECHANISM_SCRAM_SHA_256 = 8,
+	MECHANISM_SCRAM_SHA_1 = 16,
+	MECHANISM_PLAIN = 32,
+	MECHANISM_LOGIN = 64,
+
+	MECHANISMS_BOUND =
+	    MECHANISM_SCRAM_SHA_256_PLUS | MECHANISM_SCRAM_SHA_1_PLUS,
+	MECHANISMS_SCRAM =
+	    MECHANISMS_BOUND | MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1,
 };
 enum backend { BACKEND_STORE = 1, BACKEND_PAM = 2 };
 
@@ -40,6 +48,7 @@ struct config_listener {
 	size_t certificate_count;
 	bool ask_client_cert;  /* client-cert = ask */
 	const char *client_ca; /* path of the anchors for them, or NULL */
+	bool implicit_external; /* its certificate authenticates at MAIL */
 	bool tickets;
 	unsigned min_tls;    /* 12 or 13 */
 	unsigned mechanisms; /* after removing what no backend can serve */
@@ -109,6 +118,7 @@ struct config {
 
 	/* Auth. */
 	unsigned auth_failure_delay_ms;
+	unsigned auth_free_failures; /* of a source, before answers slow down */
 	unsigned scram_iterations;
 	unsigned cache_size; /* verified passwords kept; 0: none */
 	unsigned cache_ttl_s;

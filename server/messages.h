@@ -63,6 +63,7 @@ enum message {
 	                    certificate, or none), TLS version u8 */
 	AUTH_STEP,       /* number, response b (decoded octets) */
 	AUTH_ABORT,      /* number: client cancelled or left */
+	AUTH_IN_CLEAR,   /* client address s: AUTH was tried before TLS */
 	/* auth to session */
 	AUTH_CHALLENGE, /* number, challenge b (decoded octets) */
 	AUTH_RESULT,    /* number, enum auth_result u8, login s (local@realm;

@@ -158,6 +158,9 @@ enum {
 	BY_PASSWORD = 16, /* EHLO and from rows do not apply */
 	IN_MAIL = 32,
 	HAS_RCPT = 64,
+	/* What came of asking auth at MAIL whose certificate it is. */
+	IMPLICIT_DENIED = 128,
+	IMPLICIT_AWAY = 256,
 };
 
 /* Bits of session.bits: who owns it, and what others say to the owner. */
@@ -272,7 +275,7 @@ struct session {
 	char *greeting_name; /* EHLO */
 	char *login;         /* local@realm */
 	char *tls_suite;
-	unsigned char *client_spki; /* of a verified certificate */
+	unsigned char *client_spki; /* of the certificate it showed */
 	uint64_t exchange;          /* with auth; 0: none */
 	char mechanism[21];         /* of the last AUTH */
 	struct transaction *transaction;
@@ -373,6 +376,15 @@ enum step session_say_leaving(struct session *s);
 
 /* session_auth.c */
 enum step command_auth(struct session *s, struct slice args);
+/* AUTH was refused because there is no TLS: log it and have it counted. */
+void session_auth_in_clear(const struct session *s);
+/* Those of the listener that this client can use now. */
+unsigned session_mechanisms(const struct session *s);
+/* Is MAIL to be authenticated by the certificate alone (implicit-external)? */
+bool session_may_be_implicit(const struct session *s);
+/* Ask auth whose the certificate is; without a reply.  Comes back to
+ * commands, with AUTHED or why not among the facts. */
+enum step session_auth_implicit(struct session *s);
 void session_auth_abort(struct session *s);
 
 /* session_mail.c */

@@ -12,11 +12,15 @@
 #include "session.h"
 
 static enum step run_answer(struct session *s);
+static enum step run_implicit_answer(struct session *s);
 static enum step run_response(struct session *s);
 
 /* Parked until auth has answered. */
 static const struct state state_auth_answer = { "auth-answer", run_answer,
 	false };
+/* The same, and the client has not asked for it. */
+static const struct state state_implicit_answer = { "implicit-answer",
+	run_implicit_answer, false };
 /* Waiting for the client's next response. */
 static const struct state state_auth_response = { "auth-response", run_response,
 	true };
@@ -44,18 +48,38 @@ end_exchange(struct session *s, const char *reply)
 }
 
 static enum step
-await_answer(struct session *s)
+await_answer(struct session *s, const struct state *state)
 {
 	const struct config *config = s->generation->config;
 
 	session_deadline(s, config->helper_deadline_ms / 1000 + AUTH_EXTRA_S);
-	return session_enter(s, &state_auth_answer);
+	return session_enter(s, state);
+}
+
+void
+session_auth_in_clear(const struct session *s)
+{
+	log_line(SAY_WARNING, "auth",
+	    "session=%s result=in-clear user=- mechanism=- client=%s "
+	    "listener=%s detail=\"AUTH before TLS\"",
+	    s->id, s->client, session_service(s)->config->name);
+	auth_link_in_clear(server.auth, s->client);
+}
+
+unsigned
+session_mechanisms(const struct session *s)
+{
+	unsigned mechanisms = session_service(s)->config->mechanisms;
+
+	return s->client_spki != NULL
+		   ? mechanisms
+		   : mechanisms & ~(unsigned)MECHANISM_EXTERNAL;
 }
 
 static bool
 is_offered(const struct session *s)
 {
-	unsigned bit, offered = session_service(s)->config->mechanisms;
+	unsigned bit, offered = session_mechanisms(s);
 
 	for (bit = 1; bit != 0 && bit <= offered; bit <<= 1) {
 		const char *name = mechanism_name(offered & bit);
@@ -94,7 +118,8 @@ forget(gnutls_datum_t *octets)
 	*octets = (gnutls_datum_t){ NULL, 0 };
 }
 
-static enum step
+/* False if auth is away. */
+static bool
 start_exchange(struct session *s, bool has_initial, gnutls_datum_t initial)
 {
 	unsigned char binding[TLS_BINDING_OCTETS];
@@ -115,10 +140,7 @@ start_exchange(struct session *s, bool has_initial, gnutls_datum_t initial)
 		request.spki = (gnutls_datum_t){ s->client_spki, SPKI_OCTETS };
 	ok = auth_link_start(server.auth, s, &request, &s->exchange);
 	explicit_bzero(binding, sizeof binding);
-	if (!ok)
-		return end_exchange(s, "454 4.7.0 authentication is not "
-				       "available now, try again later");
-	return await_answer(s);
+	return ok;
 }
 
 enum step
@@ -127,7 +149,7 @@ command_auth(struct session *s, struct slice args)
 	gnutls_datum_t initial = { NULL, 0 };
 	struct slice name, text;
 	bool has_initial;
-	enum step step;
+	bool ok;
 	size_t i;
 
 	smtp_split(args, &name, &text);
@@ -143,9 +165,34 @@ command_auth(struct session *s, struct slice args)
 	if (has_initial && !slice_is(text, "=") && !decode(text, &initial))
 		return end_exchange(s, "501 5.5.2 initial response is not "
 				       "base64");
-	step = start_exchange(s, has_initial, initial);
+	ok = start_exchange(s, has_initial, initial);
 	forget(&initial);
-	return step;
+	if (!ok)
+		return end_exchange(s, "454 4.7.0 authentication is not "
+				       "available now, try again later");
+	return await_answer(s, &state_auth_answer);
+}
+
+bool
+session_may_be_implicit(const struct session *s)
+{
+	return session_service(s)->config->implicit_external &&
+	       (session_mechanisms(s) & MECHANISM_EXTERNAL) != 0 &&
+	       (s->facts & (IN_TLS | SAID_HELLO)) == (IN_TLS | SAID_HELLO) &&
+	       (s->facts & (AUTHED | IMPLICIT_DENIED | IMPLICIT_AWAY)) == 0 &&
+	       s->refusal == NULL;
+}
+
+enum step
+session_auth_implicit(struct session *s)
+{
+	gnutls_datum_t none = { NULL, 0 };
+
+	strcpy(s->mechanism, mechanism_name(MECHANISM_EXTERNAL));
+	if (start_exchange(s, true, none))
+		return await_answer(s, &state_implicit_answer);
+	s->facts |= IMPLICIT_AWAY;
+	return session_await_command(s);
 }
 
 static enum step
@@ -196,9 +243,12 @@ granted(struct session *s, const struct auth_answer *answer)
 		s->broken = true;
 		return STEP_CLOSE;
 	}
-	s->facts |= AUTHED | BY_PASSWORD;
+	s->facts |= AUTHED;
+	if (strcmp(s->mechanism, mechanism_name(MECHANISM_EXTERNAL)) != 0)
+		s->facts |= BY_PASSWORD;
 	log_result(s, answer, "ok");
-	session_reply(s, "235 2.7.0 authentication successful");
+	if (s->state != &state_implicit_answer)
+		session_reply(s, "235 2.7.0 authentication successful");
 	return session_await_command(s);
 }
 
@@ -235,6 +285,35 @@ take_result(struct session *s, const struct auth_answer *answer)
 	log_result(s, answer, "unavailable");
 	return end_exchange(s, "454 4.7.0 temporary authentication failure, "
 			       "try again later");
+}
+
+/* No reply: what the client has asked is MAIL, which comes next. */
+static enum step
+run_implicit_answer(struct session *s)
+{
+	struct auth_answer answer;
+
+	if (!auth_link_collect(server.auth, s->exchange, &answer)) {
+		if (!session_is(s, SESSION_EXPIRED))
+			return STEP_PARK;
+		session_auth_abort(s);
+		s->facts |= IMPLICIT_AWAY;
+		return session_await_command(s);
+	}
+	if (answer.is_challenge) { /* EXTERNAL has none */
+		forget(&answer.challenge);
+		session_auth_abort(s);
+		s->facts |= IMPLICIT_AWAY;
+		return session_await_command(s);
+	}
+	s->exchange = 0;
+	if (answer.result == AUTH_GRANTED)
+		return granted(s, &answer);
+	log_result(s, &answer,
+	    answer.result == AUTH_DENIED ? "failed" : "unavailable");
+	s->facts |=
+	    answer.result == AUTH_DENIED ? IMPLICIT_DENIED : IMPLICIT_AWAY;
+	return session_await_command(s);
 }
 
 static enum step
@@ -280,7 +359,7 @@ take_response(struct session *s, struct slice line)
 	if (!ok)
 		return end_exchange(s, "454 4.7.0 temporary authentication "
 				       "failure, try again later");
-	return await_answer(s);
+	return await_answer(s, &state_auth_answer);
 }
 
 static enum step

@@ -146,6 +146,17 @@ is_http(struct slice verb)
 	return false;
 }
 
+/* Auth could not be asked whose the certificate is: MAIL may be tried again. */
+static const char *
+implicit_reply(struct session *s, const struct command *command)
+{
+	if (command->run != command_mail || (s->facts & IMPLICIT_AWAY) == 0)
+		return NULL;
+	s->facts &= ~(unsigned)IMPLICIT_AWAY;
+	return "454 4.7.0 authentication is not available now, try again "
+	       "later";
+}
+
 static enum step
 run_line(struct session *s, struct slice line)
 {
@@ -174,26 +185,30 @@ run_line(struct session *s, struct slice line)
 				     : "500 5.5.1 command not recognised");
 	if (line.len + 2 > SMTP_COMMAND_MAX && command->run != command_auth)
 		return refuse(s, "500 5.5.2 line too long");
-	reply = gate(s, command);
+	reply = implicit_reply(s, command);
+	if (reply == NULL)
+		reply = gate(s, command);
 	if (reply == NULL && (command->flags & NO_ARGUMENT) != 0 &&
 	    args.len > 0)
 		reply = "501 5.5.4 no argument is allowed";
+	if (reply != NULL && reply == command->in_clear)
+		session_auth_in_clear(s);
 	if (reply != NULL)
 		return refuse(s, reply);
 	return command->run(s, args);
 }
 
 static bool
-begins_auth(struct slice line)
+begins(struct slice line, const char *verb)
 {
-	return line.len >= 4 && slice_is((struct slice){ line.at, 4 }, "AUTH");
+	return line.len >= 4 && slice_is((struct slice){ line.at, 4 }, verb);
 }
 
 static enum step
 run_command(struct session *s)
 {
 	struct slice line, seen = session_input(s);
-	bool secret = begins_auth(seen);
+	bool secret = begins(seen, "AUTH");
 	enum step step;
 
 	if (session_is(s, SESSION_LEAVE))
@@ -202,6 +217,8 @@ run_command(struct session *s)
 		return say_too_many_errors(s);
 	if (s->output.len - s->output.sent > OUTPUT_PAUSE)
 		return STEP_FLUSH;
+	if (begins(seen, "MAIL") && session_may_be_implicit(s))
+		return session_auth_implicit(s);
 	switch (session_line(s, SMTP_AUTH_LINE_MAX, &line)) {
 	case LINE_MORE:
 		/* Octets one by one do not buy time. */
@@ -259,7 +276,7 @@ take_greeting(struct session *s, struct slice name)
 static void
 offer_mechanisms(struct session *s)
 {
-	unsigned bit, offered = session_service(s)->config->mechanisms;
+	unsigned bit, offered = session_mechanisms(s);
 	char line[256] = "250-AUTH";
 	size_t len = strlen(line);
 

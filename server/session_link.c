@@ -375,6 +375,20 @@ auth_link_abort(struct auth_link *link, uint64_t number)
 	pthread_mutex_unlock(&link->lock);
 }
 
+void
+auth_link_in_clear(struct auth_link *link, const char *client)
+{
+	unsigned char packet[64];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_IN_CLEAR);
+	wire_put_string(&w, client);
+	pthread_mutex_lock(&link->lock);
+	send_packet(link, &w);
+	pthread_mutex_unlock(&link->lock);
+}
+
 static void
 unavailable(struct auth_answer *out)
 {

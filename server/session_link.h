@@ -52,6 +52,8 @@ bool auth_link_start(struct auth_link *link, struct session *s,
     const struct auth_request *request, uint64_t *number_out);
 bool auth_link_step(struct auth_link *link, uint64_t number,
     gnutls_datum_t response);
+/* A client tried AUTH before TLS: auth counts it. */
+void auth_link_in_clear(struct auth_link *link, const char *client);
 /* The exchange is forgotten; auth is told. */
 void auth_link_abort(struct auth_link *link, uint64_t number);
 

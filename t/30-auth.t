@@ -11,7 +11,8 @@ use Time::HiRes qw(time);
 
 my $instance = Sallyport::Instance->new(
 	start => 0,
-	options => { 'auth-failure-delay' => '"500ms"', 'auth-tries' => 3 });
+	options => { 'auth-failure-delay' => '"500ms"', 'auth-tries' => 3,
+		'auth-free-failures' => 1000 });
 # gsasl compares the name it was told to connect to.
 $instance->tool('cert', 'issue', 'mail.example.org', 'localhost', '--role',
 	'server', '--out', "$instance->{folder}/tls/server");
@@ -26,7 +27,8 @@ sub gsasl {
 	my ($status, $out, $err) = run({ timeout => 30 }, 'gsasl', '--smtp',
 		"--connect=localhost:$instance->{ports}{submission}",
 		"--x509-ca-file=$instance->{folder}/tls/ca.pem", '-a', $user,
-		'-p', $password, '-m', $mechanism, '--no-cb', '--quiet', @more);
+		'-p', $password, '-m', $mechanism, '--quiet',
+		$mechanism =~ /-PLUS/ ? () : '--no-cb', @more);
 	return $status;
 }
 
@@ -78,7 +80,8 @@ subtest 'LOGIN' => sub {
 };
 
 subtest 'SCRAM with a real client' => sub {
-	for my $mechanism (qw(SCRAM-SHA-256 SCRAM-SHA-1)) {
+	for my $mechanism (qw(SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256
+	    SCRAM-SHA-1)) {
 		is(gsasl($mechanism, 'alice', 'correct horse'), 0, $mechanism);
 		isnt(gsasl($mechanism, 'alice', 'wrong'), 0,
 		    "$mechanism, wrong password");
@@ -87,6 +90,18 @@ subtest 'SCRAM with a real client' => sub {
 	}
 	is(gsasl('PLAIN', 'alice', 'correct horse'), 0, 'PLAIN');
 	is(gsasl('LOGIN', 'alice', 'correct horse'), 0, 'LOGIN');
+};
+
+subtest 'who was made to believe that -PLUS is not offered' => sub {
+	my $c = $instance->client;
+	like($c->command('AUTH SCRAM-SHA-256 ' . b64('y,,n=alice,r=abcdefghijkl')),
+	    qr/^535 5\.7\.8 /, 'is refused');
+	ok($instance->logged(qr/ alarm auth .*result=downgrade/), 'with an alarm');
+	like($c->plain('alice', 'correct horse'), qr/^235 /, 'and may go on');
+	$c = $instance->client;
+	like($c->command('AUTH SCRAM-SHA-256-PLUS '
+		. b64('p=tls-unique,,n=alice,r=abcdefghijkl')),
+	    qr/^535 5\.7\.8 /, 'tls-unique is not taken');
 };
 
 # The server's first SCRAM message for a name: salt and count.

@@ -47,9 +47,10 @@ sub attempt {
 
 sites($hop->port, 'mail.example.org');
 my $count = 0;
-for my $mechanism (qw(SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN any)) {
+for my $mechanism (qw(SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256
+    SCRAM-SHA-1 PLAIN LOGIN any)) {
 	subtest "$mechanism at another sallyportd" => sub {
-		my $used = $mechanism eq 'any' ? 'SCRAM-SHA-256' : $mechanism;
+		my $used = $mechanism eq 'any' ? 'SCRAM-SHA-256-PLUS' : $mechanism;
 		like(attempt($mechanism, 'bob', 'battery staple') // '',
 		    qr/mechanism=$used result=ok/, 'logged in');
 		ok($peer->arrived(++$count), 'and delivered');

@@ -21,14 +21,19 @@
 #include "../auth/control.h"
 #include "../server/channel.h"
 #include "../server/control.h"
+#include "../server/files.h"
 #include "../server/messages.h"
+#include "../pki/cert.h"
 
 struct options {
 	bool json;
 	bool from_stdin;
 	bool disabled;
 	enum entry_kind kind;
+	const char *certificate; /* file or sha256:HEX, or NULL */
 };
+
+enum { KEY_TEXT = 7 + 2 * SPKI_OCTETS + 1 };
 
 /* What came back, before it is sorted and printed. */
 struct listing {
@@ -48,8 +53,8 @@ static const struct action {
 } actions[] = {
 	{ "add", CONTROL_USER_ADD,
 	    "add NAME [--kind person|server|device] [--disabled] "
-	    "[--password-stdin]",
-	    "a new user" },
+	    "[--password-stdin | --certificate FILE]",
+	    "a new user; with --certificate, without a password" },
 	{ "passwd", CONTROL_USER_SET, "passwd NAME [--password-stdin]",
 	    "another password" },
 	{ "list", CONTROL_USER_LIST, "list [--json]",
@@ -59,9 +64,20 @@ static const struct action {
 	{ "disable", CONTROL_USER_DISABLE, "disable NAME",
 	    "may not log in, and is kept" },
 	{ "remove", CONTROL_USER_REMOVE, "remove NAME", "is forgotten" },
+	{ "bind", CONTROL_USER_BIND, "bind NAME CERTIFICATE|sha256:HEX",
+	    "may log in by this client certificate's key" },
+	{ "unbind", CONTROL_USER_UNBIND,
+	    "unbind NAME CERTIFICATE|sha256:HEX|all", "may not any longer" },
 };
 
 enum { ACTIONS = sizeof actions / sizeof actions[0] };
+
+/* What a command line has beside the action. */
+static bool
+takes_key(enum control_user_verb verb)
+{
+	return verb == CONTROL_USER_BIND || verb == CONTROL_USER_UNBIND;
+}
 
 static void
 print_help(FILE *to)
@@ -87,11 +103,21 @@ format_time(int64_t when, char out[static 32])
 		strcpy(out, "-");
 }
 
+static void
+format_key(const unsigned char key[static SPKI_OCTETS],
+    char out[static KEY_TEXT])
+{
+	char *at = out + sprintf(out, "sha256:");
+
+	for (size_t i = 0; i < SPKI_OCTETS; i++)
+		at += sprintf(at, "%02x", key[i]);
+}
+
 static char *
 entry_json(const struct entry *entry)
 {
 	char created[32], changed[32], *text;
-	json_t *mechanisms = json_array(), *object;
+	json_t *mechanisms = json_array(), *keys = json_array(), *object;
 
 	format_time(entry->created, created);
 	format_time(entry->changed, changed);
@@ -102,10 +128,16 @@ entry_json(const struct entry *entry)
 				verifier_mechanism((enum verifier_hash)h),
 				"iterations",
 				(json_int_t)entry->verifiers[h].iterations));
-	object = json_pack("{s:s, s:b, s:s, s:o, s:s, s:s}", "name",
+	for (size_t i = 0; i < entry->key_count; i++) {
+		char key[KEY_TEXT];
+
+		format_key(entry->keys[i], key);
+		json_array_append_new(keys, json_string(key));
+	}
+	object = json_pack("{s:s, s:b, s:s, s:o, s:o, s:s, s:s}", "name",
 	    entry->name, "enabled", (int)entry->enabled, "kind",
-	    entry_kind_word(entry->kind), "mechanisms", mechanisms, "created",
-	    created, "changed", changed);
+	    entry_kind_word(entry->kind), "mechanisms", mechanisms, "keys",
+	    keys, "created", created, "changed", changed);
 	text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
 	json_decref(object);
 	return text;
@@ -118,7 +150,8 @@ entry_line(const struct entry *entry)
 	char *text = NULL;
 	const struct verifier *v = entry->verifiers;
 
-	if (asprintf(&text, "%s:%s%s%s%s%s", entry->name,
+	if (asprintf(&text, "%s:%s%s%s%s%s%s", entry->name,
+		entry->key_count > 0 ? " EXTERNAL" : "",
 		v[VERIFIER_SHA_256].present ? " SCRAM-SHA-256" : "",
 		v[VERIFIER_SHA_1].present ? " SCRAM-SHA-1" : "",
 		entry->enabled ? "" : " disabled",
@@ -133,6 +166,7 @@ static char *
 entry_text(const struct entry *entry)
 {
 	char created[32], changed[32], mechanisms[128] = "", *text = NULL;
+	char keys[ENTRY_KEYS_MAX * (KEY_TEXT + 16)] = "";
 
 	format_time(entry->created, created);
 	format_time(entry->changed, changed);
@@ -145,11 +179,20 @@ entry_text(const struct entry *entry)
 			    verifier_mechanism((enum verifier_hash)h),
 			    (unsigned)entry->verifiers[h].iterations);
 	}
+	for (size_t i = 0; i < entry->key_count; i++) {
+		char key[KEY_TEXT];
+		size_t len = strlen(keys);
+
+		format_key(entry->keys[i], key);
+		snprintf(keys + len, sizeof keys - len, "key:        %s\n",
+		    key);
+	}
 	if (asprintf(&text,
 		"name:       %s\nenabled:    %s\nkind:       %s\n"
-		"mechanisms: %s\ncreated:    %s\nchanged:    %s",
+		"mechanisms: %s\n%screated:    %s\nchanged:    %s",
 		entry->name, entry->enabled ? "yes" : "no",
-		entry_kind_word(entry->kind), mechanisms, created, changed) < 0)
+		entry_kind_word(entry->kind), mechanisms, keys, created,
+		changed) < 0)
 		return NULL;
 	return text;
 }
@@ -342,6 +385,46 @@ take_password(const struct config *config, const struct options *options,
 	return ok;
 }
 
+static bool
+parse_pin(unsigned char out[static SPKI_OCTETS], const char *hex,
+    struct reason *why)
+{
+	size_t len = SPKI_OCTETS;
+	const gnutls_datum_t text = { (unsigned char *)(uintptr_t)hex,
+		(unsigned)strlen(hex) };
+
+	if (text.size == 2 * SPKI_OCTETS &&
+	    gnutls_hex_decode(&text, out, &len) >= 0 && len == SPKI_OCTETS)
+		return true;
+	return fail(why, REASON_SYNTAX,
+	    "sha256:%.80s: expected sha256: and 64 hex digits", hex);
+}
+
+/* The key of the first certificate in a PEM file, or a digest as it is. */
+static bool
+take_key(const char *word, struct entry *entry, struct reason *why)
+{
+	gnutls_x509_crt_t *chain;
+	gnutls_datum_t pem;
+	unsigned count;
+	struct reason at;
+	bool ok;
+
+	entry->key_count = 1;
+	if (strncmp(word, "sha256:", 7) == 0)
+		return parse_pin(entry->keys[0], word + 7, why);
+	if (!files_read(word, &pem, why))
+		return false;
+	ok = cert_chain_parse(&pem, &chain, &count, &at);
+	files_free(&pem);
+	if (!ok)
+		return fail(why, at.code, "%s: %s", word, at.text);
+	ok = cert_spki(chain[0], entry->keys[0], &at) ||
+	     fail(why, at.code, "%s: %s", word, at.text);
+	cert_chain_free(chain, count);
+	return ok;
+}
+
 static enum tool_status
 run(const struct action *action, const struct options *options,
     const char *name)
@@ -357,8 +440,10 @@ run(const struct action *action, const struct options *options,
 	ok = tool_config(&config, &why);
 	if (ok && name != NULL)
 		ok = name_parse(entry.name, name, config->realm, &why);
-	if (ok && (action->verb == CONTROL_USER_ADD ||
-		      action->verb == CONTROL_USER_SET))
+	if (ok && options->certificate != NULL)
+		ok = take_key(options->certificate, &entry, &why);
+	else if (ok && (action->verb == CONTROL_USER_ADD ||
+			   action->verb == CONTROL_USER_SET))
 		ok = take_password(config, options, &entry, &why);
 	ok = ok && act(config, action->verb, &entry, &l, &why);
 	if (ok && (l.show || action->verb == CONTROL_USER_LIST))
@@ -380,7 +465,13 @@ find_action(const char *word)
 	return NULL;
 }
 
-enum { OPT_JSON = 'j', OPT_STDIN = 'p', OPT_DISABLED = 'd', OPT_KIND = 'k' };
+enum {
+	OPT_JSON = 'j',
+	OPT_STDIN = 'p',
+	OPT_DISABLED = 'd',
+	OPT_KIND = 'k',
+	OPT_CERTIFICATE = 'C',
+};
 
 /* Only what the action has use for. */
 static bool
@@ -396,6 +487,12 @@ option_fits(const struct action *action, int option)
 	default:
 		return action->verb == CONTROL_USER_ADD;
 	}
+}
+
+static int
+words_wanted(enum control_user_verb verb)
+{
+	return verb == CONTROL_USER_LIST ? 0 : takes_key(verb) ? 2 : 1;
 }
 
 static int
@@ -417,10 +514,11 @@ tool_user(int argc, char **argv)
 		{ "password-stdin", no_argument, NULL, OPT_STDIN },
 		{ "disabled", no_argument, NULL, OPT_DISABLED },
 		{ "kind", required_argument, NULL, OPT_KIND },
+		{ "certificate", required_argument, NULL, OPT_CERTIFICATE },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	struct options options = { .kind = ENTRY_PERSON };
 	const struct action *action;
-	int c, names;
+	int c, words;
 
 	if (argc < 2)
 		return wrong_usage(NULL);
@@ -446,9 +544,16 @@ tool_user(int argc, char **argv)
 		options.json |= c == OPT_JSON;
 		options.from_stdin |= c == OPT_STDIN;
 		options.disabled |= c == OPT_DISABLED;
+		if (c == OPT_CERTIFICATE)
+			options.certificate = optarg;
 	}
-	names = argc - 1 - optind;
-	if (names != (action->verb != CONTROL_USER_LIST))
+	words = argc - 1 - optind;
+	if (words != words_wanted(action->verb) ||
+	    (options.certificate != NULL && options.from_stdin))
 		return wrong_usage(action);
-	return run(action, &options, names == 1 ? argv[1 + optind] : NULL);
+	if (takes_key(action->verb) &&
+	    (action->verb != CONTROL_USER_UNBIND ||
+		strcmp(argv[2 + optind], "all") != 0))
+		options.certificate = argv[2 + optind];
+	return run(action, &options, words > 0 ? argv[1 + optind] : NULL);
 }

@@ -22,6 +22,12 @@ enum { ITERATIONS = 4096 };
 
 static struct sasl_library *library;
 
+/* What tls-exporter would give. */
+static unsigned char octets_of_channel[32] = "a channel's own octets, 32 ....";
+static const gnutls_datum_t channel = { octets_of_channel,
+	sizeof octets_of_channel };
+static const gnutls_datum_t none = { NULL, 0 };
+
 /* One user; what the callback was asked for last. */
 static struct {
 	struct verifier verifiers[VERIFIER_HASHES];
@@ -72,10 +78,11 @@ give_scram(void *context, enum verifier_hash hash, const char *name,
 }
 
 static struct exchange *
-begin(const char *mechanism)
+begin_on(const char *mechanism, gnutls_datum_t binding)
 {
 	const struct exchange_options options = { .mechanism = mechanism,
 		.default_realm = "x.org",
+		.binding = binding,
 		.scram = give_scram };
 	struct exchange *x;
 	struct reason why;
@@ -83,6 +90,12 @@ begin(const char *mechanism)
 	if (!exchange_new(&x, library, &options, &why))
 		fail_msg("%s: %s", mechanism, why.text);
 	return x;
+}
+
+static struct exchange *
+begin(const char *mechanism)
+{
+	return begin_on(mechanism, none);
 }
 
 static enum exchange_step
@@ -254,6 +267,119 @@ static const struct {
 	    "y,,n=alice,r=abc", EXCHANGE_CHALLENGE),
 #undef ROW
 };
+
+/* Whose the certificate is; "": nobody's. */
+static bool
+give_external(void *context, char name_out[static NAME_SIZE])
+{
+	strcpy(name_out, context);
+	return !store.trouble;
+}
+
+static void
+test_external(void **state)
+{
+	static const struct {
+		const char *owner, *response;
+		enum exchange_step result;
+	} rows[] = {
+		{ "alice@x.org", "", EXCHANGE_PROVED },
+		{ "alice@x.org", "alice@x.org", EXCHANGE_PROVED },
+		{ "alice@x.org", "alice", EXCHANGE_PROVED },
+		{ "alice@x.org", "bob@x.org", EXCHANGE_DENIED },
+		{ "alice@x.org", "alice@y.org", EXCHANGE_DENIED },
+		{ "alice@x.org", "a b", EXCHANGE_DENIED },
+		{ "", "", EXCHANGE_DENIED },
+		{ "", "alice@x.org", EXCHANGE_DENIED },
+	};
+	struct exchange_options options = { .mechanism = "EXTERNAL",
+		.default_realm = "x.org",
+		.scram = give_scram };
+	struct exchange *x;
+	struct reason why;
+
+	(void)state;
+	assert_false(exchange_new(&x, library, &options, &why));
+	options.external = give_external;
+	for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+		enum exchange_step result;
+
+		options.context = (void *)(uintptr_t)rows[i / 2].owner;
+		assert_true(exchange_new(&x, library, &options, &why));
+		if (i % 2 == 1) /* without an initial response */
+			assert_int_equal(step(x, NULL, 0), EXCHANGE_CHALLENGE);
+		result =
+		    step(x, rows[i / 2].response, strlen(rows[i / 2].response));
+		if (result != rows[i / 2].result)
+			fail_msg("\"%s\" as \"%s\": %d", rows[i / 2].owner,
+			    rows[i / 2].response, result);
+		assert_string_equal(exchange_name(x),
+		    result == EXCHANGE_PROVED ? rows[i / 2].owner : "");
+		exchange_free(x);
+	}
+	store.trouble = true;
+	options.context = (void *)(uintptr_t) "alice@x.org";
+	assert_true(exchange_new(&x, library, &options, &why));
+	assert_int_equal(say(x, ""), EXCHANGE_TROUBLE);
+	exchange_free(x);
+	store.trouble = false;
+}
+
+/* What a client says of channel binding (RFC 5802, section 6), where -PLUS was
+ * offered to it and where it was not. */
+static void
+test_binding_words(void **state)
+{
+	static const struct {
+		const char *mechanism, *response;
+		bool offered;
+		enum exchange_step result;
+	} rows[] = {
+		{ "SCRAM-SHA-256-PLUS", "p=tls-exporter,,n=alice,r=abc", true,
+		    EXCHANGE_CHALLENGE },
+		{ "SCRAM-SHA-1-PLUS", "p=tls-exporter,,n=alice,r=abc", true,
+		    EXCHANGE_CHALLENGE },
+		{ "SCRAM-SHA-256-PLUS", "p=tls-unique,,n=alice,r=abc", true,
+		    EXCHANGE_DENIED },
+		{ "SCRAM-SHA-256-PLUS", "p=tls-exporterr,,n=alice,r=abc", true,
+		    EXCHANGE_DENIED },
+		{ "SCRAM-SHA-256-PLUS", "n,,n=alice,r=abc", true,
+		    EXCHANGE_DENIED },
+		{ "SCRAM-SHA-256-PLUS", "y,,n=alice,r=abc", true,
+		    EXCHANGE_DENIED },
+		{ "SCRAM-SHA-256", "n,,n=alice,r=abc", true,
+		    EXCHANGE_CHALLENGE },
+		{ "SCRAM-SHA-256", "y,,n=alice,r=abc", true,
+		    EXCHANGE_DOWNGRADE },
+		{ "SCRAM-SHA-1", "y,,n=alice,r=abc", true, EXCHANGE_DOWNGRADE },
+		{ "SCRAM-SHA-256", "y,,n=alice,r=abc", false,
+		    EXCHANGE_CHALLENGE },
+		{ "SCRAM-SHA-256", "p=tls-exporter,,n=alice,r=abc", true,
+		    EXCHANGE_DENIED },
+	};
+	const struct exchange_options nothing_to_bind_to = {
+		.mechanism = "SCRAM-SHA-256-PLUS",
+		.default_realm = "x.org",
+		.scram = give_scram
+	};
+	struct exchange *x;
+	struct reason why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		enum exchange_step result;
+
+		x = begin_on(rows[i].mechanism,
+		    rows[i].offered ? channel : none);
+		result = step(x, rows[i].response, strlen(rows[i].response));
+		if (result != rows[i].result)
+			fail_msg("%s %s: %d, expected %d", rows[i].mechanism,
+			    rows[i].response, result, rows[i].result);
+		exchange_free(x);
+	}
+	assert_false(exchange_new(&x, library, &nothing_to_bind_to, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+}
 
 static void
 test_malformed(void **state)
@@ -548,10 +674,11 @@ test_book_nul(void **state)
 
 /* auth/login.h logs in at auth/exchange.h. */
 static enum exchange_step
-log_in(const char *line, const char *offered, const char *server)
+log_in_on(const char *line, const char *offered, const char *server,
+    gnutls_datum_t ours, gnutls_datum_t theirs)
 {
 	struct login_book *book = book_of(line, NULL);
-	struct exchange *x = begin(server);
+	struct exchange *x = begin_on(server, theirs);
 	enum exchange_step result;
 	gnutls_datum_t response, challenge;
 	struct login *login;
@@ -559,7 +686,7 @@ log_in(const char *line, const char *offered, const char *server)
 	struct reason why;
 
 	assert_non_null(book);
-	if (!login_new(&login, library, book, "isp", offered, true, &why))
+	if (!login_new(&login, library, book, "isp", offered, true, ours, &why))
 		fail_msg("%s", why.text);
 	assert_string_equal(login_mechanism(login), server);
 	assert_true(login_step(login, NULL, &response, &has_response, &why));
@@ -587,6 +714,12 @@ log_in(const char *line, const char *offered, const char *server)
 	return result;
 }
 
+static enum exchange_step
+log_in(const char *line, const char *offered, const char *server)
+{
+	return log_in_on(line, offered, server, none, none);
+}
+
 static void
 test_logins(void **state)
 {
@@ -612,6 +745,31 @@ test_logins(void **state)
 	    EXCHANGE_DENIED);
 }
 
+/* Our client against our server: the same channel, another one (somebody is
+ * between), and a smarthost that offers -PLUS where we have no channel. */
+static void
+test_logins_bound(void **state)
+{
+	static const char offer[] = "PLAIN SCRAM-SHA-256 SCRAM-SHA-1-PLUS "
+				    "SCRAM-SHA-256-PLUS";
+	unsigned char others[32] = "what the other leg would give";
+	const gnutls_datum_t other = { others, sizeof others };
+
+	(void)state;
+	assert_int_equal(log_in_on("isp any alice pencil", offer,
+			     "SCRAM-SHA-256-PLUS", channel, channel),
+	    EXCHANGE_PROVED);
+	assert_int_equal(log_in_on("isp SCRAM-SHA-1-PLUS alice pencil", offer,
+			     "SCRAM-SHA-1-PLUS", channel, channel),
+	    EXCHANGE_PROVED);
+	assert_int_equal(log_in_on("isp any alice pencil", offer,
+			     "SCRAM-SHA-256-PLUS", channel, other),
+	    EXCHANGE_DENIED);
+	assert_int_equal(log_in_on("isp any alice pencil", offer,
+			     "SCRAM-SHA-256", none, channel),
+	    EXCHANGE_PROVED);
+}
+
 static void
 test_login_choice(void **state)
 {
@@ -625,24 +783,24 @@ test_login_choice(void **state)
 	bool has;
 
 	(void)state;
-	assert_false(
-	    login_new(&login, library, book, "isp", "PLAIN", false, &why));
+	assert_false(login_new(&login, library, book, "isp", "PLAIN", false,
+	    none, &why));
 	assert_int_equal(why.code, REASON_CLEARTEXT);
 	assert_false(login_new(&login, library, book, "isp",
-	    "EXTERNAL CRAM-MD5", true, &why));
+	    "EXTERNAL CRAM-MD5", true, none, &why));
 	assert_int_equal(why.code, REASON_ABSENT);
 	assert_false(
-	    login_new(&login, library, book, "fix", "PLAIN", true, &why));
-	assert_false(
-	    login_new(&login, library, book, "other", "PLAIN", true, &why));
-	assert_true(
-	    login_new(&login, library, book, "cert", "EXTERNAL", true, &why));
+	    login_new(&login, library, book, "fix", "PLAIN", true, none, &why));
+	assert_false(login_new(&login, library, book, "other", "PLAIN", true,
+	    none, &why));
+	assert_true(login_new(&login, library, book, "cert", "EXTERNAL", true,
+	    none, &why));
 	assert_true(login_step(login, NULL, &response, &has, &why));
 	assert_true(has);
 	assert_int_equal(response.size, 0);
 	login_free(login);
-	assert_true(
-	    login_new(&login, library, book, "named", "EXTERNAL", true, &why));
+	assert_true(login_new(&login, library, book, "named", "EXTERNAL", true,
+	    none, &why));
 	assert_true(login_step(login, NULL, &response, &has, &why));
 	assert_int_equal(response.size, 5);
 	assert_memory_equal(response.data, "relay", 5);
@@ -668,7 +826,7 @@ test_hostile_smarthost(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
 		assert_true(login_new(&login, library, book, "isp",
-		    "SCRAM-SHA-1", true, &why));
+		    "SCRAM-SHA-1", true, none, &why));
 		assert_true(login_step(login, NULL, &response, &has, &why));
 		snprintf(text, sizeof text, "%.*sx,s=QSXCR+Q6sek8bf92,i=%s",
 		    (int)response.size - 7, response.data + 7, counts[i]);
@@ -681,8 +839,8 @@ test_hostile_smarthost(void **state)
 		login_free(login);
 	}
 	/* The right count, and a signature that it cannot know. */
-	assert_true(
-	    login_new(&login, library, book, "isp", "SCRAM-SHA-1", true, &why));
+	assert_true(login_new(&login, library, book, "isp", "SCRAM-SHA-1", true,
+	    none, &why));
 	assert_true(login_step(login, NULL, &response, &has, &why));
 	snprintf(text, sizeof text, "%.*sx,s=QSXCR+Q6sek8bf92,i=4096",
 	    (int)response.size - 7, response.data + 7);
@@ -733,6 +891,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_clients),
 		cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_external),
+		cmocka_unit_test(test_binding_words),
+		cmocka_unit_test(test_logins_bound),
 		cmocka_unit_test(test_plain_ends),
 		cmocka_unit_test(test_login_forms),
 		cmocka_unit_test(test_bounds),

@@ -213,30 +213,85 @@ test_each_is_sorted(void **state)
 }
 
 static void
-test_fake_salt(void **state)
+test_fake(void **state)
 {
 	unsigned char a[VERIFIER_SALT_OCTETS], b[VERIFIER_SALT_OCTETS];
 	struct store *store;
+	uint32_t count;
 
 	(void)state;
 	create();
 	store = open_it();
-	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "n@x", a, NULL));
-	assert_true(store_fake_salt(store, VERIFIER_SHA_1, "n@x", b, NULL));
+	assert_true(
+	    store_fake(store, VERIFIER_SHA_256, "n@x", 4096, a, &count, NULL));
+	assert_true(
+	    store_fake(store, VERIFIER_SHA_1, "n@x", 4096, b, &count, NULL));
 	assert_memory_not_equal(a, b, sizeof a);
-	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "m@x", b, NULL));
+	assert_true(
+	    store_fake(store, VERIFIER_SHA_256, "m@x", 4096, b, &count, NULL));
 	assert_memory_not_equal(a, b, sizeof a);
 	store_close(store);
 	store = open_it();
-	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "n@x", b, NULL));
+	assert_true(
+	    store_fake(store, VERIFIER_SHA_256, "n@x", 4096, b, &count, NULL));
 	assert_memory_equal(a, b, sizeof a);
 	store_close(store);
 	/* Another store has another secret. */
 	assert_int_equal(unlink(path), 0);
 	create();
 	store = open_it();
-	assert_true(store_fake_salt(store, VERIFIER_SHA_256, "n@x", b, NULL));
+	assert_true(
+	    store_fake(store, VERIFIER_SHA_256, "n@x", 4096, b, &count, NULL));
 	assert_memory_not_equal(a, b, sizeof a);
+	store_close(store);
+}
+
+/* Names that do not exist are shown the counts that users have, as often. */
+static void
+test_fake_counts(void **state)
+{
+	static const uint32_t counts[] = { 5000, 5000, 5000, 20000 };
+	unsigned char salt[VERIFIER_SALT_OCTETS];
+	unsigned few = 0, many = 0;
+	uint32_t count, again;
+	struct entry entry = { .enabled = true };
+	struct store *store;
+	char name[32];
+
+	(void)state;
+	create();
+	store = open_it();
+	assert_true(store_fake(store, VERIFIER_SHA_256, "n@x", 7777, salt,
+	    &count, NULL));
+	assert_int_equal(count, 7777);
+	for (int i = 0; i < 4; i++) {
+		assert_true(
+		    verifier_make(entry.verifiers, "pencil", counts[i], NULL));
+		snprintf(entry.name, sizeof entry.name, "u%d@x", i);
+		assert_true(store_put(store, &entry, NULL));
+	}
+	store_close(store);
+	store = open_it();
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof name, "n%d@x", i);
+		assert_true(store_fake(store, VERIFIER_SHA_1, name, 7777, salt,
+		    &count, NULL));
+		assert_true(store_fake(store, VERIFIER_SHA_1, name, 7777, salt,
+		    &again, NULL));
+		assert_int_equal(count, again);
+		assert_true(count == 5000 || count == 20000);
+		few += count == 5000;
+		many += count == 20000;
+	}
+	assert_true(few > 2 * many && many > 40);
+	/* Counts that nobody has any more are not shown. */
+	assert_true(store_remove(store, "u3@x", NULL));
+	for (int i = 0; i < 50; i++) {
+		snprintf(name, sizeof name, "n%d@x", i);
+		assert_true(store_fake(store, VERIFIER_SHA_256, name, 7777,
+		    salt, &count, NULL));
+		assert_int_equal(count, 5000);
+	}
 	store_close(store);
 }
 
@@ -389,6 +444,53 @@ test_renamed_record(void **state)
 	store_close(store);
 }
 
+/* Certificates' keys lead to their entries, whatever is done to these. */
+static void
+test_certificate_keys(void **state)
+{
+	unsigned char one[SPKI_OCTETS], two[SPKI_OCTETS];
+	struct entry entry = { .name = "relay@x.org", .enabled = true };
+	char name[NAME_SIZE];
+	struct store *store;
+	struct reason why;
+
+	(void)state;
+	memset(one, 1, sizeof one);
+	memset(two, 2, sizeof two);
+	create();
+	store = open_it();
+	entry.key_count = 1;
+	memcpy(entry.keys[0], one, SPKI_OCTETS);
+	assert_true(store_put(store, &entry, &why));
+	assert_true(store_find_key(store, one, name, &why));
+	assert_string_equal(name, "relay@x.org");
+	assert_false(store_find_key(store, two, name, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+
+	/* Nobody else's, and the refused change has changed nothing. */
+	strcpy(entry.name, "thief@x.org");
+	assert_false(store_put(store, &entry, &why));
+	assert_int_equal(why.code, REASON_EXISTS);
+	assert_non_null(strstr(why.text, "relay@x.org"));
+	assert_int_equal(store_count(store), 1);
+
+	/* Another key in its place. */
+	assert_true(store_get(store, "relay@x.org", &entry, &why));
+	memcpy(entry.keys[0], two, SPKI_OCTETS);
+	assert_true(store_put(store, &entry, &why));
+	assert_false(store_find_key(store, one, name, &why));
+	assert_true(store_find_key(store, two, name, &why));
+	store_close(store);
+
+	store = open_it(); /* the counts are right */
+	assert_true(store_find_key(store, two, name, &why));
+	assert_true(store_remove(store, "relay@x.org", &why));
+	assert_false(store_find_key(store, two, name, &why));
+	assert_int_equal(why.code, REASON_ABSENT);
+	store_close(store);
+	store_close(open_it());
+}
+
 static void
 test_lost_record(void **state)
 {
@@ -407,7 +509,7 @@ test_lost_record(void **state)
 	assert_true(kcdbremove(db, "ubob@x.org", 10));
 	assert_true(kcdbclose(db));
 	kcdbdel(db);
-	refused(REASON_DAMAGED, "holds 1 entries, expected 2");
+	refused(REASON_DAMAGED, "holds 1 records, expected 2");
 }
 
 static void
@@ -608,12 +710,14 @@ main(void)
 		store_test(test_create_for_the_folders_owner),
 		store_test(test_put_get_remove),
 		store_test(test_each_is_sorted),
-		store_test(test_fake_salt),
+		store_test(test_fake),
+		store_test(test_fake_counts),
 		store_test(test_modes),
 		store_test(test_strange_paths),
 		store_test(test_one_process),
 		store_test(test_damage),
 		store_test(test_renamed_record),
+		store_test(test_certificate_keys),
 		store_test(test_lost_record),
 		store_test(test_broken_files),
 		store_test(test_full_disk),

@@ -83,7 +83,9 @@ defaults_and_paths(void **state)
 	assert_string_equal(l->certificates[0], "server");
 	assert_true(l->tickets);
 	assert_int_equal(l->min_tls, 12);
-	assert_int_equal(l->mechanisms, 15);
+	assert_int_equal(l->mechanisms, MECHANISM_EXTERNAL | MECHANISMS_SCRAM |
+					    MECHANISM_PLAIN | MECHANISM_LOGIN);
+	assert_false(l->implicit_external);
 	assert_int_equal(l->backends, BACKEND_STORE);
 	assert_null(config_listener(c, "other"));
 	config_free(c);
@@ -146,7 +148,7 @@ static const struct {
 	{ "no certificate for servers", "key =", "role = client key =",
 	    "listener submission: no certificate" },
 	{ "mechanism", "  kind", "  mechanisms = { NTLM }\n  kind",
-	    ":5: mechanisms: \"NTLM\", expected SCRAM-SHA-256" },
+	    ":5: mechanisms: \"NTLM\", expected EXTERNAL, SCRAM-SHA-256" },
 	{ "no mechanism left", "  kind",
 	    "  mechanisms = { SCRAM-SHA-256 } backends = { pam }\n  kind",
 	    "no mechanism that its backends can serve" },
@@ -214,7 +216,7 @@ unserved_mechanisms_are_removed(void **state)
 	assert_int_equal(c->listeners[0].mechanisms,
 	    MECHANISM_PLAIN | MECHANISM_LOGIN);
 	assert_int_equal(c->listeners[0].unserved,
-	    MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1);
+	    MECHANISM_EXTERNAL | MECHANISMS_SCRAM);
 	config_free(c);
 }
 

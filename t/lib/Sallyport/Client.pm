@@ -13,13 +13,14 @@ use Time::HiRes qw(time);
 
 # new(port =>, ca => file, tls => 1 for implicit TLS, cert =>, key =>,
 # name => for SNI and the check, version =>, session => from an earlier
-# client's session(), bare => 1: no greeting is awaited, timeout =>).
+# client's session(), local => address to come from, bare => 1: no greeting is awaited, timeout =>).
 sub new {
 	my ($class, %o) = @_;
 	my $self = bless { timeout => 30, name => 'mail.example.org',
 		in => '', %o }, $class;
 	$self->{sock} = IO::Socket::IP->new(PeerHost => $o{host} // '127.0.0.1',
-		PeerPort => $o{port}, Timeout => 10) or return;
+		PeerPort => $o{port}, Timeout => 10,
+		$o{local} ? (LocalHost => $o{local}) : ()) or return;
 	setsockopt $self->{sock}, IPPROTO_TCP, TCP_NODELAY, 1;
 	return $self if $o{bare};
 	if ($o{tls}) {

@@ -1,0 +1,98 @@
+#!/usr/bin/perl
+# Guessing passwords: slower and slower, and the owner is not locked out.
+use strict;
+use warnings;
+use lib 't/lib';
+use MIME::Base64;
+use Sallyport::Instance;
+use Sallyport::Test;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $instance = Sallyport::Instance->new(options => {
+	'auth-failure-delay' => '"100ms"', 'auth-free-failures' => 3,
+	'auth-tries' => 20 });
+
+sub client {
+	my ($local) = @_;
+	my $c = $instance->client(local => $local);
+	$c->ehlo;
+	return $c;
+}
+
+# Reply and seconds of one attempt.
+sub attempt {
+	my ($local, $user, $password) = @_;
+	my $c = client($local);
+	my $start = time;
+	my $reply = $c->plain($user, $password);
+	return ($reply, time - $start);
+}
+
+my ($reply, $took) = attempt('127.0.0.10', 'alice', 'correct horse');
+like($reply, qr/^235 /, 'alice has been here');
+
+my @took;
+for my $try (1 .. 7) {
+	($reply, $took) = attempt('127.0.1.20', "user$try", 'guess');
+	like($reply, qr/^535 /, "guess $try is refused");
+	push @took, $took;
+}
+cmp_ok($took[2], '<', 0.25, 'the first ones at the usual time');
+cmp_ok($took[6], '>', 1.4, 'the seventh takes sixteen times as long');
+my @lines = $instance->log_lines(qr/ auth .*result=failed/);
+is(scalar @lines, 7, 'one line a failure');
+
+subtest 'many at once' => sub {
+	my @clients = map { client('127.0.1.20') } 1 .. 30;
+	my $plain = encode_base64("\0bob\0guess", '');
+	my $start = time;
+	$_->send("AUTH PLAIN $plain\r\n") for @clients;
+	my $other = time;
+	like((attempt('127.0.0.10', 'alice', 'correct horse'))[0], qr/^235 /,
+	    'a login from elsewhere');
+	cmp_ok(time - $other, '<', 1, 'is served at once');
+	my @replies = map { $_->reply // 'timeout' } @clients;
+	my $denied = grep { /^535 / } @replies;
+	my $later = grep { /^454 4\.7\.0 / } @replies;
+	is($denied + $later, 30, 'each gets an answer');
+	cmp_ok($later, '>=', 8, 'most are told to come later');
+	cmp_ok(time - $start, '>=', 1.6 * ($denied - 1), 'the others one by one');
+};
+
+subtest 'a name that strangers guess at' => sub {
+	for my $i (1 .. 6) {
+		attempt("127.0.3.$i", $i % 2 ? 'alice' : 'alice@EXAMPLE.org', 'guess');
+	}
+	($reply, $took) = attempt('127.0.10.1', 'alice', 'guess');
+	cmp_ok($took, '>', 0.15, 'gets slow answers, however it is spelled');
+	($reply, $took) = attempt('127.0.0.10', 'alice', 'correct horse');
+	like($reply, qr/^235 /, 'where she has been, she logs in');
+	cmp_ok($took, '<', 0.3, 'at once');
+};
+
+subtest 'AUTH before TLS' => sub {
+	for (1 .. 4) {
+		my $c = $instance->client(local => '127.0.20.1', clear => 1);
+		$c->ehlo;
+		like($c->plain('bob', 'battery staple'), qr/^538 5\.7\.11 /, 'refused');
+	}
+	($reply, $took) = attempt('127.0.20.1', 'zoe', 'guess');
+	cmp_ok($took, '>', 0.3, 'counts');
+	is(scalar(my @clear = $instance->log_lines(qr/ auth .*result=in-clear .*client=127\.0\.20\.1 /)),
+	    4, 'and is logged');
+};
+
+subtest 'the fail2ban filter' => sub {
+	my ($regex) = slurp('server/fail2ban.conf') =~ /^failregex = (.*)$/m;
+	$regex =~ s/<HOST>/(?<host>[0-9.]+)/;
+	my @found = grep { /$regex/ } split /\n/, $instance->log_text;
+	is(scalar(grep { /result=in-clear/ } @found), 4, 'finds AUTH before TLS');
+	cmp_ok(scalar(grep { /result=failed/ } @found), '>=', 14, 'and failures');
+	is(scalar(grep { /result=ok/ } @found), 0, 'and no success');
+	$found[0] =~ /$regex/;
+	is($+{host}, '127.0.1.20', 'with the address');
+};
+
+$instance->stop_ok;
+done_testing;
