@@ -315,8 +315,10 @@ journal_create(struct journal *journal, int folder, const char *name,
     unsigned mode, enum journal_kind kind, uint64_t start_id, uint32_t file,
     bool sync_folder, struct reason *why)
 {
+	/* With its mode from the start: killed before fchmod, it would be one
+	 * that its reader cannot open. */
 	int fd = openat(folder, name,
-	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
 
 	if (fd < 0)
 		return fail_errno(why, "%s: create", name);

@@ -315,7 +315,8 @@ large_begin(struct spool_message *message, struct reason *why)
 	message->counter = atomic_fetch_add(&spool->large_counter, 1) + 1;
 	journal_large_name(name, spool->start_id, message->counter);
 	message->fd = openat(spool->folder, name,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+	    SPOOL_FILE_MODE);
 	if (message->fd < 0 && (errno == EMFILE || errno == ENFILE))
 		return fail(why, REASON_NO_SPACE,
 		    "spool: large file: too many open files");
