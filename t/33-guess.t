@@ -29,8 +29,8 @@ sub attempt {
 	return ($reply, time - $start);
 }
 
-my ($reply, $took) = attempt('127.0.0.10', 'alice', 'correct horse');
-like($reply, qr/^235 /, 'alice has been here');
+my ($reply, $took) = attempt('127.0.0.10', 'bob', 'battery staple');
+like($reply, qr/^235 /, 'bob has been here');
 
 my @took;
 for my $try (1 .. 7) {
@@ -38,8 +38,8 @@ for my $try (1 .. 7) {
 	like($reply, qr/^535 /, "guess $try is refused");
 	push @took, $took;
 }
-cmp_ok($took[2], '<', 0.25, 'the first ones at the usual time');
 cmp_ok($took[6], '>', 1.4, 'the seventh takes sixteen times as long');
+cmp_ok($took[6], '>', 2 * $took[2], 'and the first ones did not');
 my @lines = $instance->log_lines(qr/ auth .*result=failed/);
 is(scalar @lines, 7, 'one line a failure');
 
@@ -48,10 +48,11 @@ subtest 'many at once' => sub {
 	my $plain = encode_base64("\0bob\0guess", '');
 	my $start = time;
 	$_->send("AUTH PLAIN $plain\r\n") for @clients;
-	my $other = time;
-	like((attempt('127.0.0.10', 'alice', 'correct horse'))[0], qr/^235 /,
-	    'a login from elsewhere');
-	cmp_ok(time - $other, '<', 1, 'is served at once');
+	sleep 1; # all are there
+	like((attempt('127.0.9.1', 'bob', 'battery staple'))[0], qr/^454 /,
+	    'the right password from a new place has to come later');
+	like((attempt('127.0.0.10', 'bob', 'battery staple'))[0], qr/^235 /,
+	    'where he has been, the owner logs in');
 	my @replies = map { $_->reply // 'timeout' } @clients;
 	my $denied = grep { /^535 / } @replies;
 	my $later = grep { /^454 4\.7\.0 / } @replies;
@@ -61,14 +62,10 @@ subtest 'many at once' => sub {
 };
 
 subtest 'a name that strangers guess at' => sub {
-	for my $i (1 .. 6) {
-		attempt("127.0.3.$i", $i % 2 ? 'alice' : 'alice@EXAMPLE.org', 'guess');
-	}
+	attempt("127.0.3.$_", $_ % 2 ? 'alice' : 'alice@EXAMPLE.org', 'guess')
+	    for 1 .. 6;
 	($reply, $took) = attempt('127.0.10.1', 'alice', 'guess');
-	cmp_ok($took, '>', 0.15, 'gets slow answers, however it is spelled');
-	($reply, $took) = attempt('127.0.0.10', 'alice', 'correct horse');
-	like($reply, qr/^235 /, 'where she has been, she logs in');
-	cmp_ok($took, '<', 0.3, 'at once');
+	cmp_ok($took, '>', 0.19, 'gets slow answers, however it is spelled');
 };
 
 subtest 'AUTH before TLS' => sub {
