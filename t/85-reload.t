@@ -124,5 +124,56 @@ subtest 'under load' => sub {
 	ok($instance->arrived($count + 30), 'all arrive');
 };
 
+# Two tables take turns while mail flows: every decision is of one of them whole.
+subtest 'tables under load' => sub {
+	my $sites = slurp("$instance->{folder}/sites");
+	my ($hop) = $sites =~ /^(\S+\s+out\s+lock.*)$/m;
+	my @tables = ("$hop\n127.0.0.0/8 in encrypt\n",
+		"# one\n# two\n# three\n# four\n127.0.0.1 in encrypt min=tls1.3\n"
+		. "# five\n$hop\n");
+	my %whole = map { $_ => 1 } ('out sites:1 lock', 'in sites:2 encrypt',
+		'out sites:7 lock', 'in sites:5 encrypt');
+	$instance->sites($tables[0]);
+	$instance->reload;
+	my $count = $instance->{smarthost}->count;
+	my $before = () = $instance->log_lines(qr/ policy /);
+	my $stop = "$instance->{scratch}/stop";
+	my $sent = 0;
+	my $pid = open my $from_child, '-|';
+	if (!$pid) {
+		my $ok = 1;
+		while (!-e $stop && $sent < 2000) {
+			my $c = $instance->authenticated or $ok = 0, last;
+			for (1 .. 5) {
+				$c->transaction(message()) =~ /^250/ ? $sent++ : ($ok = 0);
+			}
+		}
+		syswrite STDOUT, "$sent\n";
+		POSIX::_exit($ok ? 0 : 1);
+	}
+	for my $turn (1 .. 8) {
+		my $now = $instance->{smarthost}->count;
+		$instance->sites($tables[$turn % 2]);
+		like($instance->reload // '', qr/result=ok/, 'reload');
+		wait_until { $instance->{smarthost}->count > $now + 10 } 10;
+	}
+	spew($stop, '');
+	chomp($sent = <$from_child>);
+	close $from_child;
+	is($?, 0, 'no submission fails');
+	ok($instance->arrived($count + $sent), "all $sent arrive");
+	my @lines = $instance->log_lines(qr/ policy /);
+	my %seen;
+	for (@lines[$before .. $#lines]) {
+		my ($side, $row, $asked) =
+		    /direction=(\S+) .*\brow=(\S+) asked=(\S+)/;
+		$seen{"$side $row $asked"}++;
+	}
+	is_deeply([grep { !$whole{$_} } sort keys %seen], [], 'no decision is torn');
+	cmp_ok(scalar(grep { /^out/ } keys %seen), '==', 2, 'both tables spoke');
+	$instance->sites($sites);
+	$instance->reload;
+};
+
 $instance->stop_ok;
 done_testing;
