@@ -186,7 +186,10 @@ decide(struct dialogue *d, enum auth_result result, const char *text)
 	/* Name and password are of no further use. */
 	exchange_free(d->exchange);
 	d->exchange = NULL;
-	due = d->is_guess ? weigh_guess(d) : failure_due(d);
+	if (d->is_guess)
+		due = weigh_guess(d);
+	else
+		due = result == AUTH_GRANTED ? d->asked_ms : failure_due(d);
 	if (d->result == AUTH_GRANTED && due <= auth_now_ms())
 		send_result(d);
 	else
@@ -474,6 +477,22 @@ decide_password(struct dialogue *d)
 		decide(d, AUTH_DENIED, "unknown user");
 }
 
+/* Somebody is between us and the client, or a stranger says so: he can at
+ * will, and gets one alarm an hour. */
+static void
+log_downgrade(struct dialogue *d, const char *text)
+{
+	struct auth_role *role = d->role;
+	int64_t now = auth_now_ms();
+	bool first = now >= role->downgrade_quiet_until_ms;
+
+	if (first)
+		role->downgrade_quiet_until_ms = now + AUTH_ALARM_MS;
+	log_line(first ? SAY_ALARM : SAY_WARNING, "auth",
+	    "client=%s listener=%s result=downgrade detail=\"%s\"", d->client,
+	    d->listener->name, text);
+}
+
 static void
 dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 {
@@ -490,9 +509,7 @@ dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 		decide_proved(d);
 		return;
 	case EXCHANGE_DOWNGRADE:
-		log_line(SAY_ALARM, "auth",
-		    "client=%s listener=%s result=downgrade detail=\"%s\"",
-		    d->client, d->listener->name, why.text);
+		log_downgrade(d, why.text);
 		decide(d, AUTH_DENIED, why.text);
 		return;
 	case EXCHANGE_DENIED:

@@ -32,6 +32,7 @@ enum {
 	AUTH_RELAYS_MAX = 1024,  /* relay threads */
 	AUTH_TOOLS_MAX = 8,      /* control connections at once */
 	AUTH_TOOL_IDLE_MS = 30000,
+	AUTH_ALARM_MS = 3600 * 1000, /* between alarms a stranger can cause */
 };
 
 struct auth_role;
@@ -78,6 +79,7 @@ struct auth_role {
 	struct cache *cache;
 	unsigned cache_size, cache_ttl_s;
 	struct guesses *guesses;
+	int64_t downgrade_quiet_until_ms;         /* no further alarm before */
 	unsigned failure_delay_ms, free_failures; /* as committed last */
 	struct auth_config *configs[AUTH_CONFIGS_MAX];
 	struct dialogue *dialogues[AUTH_BUCKETS];

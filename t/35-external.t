@@ -55,6 +55,19 @@ subtest 'binding' => sub {
 		$instance->{conf}))[0], 1, 'no certificate at all');
 };
 
+# A delay that failures alone may have: nobody else is to wait for it.
+subtest 'at once' => sub {
+	$instance->option('auth-failure-delay' => '"1m"');
+	ok($instance->reload, 'reload');
+	for my $implicit (0, 1) {
+		my $c = client('branch', implicit => $implicit, timeout => 20);
+		like($c->command($implicit ? 'MAIL FROM:<branch@example.org>'
+			: 'AUTH EXTERNAL ='), qr/^2[35][05] /, 'granted without a delay');
+	}
+	$instance->option('auth-failure-delay' => '"100ms"');
+	ok($instance->reload, 'reload');
+};
+
 subtest 'EXTERNAL' => sub {
 	unlike(client('')->ehlo, qr/EXTERNAL/, 'not offered without a certificate');
 	my $c = client('branch');
