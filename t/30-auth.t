@@ -97,6 +97,10 @@ subtest 'who was made to believe that -PLUS is not offered' => sub {
 	like($c->command('AUTH SCRAM-SHA-256 ' . b64('y,,n=alice,r=abcdefghijkl')),
 	    qr/^535 5\.7\.8 /, 'is refused');
 	ok($instance->logged(qr/ alarm auth .*result=downgrade/), 'with an alarm');
+	like($c->command('AUTH SCRAM-SHA-1 ' . b64('y,,n=alice,r=abcdefghijkl')),
+	    qr/^535 5\.7\.8 /, 'again');
+	ok($instance->logged(qr/ warning auth .*result=downgrade/),
+	    'with a warning: a stranger cannot make a flood of alarms');
 	like($c->plain('alice', 'correct horse'), qr/^235 /, 'and may go on');
 	$c = $instance->client;
 	like($c->command('AUTH SCRAM-SHA-256-PLUS '
