@@ -366,6 +366,8 @@ take_until(const struct option_context *c, const char *value)
 static bool
 take_reason(const struct option_context *c, const char *value)
 {
+	if (value[strspn(value, " \t")] == '\0')
+		return expected(c, value, "a few words");
 	return add(c, FIELD_REASON, value);
 }
 

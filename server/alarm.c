@@ -69,7 +69,10 @@ alarm_judge(struct alarm_filter *filter, enum role role, const char *text,
 	forget_old(filter, now_ms);
 	if (was_told(filter, role, text))
 		return ALARM_REPEATED;
-	if (note_told(filter, role, text, now_ms))
+	/* How many were left out comes first, or a flood that lasts would take
+	 * each place that line could have. */
+	if (!(filter->left_out > 0 && role == filter->left_out_role) &&
+	    note_told(filter, role, text, now_ms))
 		return ALARM_TOLD;
 	filter->left_out++;
 	filter->left_out_role = role;

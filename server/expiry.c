@@ -26,6 +26,8 @@ struct expiry {
 	char *path;
 	json_t *told; /* key: {stage, end, seen} */
 	bool changed;
+	int64_t swept_at; /* when room was made last */
+	int64_t full_at;  /* when there was none and all the same it was told */
 };
 
 /* --- the file ----------------------------------------------------------- */
@@ -243,6 +245,30 @@ note_seen(struct expiry *expiry, const char *key, int64_t now)
 	expiry->changed = true;
 }
 
+/* Many may find it full at one look: once is enough. */
+static bool
+has_room(struct expiry *expiry, int64_t now)
+{
+	if (json_object_size(expiry->told) < EXPIRY_ENTRIES_MAX)
+		return true;
+	if (expiry->swept_at != now) {
+		expiry->swept_at = now;
+		forget_old(expiry, now);
+	}
+	return json_object_size(expiry->told) < EXPIRY_ENTRIES_MAX;
+}
+
+/* What cannot be remembered is told anew once a day, and by a restart. */
+static bool
+is_due_unremembered(struct expiry *expiry, int64_t now)
+{
+	if (expiry->full_at != 0 && expiry->full_at != now &&
+	    now - expiry->full_at < DAY_S)
+		return false;
+	expiry->full_at = now;
+	return true;
+}
+
 bool
 expiry_is_due(struct expiry *expiry, const char *key, int64_t end, int64_t now,
     int64_t *days_out)
@@ -256,17 +282,17 @@ expiry_is_due(struct expiry *expiry, const char *key, int64_t end, int64_t now,
 		note_seen(expiry, key, now);
 		return false;
 	}
-	*days_out = end < now ? -1 : (end - now) / DAY_S;
-	/* Without room it is told anew after a restart, at worst. */
-	if (json_object_get(expiry->told, key) == NULL &&
-	    json_object_size(expiry->told) >= EXPIRY_ENTRIES_MAX)
-		forget_old(expiry, now);
-	if (strlen(key) < EXPIRY_KEY_MAX &&
-	    (json_object_get(expiry->told, key) != NULL ||
-		json_object_size(expiry->told) < EXPIRY_ENTRIES_MAX))
+	if (strlen(key) >= EXPIRY_KEY_MAX ||
+	    (json_object_get(expiry->told, key) == NULL &&
+		!has_room(expiry, now))) {
+		if (!is_due_unremembered(expiry, now))
+			return false;
+	} else {
 		json_object_set_new(expiry->told, key,
 		    json_pack("{s:i,s:I,s:I}", "stage", stage, "end",
 			(json_int_t)end, "seen", (json_int_t)now));
-	expiry->changed = true;
+		expiry->changed = true;
+	}
+	*days_out = end < now ? -1 : (end - now) / DAY_S;
 	return true;
 }

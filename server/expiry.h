@@ -14,7 +14,8 @@
 #include "../policy/reason.h"
 
 enum {
-	EXPIRY_ENTRIES_MAX = 65536, /* what is remembered; more is told anew */
+	/* What is remembered; more is told anew each day. */
+	EXPIRY_ENTRIES_MAX = 65536,
 	EXPIRY_KEY_MAX = 512,
 };
 

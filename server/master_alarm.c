@@ -10,7 +10,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "../policy/table.h"
 #include "channel.h"
 #include "expiry.h"
 #include "master.h"
@@ -208,21 +207,11 @@ look_exception(void *context, unsigned line, const char *site,
 static void
 look_exceptions(struct look *look)
 {
-	const struct prepared *p = look->m->current->prepared;
-	char path[PATH_MAX];
-	struct table *table;
+	const struct table *table = look->m->current->prepared->sites;
 	struct reason why;
 
-	if (snprintf(path, sizeof(path), "%s/run/tables/%s", p->config->state,
-		p->table) >= (int)sizeof(path))
-		return;
-	if (!table_open(&table, path, false, &why)) {
-		log_line(SAY_ERROR, "exceptions", "trouble=\"%s\"", why.text);
-		return;
-	}
 	if (!table_exceptions(table, look_exception, look, &why))
 		log_line(SAY_ERROR, "exceptions", "trouble=\"%s\"", why.text);
-	table_close(table);
 }
 
 static bool

@@ -63,6 +63,11 @@ command_check(const struct config *c, struct reason *why)
 		return fail(why, REASON_ABSENT,
 		    "%s:%u: alarm-command: %s: %s, expected a program", c->path,
 		    c->alarm_command_line, path, strerror(errno));
+	if ((st.st_mode & S_IWOTH) != 0)
+		return fail(why, REASON_PERMISSION,
+		    "%s:%u: alarm-command: %s: others can write it, expected "
+		    "a program that they cannot",
+		    c->path, c->alarm_command_line, path);
 	if (S_ISREG(st.st_mode) && may_run(&st, path))
 		return true;
 	return fail(why, REASON_PERMISSION,

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "../policy/reason.h"
+#include "../policy/table.h"
 #include "config.h"
 #include "endings.h"
 #include "messages.h"
@@ -25,8 +26,9 @@ struct prepared {
 	/* To be raised as alarms when it comes into force. */
 	char *alarms[PREPARED_ALARMS];
 	size_t alarm_count;
-	char table[80];    /* file name in state/run/tables */
-	int bundle[ROLES]; /* sealed memfd for each role, -1 for the master */
+	char table[80];      /* file name in state/run/tables */
+	struct table *sites; /* the same, open; NULL with only_check */
+	int bundle[ROLES];   /* sealed memfd for each role, -1 for the master */
 };
 
 /* Each problem found, with its place; warnings do not make it fail. */

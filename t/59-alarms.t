@@ -78,8 +78,11 @@ sub logged_now {
 }
 
 subtest 'a program that cannot be run' => sub {
+	spew("$scratch/open", "#!/bin/sh\n");
+	chmod 0757, "$scratch/open";
 	for my $case (["$scratch/absent", 'No such file'],
-	    [$scratch, 'expected a program'], [$instance->{conf}, 'expected a program']) {
+	    [$scratch, 'expected a program'], [$instance->{conf}, 'expected a program'],
+	    ["$scratch/open", 'others can write it']) {
 		$instance->option('alarm-command', qq({ "$case->[0]" }));
 		my ($status, $out, $err) = run({}, program('sallyportd'), '-c',
 			$instance->{conf}, '-t');
@@ -296,6 +299,55 @@ subtest 'dated exceptions' => sub {
 	    'and the log says that it is over');
 	$instance->sites($keep);
 	$instance->stop;
+};
+
+# Whatever a reboot finds, mail that it can carry is carried.
+subtest 'a start with all that is over' => sub {
+	my $keep = slurp("$instance->{folder}/sites");
+	my $conf = slurp($instance->{conf});
+	my @files = Sallyport::Certs->authority($scratch, 'over')
+	    ->issue('over', dns => ['mail.example.org'], purpose => 'both',
+		from => -86400 * 9, to => -86400);
+	my $past = 'until=' . strftime('%Y-%m-%d', gmtime(time - 86400 * 2))
+	    . ' reason="they move"';
+	$instance->sites("$keep"
+	    . "192.0.2.0/24 in may $past\n"
+	    . "a.example out verify mode=observe $past\n"
+	    . "b.example out verify eku=any $past\n"
+	    . "c.example out verify tls-optional=yes $past\n");
+	$instance->section_option('certificate', 'server', chain => qq("$files[0]"));
+	$instance->section_option('certificate', 'server', key => qq("$files[1]"));
+	ok($instance->start(may_fail => 1), 'starts') or return;
+	ok(logged_now(qr/ alarm exception-ends state=ended .*site=\Q$_\E /), "$_ is told")
+	    for '192.0.2.0/24', 'a.example', 'b.example', 'c.example';
+	ok(logged_now(qr/ alarm certificate-ends state=ended file=\Q$files[0]\E /),
+	    'and our certificate');
+	$instance->stop;
+	$instance->conf_write($conf);
+	$instance->sites($keep);
+};
+
+subtest 'a start with the last good table' => sub {
+	my $keep = slurp("$instance->{folder}/sites");
+	my $ca = "$instance->{folder}/partner.pem";
+	spew($ca, slurp("$instance->{folder}/tls/ca.pem"));
+	$instance->sites("${keep}partner.example out verify ca=partner.pem\n");
+	$instance->start;
+	$instance->stop;
+	unlink $ca;
+	ok($instance->start(may_fail => 1), 'whose anchors are gone: starts') or return;
+	ok(logged_now(qr/ alarm configuration trouble=".*sites: does not compile, the last good/),
+	    'the table is told');
+	ok(logged_now(qr/ alarm configuration trouble=".*\Q$ca\E: .*rows that name it are not met/),
+	    'and so is the file');
+	like($instance->reload, qr/result=(?!ok)/, 'a reload refuses it');
+	$instance->stop;
+	spew($ca, "-----BEGIN CERTIFICATE-----\nnone\n");
+	ok($instance->start(may_fail => 1), 'or no anchors at all: starts') or return;
+	ok(logged_now(qr/ alarm configuration trouble=".*\Q$ca\E: expected trust anchors/),
+	    'told as well');
+	$instance->stop;
+	$instance->sites($keep);
 };
 
 subtest 'a site that fails, and recovers' => sub {

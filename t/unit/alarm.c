@@ -88,6 +88,26 @@ what_was_left_out_is_counted(void **state)
 	alarm_filter_fini(&f);
 }
 
+/* The lines come many at a time; the count is asked for between two times. */
+static void
+a_lasting_flood_does_not_crowd_out_the_count(void **state)
+{
+	struct alarm_filter f = { 0 };
+	uint64_t hour;
+
+	(void)state;
+	for (hour = 0; hour < 5; hour++) {
+		flood(&f, ROLE_RELAY, 100, (int64_t)hour * HOUR);
+		assert_int_equal(alarm_left_out(&f, (int64_t)hour * HOUR) != 0,
+		    hour > 0);
+		/* Nor is it all that is told. */
+		assert_int_equal(
+		    flood(&f, ROLE_RELAY, 50, (int64_t)hour * HOUR + 1),
+		    hour > 0 ? ALARM_OF_ROLE - 1 : 0);
+	}
+	alarm_filter_fini(&f);
+}
+
 static void
 what_was_sent_comes_again_until_it_arrives(void **state)
 {
@@ -242,6 +262,30 @@ late_sight_tells_the_nearest_alone(void **state)
 }
 
 static void
+more_than_can_be_remembered(void **state)
+{
+	enum { ALL = 2 * EXPIRY_ENTRIES_MAX };
+	int64_t now = 2000000000, end = now + 5 * DAY;
+	struct expiry *e = open_good();
+	int due[3] = { 0 };
+	char key[32];
+
+	(void)state;
+	for (int look = 0; look < 3; look++)
+		for (int i = 0; i < ALL; i++) {
+			/* At first, an hour later, and the day after that. */
+			int64_t at = now + look * DAY - (look == 1) * 23 * 3600;
+
+			snprintf(key, sizeof(key), "row %d", i);
+			due[look] += told(e, key, end, at) != -2;
+		}
+	assert_int_equal(due[0], ALL);
+	assert_int_equal(due[1], 0);
+	assert_int_equal(due[2], ALL - EXPIRY_ENTRIES_MAX);
+	expiry_free(e);
+}
+
+static void
 a_damaged_file_tells_again(void **state)
 {
 	static const char *const damage[] = { "", "{", "[]", "{\"told\": 1}",
@@ -301,10 +345,12 @@ main(void)
 		cmocka_unit_test(repeats_are_told_once_an_hour),
 		cmocka_unit_test(one_role_cannot_silence_the_others),
 		cmocka_unit_test(what_was_left_out_is_counted),
+		cmocka_unit_test(a_lasting_flood_does_not_crowd_out_the_count),
 		cmocka_unit_test(what_was_sent_comes_again_until_it_arrives),
 		cmocka_unit_test(waiting_ones_are_bounded),
 		IN_FOLDER(each_threshold_once),
 		IN_FOLDER(late_sight_tells_the_nearest_alone),
+		IN_FOLDER(more_than_can_be_remembered),
 		IN_FOLDER(a_damaged_file_tells_again),
 		IN_FOLDER(what_is_gone_for_long_is_forgotten),
 	};

@@ -254,6 +254,18 @@ static const struct bad {
 	    "nothing to observe" },
 	{ "eku=any without a date", "* out verify eku=any reason=x",
 	    "expected until=" },
+	{ "eku=any without a reason", "* out verify eku=any until=2027-01-01",
+	    "expected reason=" },
+	{ "an empty reason",
+	    "* out verify eku=any until=2027-01-01 reason=\"\"",
+	    "expected reason=VALUE" },
+	{ "a reason of blanks",
+	    "a.example out may until=2027-01-01 reason=\" \"",
+	    "expected a few words" },
+	{ "two exceptions, no date",
+	    "* both verify eku=any mode=observe reason=x", "expected until=" },
+	{ "may in a row for two directions, by address",
+	    "192.0.2.1 both may reason=x", "expected until=" },
 	{ "until without an exception", "* out verify until=2027-01-01",
 	    "without an exception" },
 	{ "30 February", "a.example out may until=2027-02-30 reason=x",
@@ -436,12 +448,19 @@ static void
 test_past_date_at_start(void **state)
 {
 	struct table_source source = source_of(scratch_path("sites"),
-	    "a.example out may until=2026-05-31 reason=x\n");
+	    "a.example out may until=2026-05-31 reason=x\n"
+	    "b.example out verify mode=observe until=2026-05-31 reason=x\n"
+	    "c.example out verify eku=any until=2026-05-31 reason=x\n"
+	    "d.example out verify tls-optional=yes until=2026-05-31 reason=x\n"
+	    "192.0.2.0/24 in may until=2026-05-31 reason=x\n");
 
 	(void)state;
 	assert_true(table_check(&source, note_said, NULL));
-	assert_int_equal(said.warnings, 1);
+	assert_int_equal(said.warnings, 5);
 	assert_non_null(strstr(said.text, "until= is past"));
+	source.past_is_error = true;
+	assert_false(table_check(&source, note_said, NULL));
+	assert_int_equal(said.errors, 5);
 }
 
 /* Lines of the row that can never decide; "" where all may. */

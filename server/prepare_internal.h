@@ -1,0 +1,48 @@
+/*
+ * server/prepare_internal.h: what the files of prepare share.
+ */
+#ifndef SERVER_PREPARE_INTERNAL_H
+#define SERVER_PREPARE_INTERNAL_H
+
+#include <gnutls/gnutls.h>
+
+#include "bundle.h"
+#include "prepare.h"
+
+struct login_book;
+
+enum { CERTIFICATES_MOST = 64 }; /* the configuration has no more */
+
+/* One configuration being prepared. */
+struct work {
+	const struct prepare_options *options;
+	const struct config *config;
+	struct prepared *prepared;
+	struct bundle *bundle[ROLES];
+	struct login_book *book; /* upstream logins, without their files */
+	/* By index of config->certificates: some row has cert= of it; its
+	 * purposes lack clientAuth. */
+	bool named[CERTIFICATES_MOST], lacks_client[CERTIFICATES_MOST];
+	bool failed;
+};
+
+/* prepare.c */
+void work_report(struct work *w, bool is_error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A warning now, and an alarm once the configuration is in force. */
+void work_report_alarm(struct work *w, const char *text);
+void work_add(struct work *w, enum role role, enum bundle_kind kind,
+    const char *name, const gnutls_datum_t *octets);
+bool work_are_anchors(const gnutls_datum_t *file);
+
+/* prepare_certificate.c */
+void work_certificates(struct work *w);
+/* Of those that rows have in cert=, the ones that the relay will not show. */
+void work_unshown(struct work *w);
+
+/* prepare_table.c: logins come before it. */
+void work_table(struct work *w);
+/* The compiled table, and what its rows name, for those who judge. */
+void work_add_table(struct work *w);
+
+#endif

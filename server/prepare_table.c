@@ -1,0 +1,233 @@
+/*
+ * server/prepare_table.c: the site table, and the files its rows name.
+ */
+/* Before <dirent.h>, which has a macro of the name of one of its constants. */
+#include "../auth/login.h"
+
+#include "prepare_internal.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "files.h"
+
+static void
+report_table(void *context, bool is_error, const char *text)
+{
+	struct work *w = context;
+
+	/* A table that does not compile is prepare_table's to judge. */
+	w->options->report(w->options->context, is_error, text);
+}
+
+static bool
+names_certificate(void *context, const char *name)
+{
+	struct work *w = context;
+	const struct config_certificate *c =
+	    config_certificate(w->config, name);
+
+	if (c == NULL || (c->roles & CERTIFICATE_CLIENT) == 0)
+		return false;
+	w->named[c - w->config->certificates] = true;
+	return true;
+}
+
+static bool
+names_login(void *context, const char *name)
+{
+	const struct work *w = context;
+
+	return w->book != NULL && login_book_has(w->book, name);
+}
+
+static bool
+names_can_ask(void *context, bool by_name, bool has_anchors)
+{
+	const struct work *w = context;
+
+	return config_can_verify_clients(w->config, by_name, has_anchors);
+}
+
+/* The newest table in folder that is whole. */
+static bool
+last_good_table(const char *folder, char out[static 80])
+{
+	time_t newest = 0;
+	struct dirent *e;
+	DIR *d = opendir(folder);
+	bool found = false;
+
+	if (d == NULL)
+		return false;
+	while ((e = readdir(d)) != NULL) {
+		char path[PATH_MAX];
+		struct table *table;
+		struct stat st;
+
+		if (strncmp(e->d_name, "sites.", 6) != 0 ||
+		    strlen(e->d_name) >= 80 ||
+		    snprintf(path, sizeof(path), "%s/%s", folder, e->d_name) >=
+			(int)sizeof(path) ||
+		    stat(path, &st) != 0 || (found && st.st_mtime < newest) ||
+		    !table_open(&table, path, true, NULL))
+			continue;
+		table_close(table);
+		strcpy(out, e->d_name); /* measured above */
+		newest = st.st_mtime;
+		found = true;
+	}
+	closedir(d);
+	return found;
+}
+
+static void
+report_last_table(struct work *w, const char *trouble)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+	    "%s: %s, the last good table %s is in force", w->config->sites,
+	    trouble, w->prepared->table);
+	work_report_alarm(w, text);
+}
+
+static void
+compile_table(struct work *w, const struct table_source *source)
+{
+	char folder[PATH_MAX], *name = w->prepared->table;
+	struct reason why;
+
+	if (w->options->only_check) {
+		if (!table_check(source, report_table, w))
+			w->failed = true;
+		return;
+	}
+	snprintf(folder, sizeof(folder), "%s/run/tables", w->config->state);
+	if (table_compile(source, folder, name, report_table, w, &why))
+		return;
+	if (w->options->last_table && last_good_table(folder, name))
+		report_last_table(w, "does not compile");
+	else
+		work_report(w, true, "%s", why.text);
+}
+
+void
+work_table(struct work *w)
+{
+	struct table_names names = { w, names_certificate, names_login,
+		names_can_ask };
+	struct table_source source = { .path = w->config->sites,
+		.now = time(NULL),
+		.names = &names };
+	char folder[PATH_MAX];
+	struct reason why;
+
+	if (files_read(w->config->sites, &source.text, &why)) {
+		compile_table(w, &source);
+		files_free(&source.text);
+		return;
+	}
+	snprintf(folder, sizeof(folder), "%s/run/tables", w->config->state);
+	if (!w->options->only_check && w->options->last_table &&
+	    last_good_table(folder, w->prepared->table))
+		report_last_table(w, why.text);
+	else
+		work_report(w, true, "%s: sites: %s", w->config->path,
+		    why.text);
+}
+
+/*
+ * At start this is the last good table, or a file that has changed since it
+ * was compiled: rows that name it trust nobody, which is better than a server
+ * that stays away.
+ */
+static void
+report_file(struct work *w, const char *trouble)
+{
+	char text[1024];
+
+	if (!w->options->last_table) {
+		work_report(w, true, "%s: %s", w->config->sites, trouble);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s: %s; rows that name it are not met",
+	    w->config->sites, trouble);
+	work_report_alarm(w, text);
+}
+
+/* What a file named by ca= or crl= is. */
+static bool
+table_file_read(const char *path, enum bundle_kind *kind_out,
+    gnutls_datum_t *file_out, struct reason *why)
+{
+	if (!files_read(path, file_out, why))
+		return false;
+	*kind_out = BUNDLE_CRL;
+	if (strstr((const char *)file_out->data, "-----BEGIN X509 CRL-----") !=
+	    NULL)
+		return true;
+	*kind_out = BUNDLE_ANCHORS;
+	if (work_are_anchors(file_out))
+		return true;
+	files_free(file_out);
+	return fail(why, REASON_CERT_BAD, "%s: expected trust anchors in PEM",
+	    path);
+}
+
+/* For both roles that judge. */
+static void
+add_table_file(struct work *w, const char *path)
+{
+	enum bundle_kind kind;
+	gnutls_datum_t file;
+	struct reason why;
+
+	if (!table_file_read(path, &kind, &file, &why)) {
+		report_file(w, why.text);
+		return;
+	}
+	if (kind == BUNDLE_ANCHORS)
+		endings_add(&w->prepared->endings, &file, path, "ca= of sites");
+	work_add(w, ROLE_SESSION, kind, path, &file);
+	work_add(w, ROLE_RELAY, kind, path, &file);
+	files_free(&file);
+}
+
+static void
+check_dane(struct work *w, const struct table *table)
+{
+	gnutls_datum_t unused;
+
+	if (table_wants_dane(table) && !bundle_find(w->bundle[ROLE_LOOKUP],
+					   BUNDLE_TRUST_ANCHOR, "", &unused))
+		work_report(w, false,
+		    "%s: mail of rows with dane waits: no trust anchor, "
+		    "expected option trust-anchor or " CONFIG_TRUST_ANCHOR
+		    " (Debian: install dns-root-data)",
+		    w->config->sites);
+}
+
+void
+work_add_table(struct work *w)
+{
+	struct prepared *p = w->prepared;
+	struct reason why = { REASON_RANGE, "path is too long" };
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/run/tables/%s", w->config->state,
+		p->table) >= (int)sizeof(path) ||
+	    !table_open(&p->sites, path, true, &why)) {
+		work_report(w, true, "%s: %s", w->config->sites, why.text);
+		return;
+	}
+	for (size_t i = 0; i < table_file_count(p->sites); i++)
+		add_table_file(w, table_file(p->sites, i));
+	check_dane(w, p->sites);
+	work_add(w, ROLE_SESSION, BUNDLE_TABLE, p->table, NULL);
+	work_add(w, ROLE_RELAY, BUNDLE_TABLE, p->table, NULL);
+}
