@@ -464,7 +464,7 @@ route_again(struct queue *queue, struct queued *message,
 	if (message->generation != queue->generation) {
 		route_find(queue->config, &delivery->envelope,
 		    delivery->recipients[0].index, &name);
-		hop = index_hop(queue, &name);
+		hop = index_hop(queue, &name, delivery->envelope.tls_optional);
 		if (hop != NULL) {
 			message->hop->active--;
 			message->hop = hop;
@@ -525,15 +525,15 @@ queue_take(struct queue *queue, const struct next_hop *prefer, int timeout_ms)
 }
 
 void
-queue_hop_failed(struct queue *queue, const struct next_hop *name)
+queue_hop_failed(struct queue *queue, const struct delivery *delivery)
 {
 	int64_t now = queue_monotonic_ms();
 	struct hop *hop;
 
 	pthread_mutex_lock(&queue->lock);
-	hop = index_hop(queue, name);
+	hop = delivery_message(delivery)->hop;
 	/* Workers that were under way when it failed tell the same failure. */
-	if (hop != NULL && hop->until_ms <= now) {
+	if (hop->until_ms <= now) {
 		hop->failures++;
 		hop->until_ms =
 		    now + backoff_ms(&queue->settings, hop->failures);
@@ -544,16 +544,20 @@ queue_hop_failed(struct queue *queue, const struct next_hop *name)
 void
 queue_hop_worked(struct queue *queue, const struct next_hop *name)
 {
-	struct hop *hop;
+	bool waited = false;
 
 	pthread_mutex_lock(&queue->lock);
-	hop = index_hop(queue, name);
-	if (hop != NULL && (hop->failures > 0 || hop->until_ms > 0)) {
+	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next) {
+		if (!next_hop_same(&hop->name, name) ||
+		    (hop->failures == 0 && hop->until_ms == 0))
+			continue;
 		hop->failures = 0;
 		hop->until_ms = 0;
 		hop->last_text[0] = '\0';
-		pthread_cond_broadcast(&queue->work);
+		waited = true;
 	}
+	if (waited)
+		pthread_cond_broadcast(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
 }
 

@@ -108,9 +108,11 @@ struct delivery *queue_take(struct queue *queue, const struct next_hop *prefer,
 /* Record outcomes, log one line a recipient, schedule, bounce, hold.  Frees
  * the delivery. */
 void queue_done(struct queue *queue, struct delivery *delivery);
-/* The hop itself could not be reached or refused us before any transaction:
- * back off the site, not only the message. */
-void queue_hop_failed(struct queue *queue, const struct next_hop *hop);
+/* The delivery's hop itself could not be reached or refused us before any
+ * transaction: back off the site, not only the message.  Messages with
+ * "TLS-Required: No" do so by themselves, as they may pass where others are
+ * refused. */
+void queue_hop_failed(struct queue *queue, const struct delivery *delivery);
 void queue_hop_worked(struct queue *queue, const struct next_hop *hop);
 
 /*

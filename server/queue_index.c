@@ -293,18 +293,20 @@ heap_remove(struct heap *heap, struct queued *message)
 /* Next hops and states. */
 
 struct hop *
-index_hop(struct queue *queue, const struct next_hop *name)
+index_hop(struct queue *queue, const struct next_hop *name, bool tls_optional)
 {
 	struct hop *hop;
 
 	for (hop = queue->hops; hop != NULL; hop = hop->next) {
-		if (next_hop_same(&hop->name, name))
+		if (hop->tls_optional == tls_optional &&
+		    next_hop_same(&hop->name, name))
 			return hop;
 	}
 	hop = calloc(1, sizeof(*hop));
 	if (hop == NULL)
 		return NULL;
 	hop->name = *name;
+	hop->tls_optional = tls_optional;
 	hop->next = queue->hops;
 	queue->hops = hop;
 	return hop;

@@ -92,6 +92,7 @@ struct heap {
 struct hop {
 	struct hop *next;
 	struct next_hop name;
+	bool tls_optional; /* of messages that say so: RFC 8689, section 5 */
 	struct heap due;
 	unsigned active;
 	unsigned failures;
@@ -204,7 +205,8 @@ bool heap_reserve(struct heap *heap, size_t count);
 bool heap_add(struct heap *heap, struct queued *message);
 void heap_remove(struct heap *heap, struct queued *message);
 
-struct hop *index_hop(struct queue *queue, const struct next_hop *name);
+struct hop *index_hop(struct queue *queue, const struct next_hop *name,
+    bool tls_optional);
 /* To the heaps, due at due_ms; wakes a worker. */
 void index_wait(struct queue *queue, struct queued *message, int64_t due_ms);
 /* Out of the due heap. */

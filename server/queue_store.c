@@ -223,7 +223,7 @@ message_fill(struct queue *queue, struct queued *message,
 	message_count_pending(message);
 	message->generation = queue->generation;
 	route_find(queue->config, envelope, 0, &name);
-	message->hop = index_hop(queue, &name);
+	message->hop = index_hop(queue, &name, envelope->tls_optional);
 	if (!segment->own) {
 		message->sibling = segment->messages;
 		segment->messages = message;

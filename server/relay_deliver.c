@@ -23,13 +23,20 @@ set_temporary(struct delivery *delivery, size_t recipient, const char *status,
 	snprintf(r->text, sizeof(r->text), "%s", text);
 }
 
+/* What can be returned to nobody waits for the site to mend: the bounce of a
+ * message that was refused for good takes the same way as the message. */
+static bool
+is_for_good(const struct delivery *delivery, const struct decision *decision)
+{
+	return decision->verdict == VERDICT_PERMANENT &&
+	       delivery->envelope.reverse_path[0] != '\0';
+}
+
 /* X.7.4: a security feature is missing; X.7.5: cryptographic failure (RFC 3463,
  * section 3.8).  X.7.30: REQUIRETLS support required (RFC 8689, section 8). */
 static const char *
-decision_status(const struct decision *decision)
+decision_status(const struct decision *decision, bool permanent)
 {
-	bool permanent = decision->verdict == VERDICT_PERMANENT;
-
 	switch (decision->code) {
 	case REASON_STARTTLS_NOT_OFFERED:
 	case REASON_STARTTLS_REFUSED:
@@ -46,10 +53,11 @@ set_refused(struct delivery *delivery, size_t recipient,
     const struct decision *decision)
 {
 	struct delivery_recipient *r = &delivery->recipients[recipient];
+	bool permanent = is_for_good(delivery, decision);
 
-	r->outcome = decision->verdict == VERDICT_PERMANENT ? OUTCOME_PERMANENT
-							    : OUTCOME_TEMPORARY;
-	snprintf(r->status, sizeof(r->status), "%s", decision_status(decision));
+	r->outcome = permanent ? OUTCOME_PERMANENT : OUTCOME_TEMPORARY;
+	snprintf(r->status, sizeof(r->status), "%s",
+	    decision_status(decision, permanent));
 	decision_reply(decision, r->text, sizeof(r->text));
 }
 
@@ -140,11 +148,34 @@ report_decisions(struct delivery *delivery, const struct judgement *judgement,
 		    told < JUDGE_GROUPS && judgement->group_of[i] == told;
 }
 
-/* Into the book; said_mail: something has crossed on the connection. */
+/* One group's decision; about_site: for the site's state, too. */
+static void
+book_group(struct book *book, const struct decision *decision, bool crossed,
+    bool about_site)
+{
+	struct decision counted;
+
+	if (about_site) {
+		book_decided(book, decision, crossed);
+		return;
+	}
+	counted = *decision;
+	counted.names_one_site = false;
+	book_decided(book, &counted, crossed);
+}
+
+/*
+ * Into the book; said_mail: something has crossed on the connection.  All are
+ * counted, but a site's state has one word an attempt: where something was
+ * refused, what passed for other recipients does not say that it is well.
+ */
 static void
 book_decisions(struct book *book, const struct judgement *judgement,
     bool refusals_only, bool said_mail)
 {
+	size_t told = group_to_tell(judgement, refusals_only);
+	bool refused = told < JUDGE_GROUPS &&
+		       !decision_passes(&judgement->groups[told].decision);
 	bool crossed = false;
 
 	for (size_t i = 0; i < judgement->group_count; i++) {
@@ -153,7 +184,8 @@ book_decisions(struct book *book, const struct judgement *judgement,
 
 		if (!is_reported(group, refusals_only))
 			continue;
-		book_decided(book, &group->decision, clear);
+		book_group(book, &group->decision, clear,
+		    !refused || i == told);
 		crossed = crossed || clear;
 	}
 	if (crossed)
@@ -172,19 +204,22 @@ refuse(struct delivery *delivery, const struct judgement *judgement)
 	}
 }
 
+/* Whoever was not judged for want of a group is not tried at all. */
 static void
-fail_all(struct delivery *delivery, const struct upstream_failure *failure)
+fail_all(struct delivery *delivery, const struct judgement *judgement,
+    const struct upstream_failure *failure)
 {
 	for (size_t i = 0; i < delivery->recipient_count; i++)
-		if (delivery->recipients[i].outcome == OUTCOME_NONE)
+		if (delivery->recipients[i].outcome == OUTCOME_NONE &&
+		    !(judgement->made && judgement->group_of[i] == JUDGE_LATER))
 			set_temporary(delivery, i, failure->status,
 			    failure->text);
 	snprintf(delivery->remote, sizeof(delivery->remote), "%s",
 	    failure->remote);
 }
 
-/* Is the hop itself at fault, rather than what one recipient's rows or a
- * fail=permanent want of it? */
+/* Is the hop itself at fault, rather than what one recipient's rows, a
+ * fail=permanent or one message's REQUIRETLS want of it? */
 static bool
 hop_is_at_fault(const struct judgement *judgement)
 {
@@ -192,7 +227,8 @@ hop_is_at_fault(const struct judgement *judgement)
 
 	if (!judgement->made || judgement_any_passes(judgement))
 		return true;
-	return base->verdict == VERDICT_TEMPORARY;
+	return base->verdict == VERDICT_TEMPORARY &&
+	       !judgement_wants_requiretls(judgement);
 }
 
 static void
@@ -207,9 +243,9 @@ open_failed(struct relay_deliverer *deliverer, struct queue *queue,
 	}
 	if (!judgement->made || judgement_any_passes(judgement))
 		log_no_connection(delivery, failure);
-	fail_all(delivery, failure);
+	fail_all(delivery, judgement, failure);
 	if (hop_is_at_fault(judgement))
-		queue_hop_failed(queue, &delivery->hop);
+		queue_hop_failed(queue, delivery);
 }
 
 unsigned long long
@@ -240,7 +276,7 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 		queue_hop_worked(queue, &delivery->hop);
 		break;
 	case MAIL_REFUSED_HOP:
-		queue_hop_failed(queue, &delivery->hop);
+		queue_hop_failed(queue, delivery);
 		break;
 	case MAIL_STALE:
 		break;

@@ -94,17 +94,30 @@ group_for(struct judgement *judgement, struct demand **demand)
 	return (unsigned char)group;
 }
 
+/* Where there are more groups than places each attempt begins with others: no
+ * recipient waits for good behind those that are refused. */
+static size_t
+first_judged(const struct delivery *delivery)
+{
+	size_t attempt = delivery->attempt > 0 ? delivery->attempt - 1 : 0;
+
+	return delivery->recipient_count == 0
+		   ? 0
+		   : attempt * (JUDGE_GROUPS - 1) % delivery->recipient_count;
+}
+
 static bool
 groups_make(struct judgement *judgement, const struct relay_config *config,
     const struct delivery *delivery, time_t now, struct reason *why)
 {
+	size_t count = delivery->recipient_count, i = first_judged(delivery);
 	struct demand *demand;
 
 	demand = demand_make(config, delivery, NULL, now, why);
 	if (demand == NULL)
 		return false;
 	judgement->groups[judgement->group_count++].demand = demand;
-	for (size_t i = 0; i < delivery->recipient_count; i++) {
+	for (size_t n = 0; n < count; n++, i = (i + 1) % count) {
 		unsigned index = delivery->recipients[i].index;
 
 		demand = demand_make(config, delivery,

@@ -119,6 +119,19 @@ for (['STARTTLS answered 454', 'encrypt', { requiretls => 'yes',
 	};
 }
 
+# What one message asks does not hold back others that would go.
+subtest 'a promise that waits alone' => sub {
+	my $instance = fresh("may $dated", requiretls => 'yes',
+		fault => { starttls => '454 4.7.0 later' });
+	my ($mark, $line) = submit($instance);
+	like($line, qr/\bdeferred\b/, 'REQUIRETLS: tried again');
+	crossed_nothing($instance, $mark);
+	like($instance->authenticated->transaction(message()), qr/^250/,
+	    'a message without it');
+	ok($instance->arrived(1), 'goes at once, by may');
+	$instance->stop_ok;
+};
+
 subtest 'TLS-Required: No' => sub {
 	my $field = 'TLS-Required: No';
 	my $instance = fresh("lock match=127.0.0.1 tls-optional=yes $dated",
@@ -133,6 +146,13 @@ subtest 'TLS-Required: No' => sub {
 	like($smarthost->received('clear'), qr/Subject: $mark/, 'it has crossed');
 	my ($status, $out) = $instance->tool('status', '--json');
 	like($out, qr/"in-clear":\s*1\b/, 'and is counted');
+	my $others = $instance->authenticated;
+	like($others->transaction(message()), qr/^250/, 'another without it');
+	ok($instance->logged(qr/\bdeferred\b.*rcpt=bob/), 'waits');
+	like($others->transaction("$field\r\n" . message()), qr/^250/,
+	    'one with it is not held back by that');
+	ok($instance->arrived(2), 'but delivered');
+	$instance->queue_empty;
 	$instance->sites('127.0.0.1:' . $smarthost->port
 	    . " out lock match=127.0.0.1\n");
 	like($instance->reload // '', qr/result=ok/, 'the row without tls-optional');

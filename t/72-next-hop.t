@@ -19,6 +19,8 @@ my $port = $smarthost->port;
 my $authority = $instance->{authority};
 my %show = (
 	address => [$authority->issue('address', ip => ['127.0.0.1'])],
+	both => [$authority->issue('both', ip => ['127.0.0.1'],
+		dns => ['localhost'])],
 	name => [$authority->issue('name', dns => ['localhost'])],
 	'self-signed' => [$authority->issue('self', ip => ['127.0.0.1'],
 		dns => ['localhost'], self => 1)],
@@ -53,9 +55,29 @@ sub submit {
 	} @paths;
 }
 
+# The state of the next hop in the book: failing, clear, or nothing if well.
+sub state {
+	my ($status, $out) = $instance->tool('status', '--json');
+	my ($state) = $out =~ /"site": "(?:127\.0\.0\.1|localhost)(?::$port)?",\s*"state": "(\w+)"/;
+	return $state // '';
+}
+
 sub handshakes {
 	my @tls = $smarthost->events('tls');
 	return scalar @tls;
+}
+
+# A transaction whose recipients are named before the next hop shows less, which
+# would be known at RCPT.  That it shows enough is known soon.
+sub begun {
+	my (@to) = @_;
+	my $client = wait_until {
+		my $c = $instance->authenticated;
+		$c->command('MAIL FROM:<alice@example.org>');
+		return (grep { $c->command("RCPT TO:<$_>") !~ /^250/ } @to) ? 0 : $c;
+	};
+	ok($client && $client->command('DATA') =~ /^354/, "begun: @to");
+	return $client;
 }
 
 subtest 'recipients add to the next hop' => sub {
@@ -75,21 +97,95 @@ subtest 'recipients add to the next hop' => sub {
 };
 
 subtest 'a kept connection proves enough or does not serve' => sub {
-	shows('self-signed');
+	shows('address');
 	my ($net) = submit('a@example.net');
 	like($net, qr/\bdelivered\b/, 'one');
-	my ($bank) = submit('b@bank.example');
-	like($bank, qr/\bdeferred\b/, 'more is asked for another: refused');
-	unlike($smarthost->received('tls'), qr/RCPT TO:<b-/, 'nothing has crossed');
+	my $late = begun('late@bank.example');
+	shows('self-signed');
+	($net) = submit('a@example.net');
+	like($net, qr/\bdelivered\b/, 'it shows less: one');
+	like($late->content(message()), qr/^250/, 'more is asked for another');
+	$instance->tool('queue', 'flush');
+	ok($instance->logged(qr/\bdeferred\b.*rcpt=late\@bank/), 'refused');
+	unlike($smarthost->received('tls'), qr/RCPT TO:<late/, 'nothing has crossed');
 	$instance->queue_empty;
 	shows('address');
+	($net) = submit('a@example.net');
+	like($net, qr/\bdelivered\b/, 'as before');
+	like(begun('c@bank.example')->content(message()), qr/^250/,
+	    'which is known at RCPT');
+	ok($instance->arrived(2), 'and delivered');
 	for (1 .. 4) {
 		($net) = submit('a@example.net');
-		($bank) = submit('b@bank.example');
+		my ($bank) = submit('b@bank.example');
 		like("$net\n$bank", qr/delivered.*\n.*delivered/, 'both');
 	}
 	# A second thread may have been quicker than the first was idle.
 	cmp_ok(handshakes(), '<=', 2, 'over connections that prove enough for both');
+};
+
+# Its name in the row of the one recipient, its address in the other's: the
+# site's state does not depend on whose decision comes last.
+subtest 'one message, both verdicts' => sub {
+	table("127.0.0.1:$port out encrypt", 'far.example rcpt lock match=localhost',
+		'near.example rcpt lock match=127.0.0.1');
+	for (['far', 'near'], ['near', 'far']) {
+		shows('both');
+		submit('a@example.net');
+		is(state(), '', 'the site is well');
+		my $n = () = $instance->log_lines(qr/\bdeferred\b.*\@far/);
+		my $client = begun(map { "to\@$_.example" } @$_);
+		shows('address');
+		like($client->content(message()), qr/^250/, 'accepted');
+		$instance->tool('queue', 'flush');
+		ok(wait_until { $n < (() = $instance->log_lines(
+			qr/\bdeferred\b.*\@far/)) }, 'the one is refused');
+		ok($instance->arrived(1), 'the other gets it');
+		is(state(), 'failing', "the site is failing: @$_");
+		$instance->queue_empty;
+		# A decision that asks as much says that it is well again.
+		shows('both');
+		submit('a@example.net');
+		is(state(), 'failing', 'one that asks less says nothing of it');
+		begun('to@far.example')->content(message());
+		ok(wait_until { state() eq '' }, 'well again');
+	}
+};
+
+# The bounce takes the same way, and has nobody to be returned to.
+subtest 'refused for good, and so is the bounce' => sub {
+	table("127.0.0.1:$port out lock match=nobody.example fail=permanent");
+	shows('address');
+	my ($line) = submit('a@example.net');
+	like($line, qr/\bbounced\b.*status=5\.7\.5 .*decision=.*refuse-permanent/,
+	    'bounced with the decision');
+	ok($instance->logged(qr/\bdeferred\b.*rcpt=alice\@example\.org.*status=4\.7\.5 /),
+	    'the bounce waits');
+	is(scalar(() = $instance->log_lines(qr/\bheld\b/)), 0, 'and is not held');
+	table("127.0.0.1:$port out encrypt");
+	$instance->tool('queue', 'flush');
+	ok($instance->arrived(1), 'until the site will do');
+	my ($event) = $smarthost->events('message');
+	is_deeply($event->{to}, ['alice@example.org'], 'it is the bounce');
+};
+
+subtest 'more demands in a message than are judged at once' => sub {
+	table("127.0.0.1:$port out encrypt", (map {
+		"d$_.example rcpt lock match=localhost" } 1 .. 18),
+		(map { "d$_.example rcpt lock match=127.0.0.1" } 19, 20));
+	shows('both');
+	submit('a@example.net');
+	my $client = begun(map { "to\@d$_.example" } 1 .. 20);
+	shows('address');
+	like($client->content(message()), qr/^250/, 'accepted');
+	ok($instance->logged(qr/\bdeferred\b.*\@d1\.example/), 'some are refused');
+	is($smarthost->count, 0, 'all that were judged');
+	$instance->tool('queue', 'flush');
+	ok($instance->arrived(1), 'it is the turn of those who are not refused');
+	my ($event) = $smarthost->events('message');
+	is_deeply([sort @{ $event->{to} }], ['to@d19.example', 'to@d20.example'],
+		'and of nobody else');
+	$instance->queue_empty;
 };
 
 subtest 'reuse=no' => sub {

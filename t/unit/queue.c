@@ -757,7 +757,7 @@ test_hop(void **state)
 	submit_one(world, NULL);
 	delivery = queue_take(world->queue, NULL, 1000);
 	hop = delivery->hop;
-	queue_hop_failed(world->queue, &hop);
+	queue_hop_failed(world->queue, delivery);
 	finish(world, delivery, OUTCOME_NONE, "", "connection refused");
 	assert_null(queue_take(world->queue, NULL, 300));
 	delivery = queue_take(world->queue, NULL, 2000);
