@@ -10,6 +10,7 @@ enum {
 	OCSP_OCTETS_MAX = 64 * 1024,
 	STATUS_REQUEST = 5, /* TLS feature: RFC 7633, RFC 6066 */
 	FEATURES_MAX = 32,
+	OPEN_END_S = 10 * 86400,
 };
 
 const char *
@@ -35,13 +36,20 @@ end(struct ocsp *out, enum ocsp_state state, const char *text)
 	out->text = text;
 }
 
-/* RFC 6960, section 3.2: a response is good for its own time only. */
+/*
+ * RFC 6960, section 3.2: a response is good for its own time only.  One that
+ * does not say when there will be a newer one could be replayed for ever.
+ */
 static void
 judge_time(struct ocsp *out, time_t now)
 {
+	time_t until = out->next_update != (time_t)-1
+			   ? out->next_update
+			   : out->this_update + OPEN_END_S;
+
 	if (out->this_update == (time_t)-1 || out->this_update > now)
 		end(out, OCSP_STALE, "its time has not come");
-	else if (out->next_update != (time_t)-1 && out->next_update < now)
+	else if (until < now)
 		end(out, OCSP_STALE, "its time is over");
 	else
 		end(out, OCSP_GOOD, "");

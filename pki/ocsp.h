@@ -12,8 +12,9 @@
 
 enum ocsp_state {
 	OCSP_ABSENT,    /* nothing was stapled */
-	OCSP_GOOD,      /* signed by the issuer, about this one, in its time */
-	OCSP_REVOKED,   /* likewise */
+	OCSP_GOOD,      /* signed by the issuer, about this one, in its time
+			   (10 days where it names no end) */
+	OCSP_REVOKED,   /* likewise, whatever its time */
 	OCSP_UNKNOWN,   /* the responder does not know the certificate */
 	OCSP_STALE,     /* good, but its time is over or not yet come */
 	OCSP_UNCHECKED, /* no issuer to check it against */

@@ -107,7 +107,8 @@ lookup_context_new(struct ub_ctx **ub_out,
 	/* A thread instead of a fork; only now, before anything else. */
 	if (ub == NULL || ub_ctx_async(ub, 1) != 0) {
 		ub_ctx_delete(ub);
-		return fail(why, REASON_NO_MEMORY, "resolver");
+		return fail(why, REASON_NO_MEMORY,
+		    "resolver: out of memory, threads or descriptors");
 	}
 	/* Resolvers on this machine are the common case. */
 	set_option(ub, "do-not-query-localhost:", "no");

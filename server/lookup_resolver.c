@@ -2,7 +2,8 @@
  * server/lookup_resolver.c: A, AAAA and TLSA by libunbound.
  *
  * A question is a few of libunbound's: both families of addresses at once and,
- * for TLSA, the records of one or two names after them.
+ * for TLSA, the records of one or two names after them; between them perhaps
+ * whether the host is an alias for certain.
  */
 #include "lookup_resolver.h"
 
@@ -19,6 +20,7 @@
 
 enum {
 	TYPE_A = 1,
+	TYPE_CNAME = 5,
 	TYPE_AAAA = 28,
 	TYPE_TLSA = 52,
 	CLASS_IN = 1,
@@ -32,7 +34,7 @@ struct resolver {
 	int epoll;             /* both have an answer to take */
 };
 
-enum { ASK_SIX, ASK_FOUR, ASK_TLSA, ASKS };
+enum { ASK_SIX, ASK_FOUR, ASK_ALIAS, ASK_TLSA, ASKS };
 
 struct resolver_question {
 	struct ub_ctx *ub;
@@ -271,6 +273,25 @@ ask_tlsa(struct resolver_question *question)
 		finish_tlsa(question, LOOKUP_TROUBLE, question->why);
 }
 
+/*
+ * The host's addresses are not proved.  If it is an alias they may lie in a
+ * zone without signatures; the name of a proved alias is a TLSA base domain
+ * even so.
+ */
+static void
+ask_alias(struct resolver_question *question)
+{
+	base_normalise(question->base);
+	if (strcmp(question->base, question->host) == 0) {
+		finish_tlsa(question, LOOKUP_NONE,
+		    "DNSSEC does not prove the host's addresses");
+		return;
+	}
+	ask_one(question, question->host, ASK_ALIAS);
+	if (!question->open[ASK_ALIAS])
+		finish_tlsa(question, LOOKUP_TROUBLE, question->why);
+}
+
 /* Both families have answered. */
 static void
 addresses_judge(struct resolver_question *question)
@@ -283,8 +304,7 @@ addresses_judge(struct resolver_question *question)
 		finish_tlsa(question, LOOKUP_NONE,
 		    "no such host, or it has no address");
 	else if (question->insecure)
-		finish_tlsa(question, LOOKUP_NONE,
-		    "DNSSEC does not prove the host's addresses");
+		ask_alias(question);
 	else {
 		base_normalise(question->base);
 		if (resolver_is_host(question->base))
@@ -292,6 +312,22 @@ addresses_judge(struct resolver_question *question)
 		else
 			finish_tlsa(question, LOOKUP_NONE,
 			    "the host is an alias of what is no host name");
+	}
+}
+
+static void
+alias_judge(struct resolver_question *question, int rc,
+    const struct ub_result *result)
+{
+	if (is_answer(question, rc, result) && result->secure) {
+		snprintf(question->base, sizeof(question->base), "%s",
+		    question->host);
+		ask_tlsa(question);
+	} else if (question->trouble) {
+		finish_tlsa(question, LOOKUP_TROUBLE, question->why);
+	} else {
+		finish_tlsa(question, LOOKUP_NONE,
+		    "DNSSEC does not prove the host's alias");
 	}
 }
 
@@ -379,6 +415,16 @@ on_four(void *context, int rc, struct ub_result *result)
 }
 
 static void
+on_alias(void *context, int rc, struct ub_result *result)
+{
+	struct resolver_question *question = context;
+
+	question->open[ASK_ALIAS] = false;
+	alias_judge(question, rc, result);
+	ub_resolve_free(result);
+}
+
+static void
 on_tlsa(void *context, int rc, struct ub_result *result)
 {
 	struct resolver_question *question = context;
@@ -391,8 +437,8 @@ on_tlsa(void *context, int rc, struct ub_result *result)
 static void
 ask_one(struct resolver_question *question, const char *name, int which)
 {
-	static const int types[] = { TYPE_AAAA, TYPE_A, TYPE_TLSA };
-	static const ub_callback_type callbacks[] = { on_six, on_four,
+	static const int types[] = { TYPE_AAAA, TYPE_A, TYPE_CNAME, TYPE_TLSA };
+	static const ub_callback_type callbacks[] = { on_six, on_four, on_alias,
 		on_tlsa };
 
 	question->open[which] = true;

@@ -76,9 +76,10 @@ struct resolver_question *resolver_ask(struct resolver *resolver,
 
 /*
  * Ask for the TLSA records of the service at host and TCP port by the rules of
- * RFC 7672, section 2.2: the host's addresses have to be secure too; where it
- * is an alias, the name it stands for comes first, then its own.  done and
- * what is returned are as above; the answer is borrowed during the call.
+ * RFC 7672, section 2.2.2: the host's addresses have to be secure too; where it
+ * is an alias, the name it stands for comes first, then its own; where only
+ * the alias itself is secure, its own alone.  done and what is returned are as
+ * above; the answer is borrowed during the call.
  */
 struct resolver_question *resolver_ask_tlsa(struct resolver *resolver,
     const char *host, uint16_t port,

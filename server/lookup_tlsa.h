@@ -28,9 +28,9 @@ enum {
  * assignment.
  */
 struct tlsa_answer {
-	/* FOUND: proved by DNSSEC, and the host's addresses too.  NONE: there
-	 * is none, or DNSSEC proves nothing.  TROUBLE: bogus, or the lookup
-	 * failed. */
+	/* FOUND: proved by DNSSEC, as are the host's addresses or its being an
+	 * alias.  NONE: there is none, or DNSSEC proves nothing.  TROUBLE:
+	 * bogus, or the lookup failed. */
 	enum lookup_answer answer;
 	/* Of FOUND alone: lower case, no trailing dot.  It is also what SNI
 	 * has to say (RFC 7672, section 8.1). */

@@ -43,7 +43,7 @@ ask(const struct upstream_thread *thread, const struct next_hop *hop,
 		    "malformed answer of the lookup role");
 }
 
-bool
+void
 upstream_tlsa(const struct upstream_thread *thread, const struct next_hop *hop,
     struct tlsa_answer *out)
 {
@@ -52,14 +52,13 @@ upstream_tlsa(const struct upstream_thread *thread, const struct next_hop *hop,
 	if (is_literal(hop->host)) {
 		tlsa_answer_init(out, LOOKUP_NONE,
 		    "an address has no TLSA records");
-		return false;
+		return;
 	}
 	packet = malloc(CHANNEL_PACKET_MAX);
 	if (packet == NULL) {
 		tlsa_answer_init(out, LOOKUP_TROUBLE, "out of memory");
-		return false;
+		return;
 	}
 	ask(thread, hop, packet, out);
 	free(packet);
-	return out->answer == LOOKUP_FOUND;
 }

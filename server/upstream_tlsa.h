@@ -5,18 +5,16 @@
 #ifndef SERVER_UPSTREAM_TLSA_H
 #define SERVER_UPSTREAM_TLSA_H
 
-#include <stdbool.h>
-
 #include "lookup_tlsa.h"
 #include "upstream.h"
 
 /*
  * Blocks for at most 25 s on thread's channel.  Fills *out in any case: a role
  * that is away or answers nonsense is LOOKUP_TROUBLE, an address literal
- * LOOKUP_NONE.  True if records were found.  After the handshake, which says
- * out->base by SNI, tlsa_answer_judge() makes facts of it.
+ * LOOKUP_NONE.  After the handshake, which says out->base by SNI,
+ * tlsa_answer_judge() makes facts of it.
  */
-bool upstream_tlsa(const struct upstream_thread *thread,
+void upstream_tlsa(const struct upstream_thread *thread,
     const struct next_hop *hop, struct tlsa_answer *out);
 
 #endif

@@ -47,7 +47,8 @@ my ($digest, $wrong_digest) = map {
 	Sallyport::Zone->tlsa($_, 3, 1, 1) =~ /(\w+)\z/ } $leaf, $leaf_else;
 
 my $dns = Sallyport::Zone->new("$scratch/dns");
-$dns->zone('plain.zone.example', signed => 0, records => $good);
+$dns->zone('plain.zone.example', signed => 0, records => $good
+	. "to CNAME mx\n" . tlsa('to', $leaf, 3, 1, 1));
 $dns->zone('expired.zone.example', expired => 1, records => $good);
 # Somebody on the way has put in the record of his own certificate.
 $dns->zone('forged.zone.example', records => $wrong, forge => sub {
@@ -68,6 +69,7 @@ six AAAA ::1
 six A 127.0.0.1
 ta A 127.0.0.1
 whole A 127.0.0.1
+crowd A 127.0.0.1
 mismatch A 127.0.0.1
 several A 127.0.0.1
 none A 127.0.0.1
@@ -76,6 +78,7 @@ odd A 127.0.0.1
 alias CNAME ee
 own CNAME none
 outside CNAME mx.plain
+bare CNAME mx.plain
 shared A 127.0.0.1
 linked A 127.0.0.1
 END
@@ -83,6 +86,10 @@ END
 	. tlsa('ee', $leaf, 3, 1, 1) . tlsa('six', $leaf, 3, 1, 2)
 	. tlsa('ta', $hidden->file, 2, 0, 1)
 	. tlsa('whole', $hidden->file, 2, 0, 0)
+	# One that is right among more than anybody needs.
+	. tlsa('crowd', $leaf, 3, 1, 1)
+	. join('', map { "_$port._tcp.crowd TLSA 3 1 1 "
+		. sprintf('%064x', $_) . "\n" } 1 .. 40)
 	. tlsa('mismatch', $leaf_else, 3, 1, 1)
 	. tlsa('several', $leaf_else, 3, 1, 1)
 	. tlsa('several', $leaf, 3, 0, 1)
@@ -112,12 +119,18 @@ my @cases = (
 	['a record of another key', 'mismatch', 'mx', $now, 'tlsa-invalid'],
 	['DANE-TA for another name', 'ta', 'else', $now, 'tlsa-invalid'],
 	['DANE-TA, expired', 'ta', 'old', $now, 'tlsa-invalid'],
+	['too many records', 'crowd', 'mx', $now, 'dnssec-invalid'],
 	['no record', 'none', 'mx', $now, 'dane-required'],
 	['PKIX usages', 'pkix', 'mx', $now, 'dane-required'],
 	['a matching type that does not exist', 'odd', 'mx', $now,
 		'dane-required'],
 	['a zone without signatures', 'mx.plain', 'mx', $now, 'dane-required'],
-	['an alias of what is not signed', 'outside', 'mx', $now,
+	['an alias of what is not signed, with a record of its own',
+		'outside', 'mx', $now],
+	['the same, and another key', 'outside', 'else', $now, 'tlsa-invalid'],
+	['an alias of what is not signed', 'bare', 'mx', $now,
+		'dane-required'],
+	['an alias that is not signed', 'to.plain', 'mx', $now,
 		'dane-required'],
 	['a record that is an alias of what is not signed', 'linked', 'mx',
 		$now, 'dane-required'],

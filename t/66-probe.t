@@ -33,7 +33,10 @@ if (!$refuser) {
 	POSIX::_exit(0);
 }
 my $resolvers = '{ "127.0.0.1:' . $refusing->sockport . '" }';
-my $nobody = free_port();
+# Bound and not listening: nobody else gets that port.
+my $unused = IO::Socket::IP->new(Proto => 'tcp', LocalHost => '127.0.0.1',
+	LocalPort => 0) or die "socket: $@";
+my $nobody = $unused->sockport;
 my $instance = Sallyport::Instance->new(start => 0, users => 0,
 	options => { resolvers => $resolvers });
 my $scratch = $instance->{scratch};
@@ -139,8 +142,6 @@ my @cases = (
 		qr/out may/, qr/starttls-refused/],
 	['good', { fault => { ehlo => '502 5.5.1 what?' } }, 'encrypt', 1,
 		qr/out may/, qr/starttls-not-offered.*EHLO: 502/],
-	['good', { inject => '250 evil' }, 'encrypt', 1, qr/out may/,
-		qr/starttls-injected/],
 	['good', { fault => { handshake => 'drop' } }, 'encrypt', 1,
 		qr/out may/, qr/handshake-failed/],
 	['good', {}, 'lock cert=client auth=isp sni=site.example reuse=no'
@@ -167,6 +168,8 @@ for (@cases) {
 		like($out, $said, 'what it says');
 		my $offered = offered($out);
 		like($offered, $line, 'the row it offers') or diag("$out$err");
+		is($out =~ /; it gives up / ? 1 : 0, $expect,
+			'a row that is not met is not replaced in silence');
 		unlike($site->received('clear') . $site->received('tls'),
 			qr/^(?!EHLO |STARTTLS|QUIT)[A-Z]/m,
 			'it said EHLO, STARTTLS and QUIT alone');
@@ -186,6 +189,71 @@ for (@cases) {
 
 $site->set(%plain, tls => 'starttls', cert => $show{good}[0],
 	key => $show{good}[1]);
+
+sub pin_of {
+	my ($name) = @_;
+	return 'pin=sha256:' . (split / /,
+		Sallyport::Zone->tlsa($show{$name}[0], 3, 1, 1))[-1];
+}
+
+subtest 'what the offered row gives up' => sub {
+	$authority->crl("$instance->{folder}/gone.crl",
+		revoked => [$show{good}[0]]);
+	my $kept = pin_of('good') . ' ' . pin_of('expired');
+	for (["lock pin=sha256:${\('0' x 64)}", 'pin='],
+		['verify ca=stranger.pem', 'ca='],
+		['verify crl=gone.crl', 'crl='],
+		['lock issuer="CN=somebody"', 'issuer='],
+		['lock org=Somebody', 'org='],
+		['lock match=else.example', 'the name'],
+		['encrypt dane', 'dane'],
+		["lock issuer=\"CN=somebody\" pin=sha256:${\('0' x 64)} dane",
+			'pin=, issuer=, dane'],
+		['lock', undef],
+		["lock $kept chain=no", undef,
+			qr/ lock match=site\.example \Q$kept\E min=tls1\.3$/]) {
+		my ($row, $lost, $line) = @$_;
+		rows("site.example out $row");
+		my ($status, $out, $err) = probe_site();
+		is($status, $lost ? 1 : 0, "$row: exit status") or diag("$out$err");
+		my $seen = json_of(probe_site('--json'));
+		is(join(', ', @{ $seen->{gives_up} }), $lost // '', 'as JSON');
+		like($out, $lost
+			? qr/^The .* in place of line 1; it gives up \Q$lost\E:$/m
+			: qr/^The strongest .* in place of line 1:$/m, 'as text')
+		    or diag($out);
+		like(offered($out), $line, 'what it had is kept') if $line;
+	}
+	rows("site.example both lock match=site.example");
+	my ($status, $out) = probe_site();
+	like($out, qr/in place of line 1 \(make that one "in"\):$/m,
+		'what it says of the other direction is not to be lost');
+	$site->set(cert => $show{'self-signed'}[0],
+		key => $show{'self-signed'}[1]);
+	$kept = pin_of('self-signed') . ' ' . pin_of('good');
+	rows("site.example out lock $kept chain=no");
+	($status, $out) = probe_site();
+	is(offered($out), "site.example out lock $kept chain=no min=tls1.3",
+		'a pin that is there for the next key is kept');
+	$site->set(cert => $show{good}[0], key => $show{good}[1]);
+};
+
+# The relay stays silent there even if the row says may.
+subtest 'no TLS, and no clear text either' => sub {
+	for my $row ('encrypt', 'may until=2099-12-31 reason="a test"') {
+		rows("site.example out $row");
+		$site->set(inject => '250 evil');
+		my ($status, $out) = probe_site();
+		is($status, 1, "injected, $row: exit status");
+		like($out, qr/octets between the STARTTLS reply/, 'why');
+		ok(!offered($out), 'no row is offered') or diag($out);
+		$site->set(%plain);
+		($status, $out) = probe_site('--tls', 'implicit');
+		is($status, 1, "implicit TLS without TLS, $row: exit status");
+		ok(!offered($out), 'no row is offered') or diag($out);
+		like($out, qr/may: the relay does not go on in clear/, 'why');
+	}
+};
 
 subtest 'as JSON' => sub {
 	rows('site.example out lock');
@@ -305,6 +373,26 @@ subtest 'garbage' => sub {
 		kill KILL => $pid;
 		waitpid $pid, 0;
 	}
+};
+
+subtest 'a hostile certificate' => sub {
+	rows('site.example out verify');
+	my @files = $stranger->issue('hostile', self => 1,
+		cn => "\e[2J\r\n* out none\x07", to => 86400 * 3,
+		dns => ["\e[31m.example", 'a b', ('n' x 60 . '.example')
+			x 200]);
+	$site->set(cert => $files[0], key => $files[1]);
+	spew("$scratch/hostile", "127.0.0.1:$port\n");
+	for ([probe_site()], [probe_site('--json')],
+		[$instance->tool('policy', 'audit', '--list',
+			"$scratch/hostile")]) {
+		my ($status, $out, $err) = @$_;
+		unlike($out . $err, qr/[^\n\x20-\x7e]|^\*/m,
+			'nothing reaches the terminal as it came');
+		like($out, qr/n{60}\.example|ends/, 'but it is shown');
+	}
+	ok(json_of(probe_site('--json'))->{certificates}[0], 'in JSON, too');
+	$site->set(cert => $show{good}[0], key => $show{good}[1]);
 };
 
 subtest 'not reached' => sub {
@@ -571,21 +659,37 @@ subtest 'audit of a list' => sub {
 	is($status, 1, 'no list: exit status');
 	like($err, qr/nowhere: No such file/, 'and why');
 
-	# Interrupted: soon over, by that signal, and nothing printed.
-	$begun = time;
-	my $pid = fork // die "fork: $!";
-	if (!$pid) {
-		open STDOUT, '>', "$scratch/interrupted";
-		exec program('sallyport'), '-c', $instance->{conf}, 'policy',
-		    'audit', '--list', "$scratch/list", '--timeout', 60
-		    or POSIX::_exit(127);
+	# Few descriptors: fewer at once, but all of them.
+	spew("$scratch/many", join '', map { "h$_.example\n" } 1 .. 200);
+	for my $limit ('120:120', '256:4096') {
+		($status, $out, $err) = run({ timeout => 60 }, 'prlimit',
+			"--nofile=$limit", '--', program('sallyport'), '-c',
+			$instance->{conf}, 'policy', 'audit', '--list',
+			"$scratch/many", '--jobs', 64, '--timeout', 5);
+		like($out, qr/^200 sites probed: 200 would fail/m,
+			"descriptors $limit: all probed");
+		is($err, '', 'and nothing is wrong');
 	}
-	sleep 1;
-	kill INT => $pid;
-	waitpid $pid, 0;
-	is($? & 127, POSIX::SIGINT(), 'SIGINT ends it');
-	cmp_ok(time - $begun, '<', 10, 'at once');
-	is(-s "$scratch/interrupted", 0, 'nothing half is printed');
+
+	# Interrupted: soon over, by that signal, and nothing printed.
+	for (['audit', '--list', "$scratch/list"],
+		['probe', '127.0.0.1:' . $stalling[0]->port]) {
+		my ($word, @rest) = @$_;
+		$begun = time;
+		my $pid = fork // die "fork: $!";
+		if (!$pid) {
+			open STDOUT, '>', "$scratch/interrupted";
+			exec program('sallyport'), '-c', $instance->{conf},
+			    'policy', $word, @rest, '--timeout', 60
+			    or POSIX::_exit(127);
+		}
+		sleep 1;
+		kill INT => $pid;
+		waitpid $pid, 0;
+		is($? & 127, POSIX::SIGINT(), "$word: SIGINT ends it");
+		cmp_ok(time - $begun, '<', 10, 'at once');
+		is(-s "$scratch/interrupted", 0, 'nothing half is printed');
+	}
 };
 
 subtest 'without a configuration' => sub {

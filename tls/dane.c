@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/names.h"
 #include "internal.h"
 
 enum { USAGE_TA = 2, USAGE_EE = 3 };
@@ -118,41 +119,18 @@ record_means(const struct tlsa *record, const struct presented *p, unsigned i)
 
 /* --- names -------------------------------------------------------------- */
 
-/* RFC 7672, section 3.2.3: DNS-IDs alone; a wildcard is a whole label. */
-static bool
-name_matches(const char *presented, const char *host)
-{
-	const char *dot = strchr(host, '.');
-
-	if (strcasecmp(presented, host) == 0)
-		return true;
-	return strncmp(presented, "*.", 2) == 0 &&
-	       strchr(presented + 2, '.') != NULL && dot != NULL &&
-	       dot != host && strcasecmp(presented + 1, dot) == 0;
-}
-
-static bool
-is_wanted(const char *presented, const char *names)
-{
-	for (; *names != '\0'; names += strlen(names) + 1)
-		if (name_matches(presented, names))
-			return true;
-	return false;
-}
-
+/* RFC 7672, section 3.2.3: by the SAN alone. */
 static bool
 names_match(const struct presented *p)
 {
+	struct facts facts = { .names = NULL };
 	char *list = NULL;
-	size_t len = 0;
-	bool found = false;
+	bool found;
 
-	if (!cert_names(p->chain.crt[0], &list, &len, NULL))
+	if (!cert_names(p->chain.crt[0], &list, &facts.names_len, NULL))
 		return false;
-	for (char *at = list; at != NULL && at < list + len && !found;
-	     at += strlen(at) + 1)
-		found =
-		    strncmp(at, "dns:", 4) == 0 && is_wanted(at + 4, p->names);
+	facts.names = list;
+	found = names_compare(&facts, p->names) == NAMES_MATCH;
 	free(list);
 	return found;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cert.h"
@@ -18,6 +19,10 @@
 #include "tool.h"
 
 enum { BAR_CELLS = 30, BAR_MS = 200 };
+
+/* Descriptors: of us all, and of a job with its resolver; libunbound ends the
+ * program where it lacks one. */
+enum { DESCRIPTORS = 64, DESCRIPTORS_JOB = 48 };
 
 struct work {
 	struct audit *audit;
@@ -175,6 +180,24 @@ watch(const struct work *work)
 		fprintf(stderr, "\r%*s\r", BAR_CELLS + 40, "");
 }
 
+/* As many jobs as may have descriptors; at least one. */
+static unsigned
+jobs_affordable(unsigned wanted)
+{
+	rlim_t need = DESCRIPTORS + (rlim_t)wanted * DESCRIPTORS_JOB;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+		return wanted;
+	limit.rlim_cur = need < limit.rlim_max ? need : limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= need)
+		return wanted;
+	if (limit.rlim_cur < DESCRIPTORS + 2 * DESCRIPTORS_JOB)
+		return 1;
+	return (unsigned)((limit.rlim_cur - DESCRIPTORS) / DESCRIPTORS_JOB);
+}
+
 /* libunbound's contexts are made before there are threads. */
 static bool
 resolvers_new(const struct audit *audit, struct worker *workers, unsigned count,
@@ -223,6 +246,7 @@ audit_run(struct audit *audit)
 
 	if (count > audit->count)
 		count = audit->count > 0 ? (unsigned)audit->count : 1;
+	count = jobs_affordable(count);
 	json_object_seed(0); /* before there are threads */
 	ok = run(&work, workers, count, &why);
 	for (unsigned i = 0; i < count; i++)

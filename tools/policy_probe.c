@@ -238,6 +238,7 @@ print_extensions(const struct probe *probe)
 struct row_wanted {
 	const struct probe *probe;
 	const char *file;
+	bool is_both;
 };
 
 static bool
@@ -265,7 +266,8 @@ print_decision(const char *label, const struct decision *decision)
 static void
 print_judgement(const struct probe *probe, const struct policy *policy)
 {
-	struct row_wanted wanted = { probe, policy->source.path };
+	struct row_wanted wanted = { .probe = probe,
+		.file = policy->source.path };
 	bool met = probe_is_met(probe);
 
 	if (probe->demand == NULL || !probe->judged)
@@ -285,18 +287,47 @@ print_judgement(const struct probe *probe, const struct policy *policy)
 	    met ? "met" : "not met", plain());
 }
 
+/* Whether it is about what comes in, too, a demand does not say. */
+static bool
+find_both(void *context, unsigned line, const char *text)
+{
+	struct row_wanted *wanted = context;
+
+	if (line != wanted->probe->demand->rows[0].line)
+		return true;
+	text += strcspn(text, " ");
+	wanted->is_both = strncmp(text, " both ", 6) == 0;
+	return false;
+}
+
+/* Who pastes it has to know what goes: the line it would stand in place of, and
+ * what that asks beyond it. */
 static void
-print_strongest(const struct probe *probe)
+print_strongest_heading(const struct probe *probe, const struct policy *policy)
 {
 	const struct demand_row *row = &probe->demand->rows[0];
 	size_t key = strcspn(probe->strongest, " ");
+	struct row_wanted wanted = { .probe = probe };
 
-	if (key > 0) {
-		printf("\nThe strongest row it passes today");
-		if (row->line != 0 && strlen(row->site) == key &&
-		    memcmp(row->site, probe->strongest, key) == 0)
-			printf(", in place of line %u", row->line);
-		printf(":\n%s\n", probe->strongest);
+	printf("\nThe strongest row it passes today");
+	if (row->line != 0 && strlen(row->site) == key &&
+	    memcmp(row->site, probe->strongest, key) == 0) {
+		(void)table_each(policy->table, find_both, &wanted, NULL);
+		printf(", in place of line %u%s", row->line,
+		    wanted.is_both ? " (make that one \"in\")" : "");
+	}
+	for (size_t i = 0; i < probe->lost_count; i++)
+		printf("%s%s", i == 0 ? "; it gives up " : ", ",
+		    probe->lost[i]);
+	printf(":\n");
+}
+
+static void
+print_strongest(const struct probe *probe, const struct policy *policy)
+{
+	if (probe->strongest[0] != '\0') {
+		print_strongest_heading(probe, policy);
+		printf("%s\n", probe->strongest);
 	}
 	if (probe->way_count > 0)
 		printf("\nIn the way of a stronger one:\n");
@@ -330,7 +361,7 @@ print_probe(const struct probe *probe, const struct policy *policy)
 	print_dane(probe);
 	print_extensions(probe);
 	print_judgement(probe, policy);
-	print_strongest(probe);
+	print_strongest(probe, policy);
 }
 
 /* --- the command ------------------------------------------------------------
@@ -471,7 +502,7 @@ run(struct probe_setup *setup, const struct arguments *arguments)
 	probe = probe_run(setup, resolver, &target, &options);
 	if (probe == NULL)
 		fprintf(stderr, "sallyport: out of memory\n");
-	else
+	else if (atomic_load(&probe_stop_at_ms) == 0)
 		status =
 		    print_result(probe, probe_policy(setup), arguments->json);
 	probe_free(probe);

@@ -506,8 +506,6 @@ try_all(struct attempt *a)
 	if (!probe->connected && probe->tried_count > 0)
 		(void)snprintf(probe->why, sizeof(probe->why), "%.200s",
 		    probe->tried[probe->tried_count - 1].outcome);
-	if (is_stopped(a))
-		(void)snprintf(probe->why, sizeof(probe->why), "interrupted");
 }
 
 /* --- from the outside -------------------------------------------------------
@@ -570,13 +568,27 @@ probe_free(struct probe *probe)
 }
 
 bool
+probe_clear_will_do(const struct probe *probe)
+{
+	return !probe->target.implicit_tls &&
+	       probe->facts.why_not != REASON_STARTTLS_INJECTED;
+}
+
+static bool
+is_met(const struct probe *probe, const struct decision *decision)
+{
+	return probe->judged && decision->verdict == VERDICT_PASS &&
+	       (probe->facts.tls || probe_clear_will_do(probe));
+}
+
+bool
 probe_is_met(const struct probe *probe)
 {
-	return probe->judged && probe->decision.verdict == VERDICT_PASS;
+	return is_met(probe, &probe->decision);
 }
 
 bool
 probe_would_be_met(const struct probe *probe)
 {
-	return probe->judged && probe->enforced.verdict == VERDICT_PASS;
+	return is_met(probe, &probe->enforced);
 }

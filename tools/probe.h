@@ -30,6 +30,7 @@ enum {
 	PROBE_KEYWORDS = 2048, /* octets of EHLO keywords, escaped */
 	PROBE_ROW = 4096,      /* a line of the table */
 	PROBE_WAYS = 8,
+	PROBE_LOST = 10,
 	PROBE_PIN = 72, /* "sha256:" and 64 digits */
 	PROBE_SETS = 3,
 	PROBE_TIMEOUT_S = 10,
@@ -139,6 +140,9 @@ struct probe {
 	struct decision decision, enforced;
 
 	char strongest[PROBE_ROW]; /* a row for the table, or "" */
+	/* What the row that speaks asks and that one would not; static. */
+	size_t lost_count;
+	const char *lost[PROBE_LOST];
 	size_t way_count;
 	char ways[PROBE_WAYS][REASON_TEXT_MAX]; /* to the next stronger one */
 };
@@ -148,7 +152,8 @@ struct probe *probe_run(struct probe_setup *setup, struct resolver *resolver,
     const struct probe_target *target, const struct probe_options *options);
 void probe_free(struct probe *probe);
 
-/* Does the row that speaks hold?  Observing is not meeting. */
+/* Does the row that speaks hold?  Observing is not meeting, nor is going in
+ * clear where the relay would not. */
 bool probe_is_met(const struct probe *probe);
 /* The same, were all exceptions over and all rows enforced. */
 bool probe_would_be_met(const struct probe *probe);
@@ -179,6 +184,11 @@ void probe_describe(struct probe *probe, struct probe_setup *setup,
 void probe_decide(struct probe *probe, struct probe_setup *setup,
     struct tls_session *session, const struct demand *demand,
     struct decision *out);
+/* Without TLS: may the relay go on in clear, if the row says so?  Not where TLS
+ * is implicit, nor where somebody has injected octets. */
+bool probe_clear_will_do(const struct probe *probe);
+/* Fill lost by the demand of the row that is offered. */
+void probe_compare(struct probe *probe, const struct demand *offered);
 /* The strongest row it would pass, and what stands in the way of more. */
 void probe_strongest(struct probe *probe, struct probe_setup *setup,
     struct tls_session *session);

@@ -137,6 +137,16 @@ decision_of(const struct probe *probe, const struct decision *decision)
 }
 
 static json_t *
+lost_of(const struct probe *probe)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < probe->lost_count; i++)
+		json_array_append_new(list, json_string(probe->lost[i]));
+	return list;
+}
+
+static json_t *
 ways_of(const struct probe *probe)
 {
 	json_t *list = json_array();
@@ -155,7 +165,7 @@ probe_json(const struct probe *probe)
 	    "{s:s, s:i, s:s, s:b, s:s, s:o, s:s, s:s, s:s,"
 	    " s:o, s:o, s:o, s:s, s:o, s:o,"
 	    " s:{s:s, s:s, s:i}, s:o, s:s, s:o, s:o, s:b, s:b, s:s,"
-	    " s:o}",
+	    " s:o, s:o}",
 	    "host", target->host, "port", (int)target->port, "mode",
 	    target->implicit_tls ? "implicit" : "starttls", "reached",
 	    (int)probe->connected, "why", probe->why, "tried", tried_of(probe),
@@ -170,5 +180,5 @@ probe_json(const struct probe *probe)
 	    decision_of(probe, &probe->enforced), "met",
 	    (int)probe_is_met(probe), "would_be_met",
 	    (int)probe_would_be_met(probe), "strongest", probe->strongest,
-	    "obstacles", ways_of(probe));
+	    "gives_up", lost_of(probe), "obstacles", ways_of(probe));
 }

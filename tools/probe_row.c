@@ -25,15 +25,14 @@ enum { EXCEPTION_S = 90 * 86400 };
 enum binding {
 	BIND_CARRIED, /* what the row that speaks has: pins, issuer, ... */
 	BIND_NAME,    /* the site's name or address */
-	BIND_KEY,     /* the key it shows now, and a path */
-	BIND_KEY_ONLY,
+	BIND_KEY,     /* the key it shows now */
 };
 
 /* One candidate. */
 struct candidate {
 	enum level level;
 	enum binding binding;
-	const struct probe_set *set; /* path verified with; NULL: none */
+	const struct probe_set *set; /* path verified with; NULL: chain=no */
 	bool dane;
 };
 
@@ -150,7 +149,7 @@ put_rest(struct line *line, const struct probe *probe)
 	const struct demand *demand = probe->demand;
 	const struct demand_row *row = base_of(probe);
 
-	if (row->bits != 0)
+	if (row->bits != 0 && row->bits <= probe->facts.bits)
 		put(line, " bits=%u", row->bits);
 	if (demand->cert != NULL)
 		put_option(line, "cert", demand->cert);
@@ -173,18 +172,20 @@ put_binding(struct line *line, const struct probe *probe,
 {
 	switch (candidate->binding) {
 	case BIND_CARRIED:
-		put_carried(line, probe);
+		if (candidate->set != NULL)
+			put_carried(line, probe);
+		else
+			put_list(line, "pin", "sha256:", base_of(probe)->pins);
 		break;
 	case BIND_NAME:
 		if (probe->target.is_address)
 			put_option(line, "match", probe->target.host);
 		break;
 	case BIND_KEY:
-	case BIND_KEY_ONLY:
 		put_option(line, "pin", probe->certificates[0].pin);
 		break;
 	}
-	if (candidate->binding == BIND_KEY_ONLY)
+	if (candidate->set == NULL)
 		put(line, " chain=no");
 }
 
@@ -260,6 +261,8 @@ passes(struct probe *probe, struct probe_setup *setup,
 		NULL)) {
 		probe_decide(probe, setup, session, demand, &decision);
 		ok = decision.verdict == VERDICT_PASS;
+		if (ok)
+			probe_compare(probe, demand);
 	}
 	table_close(table);
 	demand_free(demand);
@@ -302,44 +305,54 @@ binds_by_option(const struct probe *probe)
 {
 	const struct demand_row *row = base_of(probe);
 
-	return row->level == LEVEL_LOCK && row->chain &&
+	return row->level == LEVEL_LOCK &&
 	       (row->pins != NULL || row->issuers != NULL ||
 		   row->orgs != NULL ||
 		   (row->match != NULL &&
 		       !match_is_own_host(probe, row->match)));
 }
 
+/* With a path, and the purpose that goes with it. */
+static bool
+find_with_chain(struct probe *probe, struct probe_setup *setup,
+    struct tls_session *session, bool readable)
+{
+	struct candidate next = { LEVEL_LOCK, BIND_CARRIED, good_set(probe),
+		false };
+
+	if (next.set == NULL || probe->facts.purpose != PURPOSE_YES)
+		return false;
+	if (binds_by_option(probe) &&
+	    try_candidate(probe, setup, session, next))
+		return true;
+	next.binding = BIND_NAME;
+	if (host_is_named(probe) && try_candidate(probe, setup, session, next))
+		return true;
+	next.binding = BIND_KEY;
+	return readable && try_candidate(probe, setup, session, next);
+}
+
 static bool
 find_tls(struct probe *probe, struct probe_setup *setup,
     struct tls_session *session)
 {
-	const struct probe_set *set = good_set(probe);
 	bool readable = probe->certificate_count > 0 &&
 			probe->certificates[0].pin[0] != '\0';
+	struct candidate next = { LEVEL_LOCK, BIND_CARRIED, NULL, false };
 
-	if (set != NULL && probe->facts.purpose == PURPOSE_YES) {
-		if (binds_by_option(probe) &&
-		    try_candidate(probe, setup, session,
-			(struct candidate){ LEVEL_LOCK, BIND_CARRIED, set,
-			    false }))
-			return true;
-		if (host_is_named(probe) && try_candidate(probe, setup, session,
-						(struct candidate){ LEVEL_LOCK,
-						    BIND_NAME, set, false }))
-			return true;
-		if (readable &&
-		    try_candidate(probe, setup, session,
-			(struct candidate){ LEVEL_LOCK, BIND_KEY, set, false }))
-			return true;
-	}
-	return (readable && try_candidate(probe, setup, session,
-				(struct candidate){ LEVEL_LOCK, BIND_KEY_ONLY,
-				    NULL, false })) ||
-	       try_candidate(probe, setup, session,
-		   (struct candidate){ LEVEL_ENCRYPT, BIND_NAME, NULL, false });
+	if (find_with_chain(probe, setup, session, readable))
+		return true;
+	if (base_of(probe)->pins != NULL &&
+	    try_candidate(probe, setup, session, next))
+		return true;
+	next.binding = BIND_KEY;
+	if (readable && try_candidate(probe, setup, session, next))
+		return true;
+	next.level = LEVEL_ENCRYPT;
+	return try_candidate(probe, setup, session, next);
 }
 
-/* Without TLS there is only the exception, and it has to end. */
+/* Without TLS there is at most the exception, and it has to end. */
 static void
 find_clear(struct probe *probe, struct probe_setup *setup)
 {
@@ -348,7 +361,7 @@ find_clear(struct probe *probe, struct probe_setup *setup)
 	char date[16] = "";
 	struct tm tm;
 
-	if (gmtime_r(&until, &tm) == NULL ||
+	if (!probe_clear_will_do(probe) || gmtime_r(&until, &tm) == NULL ||
 	    strftime(date, sizeof(date), "%Y-%m-%d", &tm) == 0)
 		return;
 	put_site(&line, probe);
@@ -456,10 +469,18 @@ find_ways(struct probe *probe)
 		    probe->facts.why_not_text[0] == '\0'
 			? "no TLS"
 			: probe->facts.why_not_text);
+		if (!probe_clear_will_do(probe))
+			way(probe, "may: the relay does not go on in clear %s",
+			    probe->target.implicit_tls
+				? "where TLS is implicit"
+				: "where octets were injected");
 		return;
 	}
 	ways_of_chain(probe);
 	ways_of_name(probe);
+	if (base_of(probe)->bits > probe->facts.bits)
+		way(probe, "bits=%u: its cipher has a key of %u bits",
+		    base_of(probe)->bits, probe->facts.bits);
 	if (probe->facts.version < 13)
 		way(probe, "min=tls1.3: it speaks TLS 1.2 at most");
 	ways_of_dane(probe);

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 /* When the responses were made; they hold for two days. */
-enum { MADE = 1795241166, DAY = 86400 };
+enum { MADE = 1795241166, OPEN_MADE = 1795242673, DAY = 86400 };
 
 static char authority_pem[] =
     "-----BEGIN CERTIFICATE-----\n"
@@ -100,7 +100,41 @@ static char unknown_pem[] =
     "8ttMbp/2cLD7P9qQAlZPvsZr\n"
     "-----END OCSP RESPONSE-----\n";
 
+/* Another set, whose response does not say when it ends. */
+static char open_authority_pem[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBgDCCASegAwIBAgIUa7bjMcAAK9ZZ8af4wIygCJIuvUwwCgYIKoZIzj0EAwIw\n"
+    "DTELMAkGA1UEAwwCY2EwIBcNMjYxMTIxMDYzMTEzWhgPMjA4MTA4MjQwNjMxMTNa\n"
+    "MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEq2v9Q/91\n"
+    "ymVCrRKzHDu1X7Qml6wfIIb4XhidC2m+8NgyUVYtxmQTmVHhOWbAJUtWA73qwF9h\n"
+    "nAUkqXtWws0sQKNjMGEwHQYDVR0OBBYEFENEGkGMiq1UKQNP0u+hSfA1o1QHMB8G\n"
+    "A1UdIwQYMBaAFENEGkGMiq1UKQNP0u+hSfA1o1QHMA8GA1UdEwEB/wQFMAMBAf8w\n"
+    "DgYDVR0PAQH/BAQDAgKEMAoGCCqGSM49BAMCA0cAMEQCIGVvmkcI96my/a42HXho\n"
+    "cLeT64av+6gvL/4GQ/eidtUMAiAd2DAVUWfVwlS0aFijhcvrqa9JpV79S5lxSR9a\n"
+    "AOkPzA==\n"
+    "-----END CERTIFICATE-----\n";
+
+static char open_subject_pem[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBBzCBrwIELQuKtDAKBggqhkjOPQQDAjANMQswCQYDVQQDDAJjYTAgFw0yNjEx\n"
+    "MjEwNjMxMTNaGA8yMDgxMDgyNDA2MzExM1owDzENMAsGA1UEAwwEbGVhZjBZMBMG\n"
+    "ByqGSM49AgEGCCqGSM49AwEHA0IABGZ7OwDSMxc7u3pOSq5GEH/cchR61d2C7kVn\n"
+    "DM2fY7DlG+aoavJj5QHGYKhb8qtTgFu1nd9BhrKgxTZgTqyYXtMwCgYIKoZIzj0E\n"
+    "AwIDRwAwRAIgaVj2H/ervhmcJpFz4pUa/AOJPWgeJHCt3OCL6NBjLtQCIHAEL+DU\n"
+    "KDoPVXRYLOW7FxAyttWmw1/WV4pOYuwDd1GP\n"
+    "-----END CERTIFICATE-----\n";
+
+static char open_pem[] =
+    "-----BEGIN OCSP RESPONSE-----\n"
+    "MIHrCgEAoIHlMIHiBgkrBgEFBQcwAQEEgdQwgdEweKEPMA0xCzAJBgNVBAMMAmNh\n"
+    "GA8yMDI2MTEyMTA2MzExM1owVDBSMD0wCQYFKw4DAhoFAAQUEQSM0gyzWSMH0Bn9\n"
+    "CIlWK2LTZJIEFENEGkGMiq1UKQNP0u+hSfA1o1QHAgQtC4q0gAAYDzIwMjYxMTIx\n"
+    "MDYzMTEzWjAKBggqhkjOPQQDAgNJADBGAiEAt28DxOeuxaXof5rhXR0D07bdg1HN\n"
+    "AmH5r7XnEXfHTJECIQDlkzwuORERYXUo+hPvI7eDBHmA5WlDjMzTxqlxf35eOw==\n"
+    "-----END OCSP RESPONSE-----\n";
+
 static gnutls_x509_crt_t authority, other, subject, second;
+static gnutls_x509_crt_t open_authority, open_subject;
 
 static gnutls_x509_crt_t
 certificate(char *pem)
@@ -122,6 +156,8 @@ setup(void **state)
 	other = certificate(other_pem);
 	subject = certificate(subject_pem);
 	second = certificate(second_pem);
+	open_authority = certificate(open_authority_pem);
+	open_subject = certificate(open_subject_pem);
 	return 0;
 }
 
@@ -133,6 +169,8 @@ teardown(void **state)
 	gnutls_x509_crt_deinit(other);
 	gnutls_x509_crt_deinit(subject);
 	gnutls_x509_crt_deinit(second);
+	gnutls_x509_crt_deinit(open_authority);
+	gnutls_x509_crt_deinit(open_subject);
 	return 0;
 }
 
@@ -176,6 +214,10 @@ test_states(void **state)
 		    OCSP_INVALID },
 		{ "about another", good_pem, second, authority, MADE + DAY,
 		    OCSP_INVALID },
+		{ "names no end", open_pem, open_subject, open_authority,
+		    OPEN_MADE + DAY, OCSP_GOOD },
+		{ "names no end, and is old", open_pem, open_subject,
+		    open_authority, OPEN_MADE + 11 * DAY, OCSP_STALE },
 	};
 
 	(void)state;

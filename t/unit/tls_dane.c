@@ -9,7 +9,7 @@
 
 static const char names[] = "mx.example.com\0hop.example\0";
 
-static struct made ca, sub, sub_expired, stranger, weak_ca;
+static struct made ca, sub, sub_expired, stranger, weak_ca, hidden;
 
 static int
 setup(void **state)
@@ -27,6 +27,8 @@ setup(void **state)
 			   .ca = true,
 			   .pk = GNUTLS_PK_RSA,
 			   .bits = 1024 });
+	/* An end entity that plays authority. */
+	make(&hidden, &(struct recipe){ .cn = "Hidden", .issuer = &ca });
 	return 0;
 }
 
@@ -39,18 +41,28 @@ teardown(void **state)
 	unmake(&sub_expired);
 	unmake(&stranger);
 	unmake(&weak_ca);
+	unmake(&hidden);
 	return 0;
 }
 
 /* --- records ------------------------------------------------------------ */
 
-enum whose { OF_LEAF, OF_CA, OF_SUB, OF_OLD, OF_STRANGER, OF_WEAK, OF_RUBBISH };
+enum whose {
+	OF_LEAF,
+	OF_CA,
+	OF_SUB,
+	OF_OLD,
+	OF_STRANGER,
+	OF_WEAK,
+	OF_HIDDEN,
+	OF_RUBBISH
+};
 
 static const struct made *
 made_of(enum whose whose, const struct made *leaf)
 {
 	const struct made *all[] = { leaf, &ca, &sub, &sub_expired, &stranger,
-		&weak_ca };
+		&weak_ca, &hidden };
 
 	return all[whose];
 }
@@ -328,6 +340,13 @@ authority(void **state)
 		    { 2, 1, 1, OF_WEAK, 0 }, DANE_MISMATCH, 0 },
 		{ "weak key, not sent", { HOP, .issuer = &weak_ca }, NULL,
 		    { 2, 1, 0, OF_WEAK, 0 }, DANE_MISMATCH, 0 },
+		{ "intermediate that is no authority",
+		    { HOP, .issuer = &hidden }, &hidden, { 2, 1, 0, OF_CA, 0 },
+		    DANE_MISMATCH, 0 },
+		{ "nor is it, whole", { HOP, .issuer = &hidden }, &hidden,
+		    { 2, 0, 0, OF_CA, 0 }, DANE_MISMATCH, 0 },
+		{ "an authority has to be one", { HOP, .issuer = &hidden },
+		    &hidden, { 2, 1, 1, OF_HIDDEN, 0 }, DANE_MISMATCH, 0 },
 		{ "SHA-1, by a key not sent",
 		    { HOP, .issuer = &ca, .digest = GNUTLS_DIG_SHA1 }, NULL,
 		    { 2, 1, 0, OF_CA, 0 }, DANE_MISMATCH, 0 },
