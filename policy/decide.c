@@ -538,6 +538,7 @@ decide(struct decision *out, const struct demand *demand,
 	site = site_of(demand, &out->names_one_site);
 	(void)snprintf(out->site, sizeof(out->site), "%.255s", site);
 	out->side = demand->side;
+	out->port = demand->port;
 	out->asked = demand->level;
 	out->reached = judge.reached;
 	out->code = judge.found.code;
@@ -547,6 +548,9 @@ decide(struct decision *out, const struct demand *demand,
 	list_rows(out, demand);
 	list_observed(out, &judge);
 	out->verdict = verdict_of(&judge, met);
+	/* A promise to one message is no level of the site's. */
+	if (!met && demand->requiretls && passes_without_promise(&judge))
+		out->names_one_site = false;
 }
 
 void

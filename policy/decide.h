@@ -77,6 +77,7 @@ typedef void (*demand_tried)(void *context, const char *direction,
 struct demand {
 	enum side side;
 	char site[256];   /* who it is about, for logs: host, address */
+	uint16_t port;    /* of the next hop; 0 coming in */
 	enum level level; /* the highest of the rows */
 	unsigned min;     /* 0, 12 or 13 */
 	unsigned bits;
@@ -165,6 +166,8 @@ enum verdict {
 struct decision {
 	enum side side;
 	char site[256];
+	uint16_t port;  /* of the next hop, for whoever keeps a state of it; 0
+			   coming in */
 	char rows[256]; /* "sites:12,sites:30", "default", "requiretls" */
 	enum level asked;
 	enum level reached;
@@ -185,7 +188,8 @@ struct decision {
 	 * One site, and not a network or "*": may raise an alarm of its own.
 	 * Coming in, site is then the client's address if that has a row of its
 	 * own, else the site of the row that a claimed name has selected: so
-	 * there are never more of them than rows.
+	 * there are never more of them than rows.  Not where only the promise
+	 * of REQUIRETLS is broken, which anybody may ask for.
 	 */
 	bool names_one_site;
 };

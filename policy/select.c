@@ -270,6 +270,7 @@ demand_out(struct demand *demand, const struct table *table, const char *host,
 		site = name;
 	}
 	demand_start(demand, table, SIDE_OUT, site);
+	demand->port = port;
 	if (table != NULL &&
 	    (!try_next_hop(&s, host, port) || !search_take(&s)))
 		return false;

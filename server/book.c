@@ -26,6 +26,17 @@ book_now(const struct book *book)
 	return book->clock(book->clock_context);
 }
 
+void
+book_key(char out[static BOOK_KEY], const char *host, unsigned port)
+{
+	if (port == 0)
+		(void)snprintf(out, BOOK_KEY, "%s", host);
+	else
+		(void)snprintf(out, BOOK_KEY,
+		    strchr(host, ':') == NULL ? "%s:%u" : "[%s]:%u", host,
+		    port);
+}
+
 const char *
 book_side_word(enum side side)
 {
@@ -159,6 +170,31 @@ book_close(struct book *book)
 	book_free(book);
 }
 
+static int64_t
+elapsed_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A part is written whole: the longer that takes, the longer until the next
+ * time. */
+static void
+save_in_turn(struct book *book)
+{
+	int64_t took = elapsed_ms(), after;
+
+	book_save(book);
+	took = elapsed_ms() - took;
+	after = took * BOOK_WRITE_SHARE / 1000;
+	pthread_mutex_lock(&book->lock);
+	book->write_after_s =
+	    after < BOOK_WRITE_EVERY_S ? BOOK_WRITE_EVERY_S : after;
+	pthread_mutex_unlock(&book->lock);
+}
+
 void
 book_tick(struct book *book)
 {
@@ -169,12 +205,12 @@ book_tick(struct book *book)
 	book_site_tick(book);
 	now = book_now(book);
 	passed = now - book->written_at;
-	due = passed < 0 || passed >= BOOK_WRITE_EVERY_S;
+	due = passed < 0 || passed >= book->write_after_s;
 	if (due)
 		book->written_at = now;
 	pthread_mutex_unlock(&book->lock);
 	if (due)
-		book_save(book);
+		save_in_turn(book);
 }
 
 /* Decisions. */

@@ -4,8 +4,8 @@
  *
  * One book, owned by the relay role, kept in files of its own folder.  All
  * functions are safe for any thread.  Everything is bounded: sites that were
- * not heard of for longest are forgotten first, but a failing one and a
- * ratchet never.
+ * not heard of for longest are forgotten first, but a failing one only when
+ * nothing bad was heard of it for a week, and a ratchet never.
  */
 #ifndef SERVER_BOOK_H
 #define SERVER_BOOK_H
@@ -65,7 +65,8 @@ void book_proved(struct book *book, const struct proof *proof, bool watch_end);
 void book_proofs(struct book *book, uint64_t *since,
     bool (*proof)(void *context, const struct proof *proof), void *context);
 
-/* Every few seconds: write what has changed, raise delayed alarms. */
+/* Every few seconds: write what has changed (less often when there is so much
+ * of it that writing takes long), raise delayed alarms. */
 void book_tick(struct book *book);
 
 /* For "sallyport status": sites failing, decisions by verdict and by result

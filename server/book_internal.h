@@ -16,8 +16,11 @@ enum {
 	BOOK_SIDES = 2,     /* what clients cause crowds out nothing of the
 			       relay's own, and the other way round */
 	BOOK_WRITE_EVERY_S = 3,
+	BOOK_WRITE_SHARE = 50, /* at most one part in so many of the time is
+				  spent on writing */
 	BOOK_HOUR_S = 3600,
 	BOOK_DAY_S = 86400,
+	BOOK_STALE_S = 7 * BOOK_DAY_S, /* a bad state not heard of so long */
 };
 
 /* An entry of a table: the first member of what is kept. */
@@ -53,12 +56,13 @@ void book_table_remove(struct book_table *table, struct book_entry *entry);
 enum site_state { SITE_OK, SITE_FAILING, SITE_CLEAR, SITE_STATES };
 
 struct book_site {
-	struct book_entry entry; /* the site */
+	struct book_entry entry; /* the site; host:port going out */
 	enum side side;
 	enum site_state state, told;
 	int64_t since;     /* of state */
 	int64_t alarm_at;  /* the last alarm; 0: none yet */
 	int64_t failed_at; /* the last refusal */
+	int64_t bad_at;    /* the last refusal or message in clear */
 	/* Of the last refusal: which decisions speak for it. */
 	enum level asked;
 	unsigned row_count;
@@ -117,7 +121,9 @@ struct book {
 	bool dirty[BOOK_PARTS];
 	bool write_failed; /* and was told */
 	int64_t written_at;
-	bool pending; /* some site's state is not told yet */
+	int64_t write_after_s; /* how long after written_at, at least */
+	int64_t swept_at;      /* for states not heard of any more */
+	bool pending;          /* some site's state is not told yet */
 	struct {
 		int64_t minute; /* alarms of this minute */
 		unsigned alarms;
@@ -131,6 +137,8 @@ struct book {
 /* Callers of all functions below hold lock, where nothing else is said. */
 
 int64_t book_now(const struct book *book);
+/* "host:port", as rows write it; "host" where there is no port. */
+void book_key(char out[static BOOK_KEY], const char *host, unsigned port);
 const char *book_side_word(enum side side);
 /* -1: neither. */
 int book_side_by_word(const char *word);

@@ -44,8 +44,7 @@ proof_entry(struct book *book, const struct next_hop *hop)
 	struct book_entry *entry;
 	char key[BOOK_KEY];
 
-	(void)snprintf(key, sizeof(key), "%s:%u", hop->host,
-	    (unsigned)hop->port);
+	book_key(key, hop->host, hop->port);
 	entry = book_table_find(&book->proofs, key);
 	if (entry == NULL)
 		entry = book_table_add(&book->proofs, key,
@@ -178,10 +177,11 @@ certificate_of(struct book *book, const struct proof *proof, const char *spki,
     bool *new_out)
 {
 	struct book_entry *entry;
-	char key[BOOK_KEY];
+	char hop[BOOK_KEY], key[BOOK_KEY];
 
-	(void)snprintf(key, sizeof(key), "%s:%u %s %lld", proof->hop.host,
-	    (unsigned)proof->hop.port, spki, proof->facts.not_after);
+	book_key(hop, proof->hop.host, proof->hop.port);
+	(void)snprintf(key, sizeof(key), "%.380s %s %lld", hop, spki,
+	    proof->facts.not_after);
 	entry = book_table_find(&book->certificates, key);
 	*new_out = entry == NULL;
 	if (entry == NULL) {
@@ -224,8 +224,7 @@ book_proved(struct book *book, const struct proof *proof, bool watch)
 	bool known = false, changed = false;
 	char key[BOOK_KEY];
 
-	(void)snprintf(key, sizeof(key), "%s:%u", proof->hop.host,
-	    (unsigned)proof->hop.port);
+	book_key(key, proof->hop.host, proof->hop.port);
 	pthread_mutex_lock(&book->lock);
 	kept = (struct book_proof *)book_table_find(&book->proofs, key);
 	if (kept != NULL && before != NULL)

@@ -17,14 +17,17 @@
 static json_t *
 hex_of(const void *octets, size_t len)
 {
+	static const char digits[] = "0123456789abcdef";
 	const unsigned char *in = octets;
 	char *hex = malloc(2 * len + 1);
 	json_t *value;
 
 	if (hex == NULL)
 		return NULL;
-	for (size_t i = 0; i < len; i++)
-		snprintf(hex + 2 * i, 3, "%02x", in[i]);
+	for (size_t i = 0; i < len; i++) {
+		hex[2 * i] = digits[in[i] >> 4];
+		hex[2 * i + 1] = digits[in[i] & 15];
+	}
 	hex[2 * len] = '\0';
 	value = json_string(hex);
 	free(hex);
@@ -123,14 +126,14 @@ json_t *
 book_record_site(const struct book_site *site)
 {
 	return json_pack(
-	    "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:i, s:s, s:s}",
+	    "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:s}",
 	    "direction", book_side_word(site->side), "site", site->entry.key,
 	    "state", book_state_word(site->state), "told",
 	    book_state_word(site->told), "since", (json_int_t)site->since,
 	    "alarm", (json_int_t)site->alarm_at, "failed",
-	    (json_int_t)site->failed_at, "asked", level_word(site->asked),
-	    "rows", (int)site->row_count, "reason", reason_word(site->code),
-	    "decision", site->record);
+	    (json_int_t)site->failed_at, "bad", (json_int_t)site->bad_at,
+	    "asked", level_word(site->asked), "rows", (int)site->row_count,
+	    "reason", reason_word(site->code), "decision", site->record);
 }
 
 static bool
@@ -148,6 +151,7 @@ take_site(struct book *book, const json_t *record)
 	    !get_number(record, "since", INT64_MAX, &read.since) ||
 	    !get_number(record, "alarm", INT64_MAX, &read.alarm_at) ||
 	    !get_number(record, "failed", INT64_MAX, &read.failed_at) ||
+	    !get_number(record, "bad", INT64_MAX, &read.bad_at) ||
 	    !get_level(record, "asked", &read.asked) ||
 	    !get_number(record, "rows", 256, &rows) ||
 	    !get_code(get_text(record, "reason", 64), &read.code) ||

@@ -57,6 +57,8 @@ within_budget(struct book *book, enum side side, int64_t now)
 	return book->budget[side].alarms++ < ALARMS_A_MINUTE;
 }
 
+/* Its name stands in the record, but for the port that tells it from other
+ * next hops of that host. */
 static void
 site_tell(struct book *book, struct book_site *site)
 {
@@ -70,20 +72,61 @@ site_tell(struct book *book, struct book_site *site)
 		book->pending = true;
 		return;
 	}
-	log_line(SAY_ALARM, "site", "direction=%s site=%s state=%s %s",
-	    book_side_word(site->side),
-	    log_value(name, sizeof(name), site->entry.key,
-		strlen(site->entry.key)),
-	    alarm_word(site), site->record);
+	log_line(SAY_ALARM, "site", "state=%s%s%s %s", alarm_word(site),
+	    site->side == SIDE_OUT ? " next-hop=" : "",
+	    site->side == SIDE_OUT
+		? log_value(name, sizeof(name), site->entry.key,
+		      strlen(site->entry.key))
+		: "",
+	    site->record);
 	site->told = site->state;
 	site->alarm_at = now;
 	book->alarms++;
 	book->dirty[PART_SITES] = true;
 }
 
+/*
+ * A site whose row, or route, is gone is not heard of any more, neither good
+ * nor bad: it would count as failing for ever, and at last fill the table.
+ */
+static void
+forget_stale(struct book *book, struct book_table *sites, int64_t now)
+{
+	struct book_entry *entry = sites->oldest, *newer;
+	char name[BOOK_KEY];
+
+	for (; entry != NULL; entry = newer) {
+		const struct book_site *site = (const struct book_site *)entry;
+
+		newer = entry->newer;
+		if (site->state == SITE_OK || now - site->bad_at < BOOK_STALE_S)
+			continue;
+		log_line(SAY_NOTE, "site-forgotten",
+		    "direction=%s site=%s state=%s", book_side_word(site->side),
+		    log_value(name, sizeof(name), entry->key,
+			strlen(entry->key)),
+		    book_state_word(site->state));
+		book_table_remove(sites, entry);
+		book->dirty[PART_SITES] = true;
+	}
+}
+
+static void
+sweep(struct book *book)
+{
+	int64_t now = book_now(book), passed = now - book->swept_at;
+
+	if (passed >= 0 && passed < BOOK_HOUR_S)
+		return;
+	book->swept_at = now;
+	for (size_t side = 0; side < BOOK_SIDES; side++)
+		forget_stale(book, &book->sites[side], now);
+}
+
 void
 book_site_tick(struct book *book)
 {
+	sweep(book);
 	if (!book->pending)
 		return;
 	book->pending = false;
@@ -156,6 +199,15 @@ tell_full(struct book *book, const struct decision *decision)
 	    book->sites[decision->side].count, record);
 }
 
+/* The file need not know it to the second. */
+static void
+is_bad(struct book *book, struct book_site *site, int64_t now)
+{
+	if (now / BOOK_HOUR_S != site->bad_at / BOOK_HOUR_S)
+		book->dirty[PART_SITES] = true;
+	site->bad_at = now;
+}
+
 static void
 refused(struct book_site *site, const struct decision *decision, int64_t now)
 {
@@ -172,17 +224,18 @@ book_site_decided(struct book *book, const struct decision *decision,
 	struct book_table *sites = &book->sites[decision->side];
 	struct book_site *site;
 	enum site_state state;
+	char key[BOOK_KEY];
 	int64_t now = book_now(book);
 
-	/* A promise to one message is no level of the site's. */
-	if (!decision->names_one_site || decision->code == REASON_REQUIRETLS)
+	if (!decision->names_one_site)
 		return;
-	site = (struct book_site *)book_table_find(sites, decision->site);
+	book_key(key, decision->site, decision->port);
+	site = (struct book_site *)book_table_find(sites, key);
 	state = state_after(site, decision, crossed, now);
 	if (site == NULL && state == SITE_OK)
 		return;
 	if (site == NULL)
-		site = (struct book_site *)book_table_add(sites, decision->site,
+		site = (struct book_site *)book_table_add(sites, key,
 		    sizeof(*site));
 	else
 		book_table_touch(sites, &site->entry);
@@ -193,6 +246,8 @@ book_site_decided(struct book *book, const struct decision *decision,
 	site->side = decision->side;
 	if (decision->verdict >= VERDICT_TEMPORARY)
 		refused(site, decision, now);
+	if (decision->verdict >= VERDICT_TEMPORARY || crossed)
+		is_bad(book, site, now);
 	if (site->state != state) {
 		site->state = state;
 		site->since = now;

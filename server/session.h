@@ -112,6 +112,7 @@ struct generation {
 	atomic_uint references;
 	bool held;    /* the server's own reference: nothing followed it */
 	bool retired; /* under lock: sessions are to leave */
+	time_t since; /* it is in force; before sessions have it */
 	struct config *config;
 	struct table *table;
 	struct service *services; /* as config->listeners */

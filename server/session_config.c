@@ -378,6 +378,7 @@ generation_commit(uint32_t number)
 		    number);
 		return;
 	}
+	generation->since = time(NULL);
 	pthread_rwlock_wrlock(&server.configurations);
 	server.current = generation;
 	pthread_rwlock_unlock(&server.configurations);

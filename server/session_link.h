@@ -87,9 +87,9 @@ void relay_link_tick(struct relay_link *link);
 void relay_link_read(struct relay_link *link);
 /*
  * A decision about a client, for the relay's book.  Sent if it matters: it is
- * a refusal, some row observes, or it is about one site and the relay does not
- * know yet that this site passes.  Never blocks: dropped and counted when the
- * relay is away or does not keep up.
+ * a refusal, some row observes, or it is about one site and the relay has not
+ * heard lately that this site passes what these rows ask.  Never blocks:
+ * dropped and counted when the relay is away or does not keep up.
  */
 void relay_link_decided(struct relay_link *link,
     const struct decision *decision);

@@ -204,14 +204,37 @@ struct recipient {
 
 enum answer { ACCEPTED, REFUSED, UNDECIDED };
 
+/* Of the certificate's path: a matter of anchors and CRLs, too. */
+static bool
+is_of_path(enum reason_code code)
+{
+	return code >= REASON_CERT_UNTRUSTED && code <= REASON_CERT_WEAK;
+}
+
 /* Is it known, and would the next attempt be refused as well?  Two reasons
- * end by themselves or by an operator's hand. */
+ * end by themselves or by an operator's hand, and so does what was found out
+ * by the files of an earlier configuration. */
 static bool
 is_broken(const struct recipient *to, struct decision *decision)
 {
 	return proof_decide(to->proof, to->demand, to->now, decision) &&
 	       !is_pass(decision) && decision->code != REASON_DNSSEC_INVALID &&
-	       decision->code != REASON_RATCHET;
+	       decision->code != REASON_RATCHET &&
+	       !(is_of_path(decision->code) &&
+		   to->proof->at < to->session->generation->since);
+}
+
+/* The message, which is still to come, may say "TLS-Required: No" where rows
+ * let it; not if it was said that it requires TLS. */
+static bool
+may_be_relaxed(const struct recipient *to)
+{
+	struct decision decision;
+
+	if (to->session->transaction->envelope.requiretls)
+		return false;
+	demand_relax(to->demand);
+	return !is_broken(to, &decision);
 }
 
 /* For good, whatever the rows say about a delivery that fails. */
@@ -251,7 +274,8 @@ judge_recipient(const struct recipient *to, struct reason *why)
 		return ACCEPTED;
 	if (!demand_add_rcpt(to->demand, table, to->path, to->now, why))
 		return UNDECIDED;
-	if (to->demand->row_count > rows && is_broken(to, &decision))
+	if (to->demand->row_count > rows && is_broken(to, &decision) &&
+	    !may_be_relaxed(to))
 		return refuse_recipient(to, "554 5.7.0", &decision);
 	if (!to->session->transaction->envelope.requiretls)
 		return ACCEPTED;

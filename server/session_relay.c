@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -25,6 +26,7 @@ enum {
 	READ_MOST = 16,    /* packets before the channel is armed again */
 	CLOSED_MOST = 256, /* segments a relay may be behind */
 	TOLD_SLOTS = 4096,
+	TOLD_S = 900, /* a pass is told again: the relay may wait for it */
 	DECIDED_MAX = 8192,
 };
 
@@ -43,9 +45,9 @@ struct relay_link {
 		uint64_t end;
 	} closed[CLOSED_MOST];
 
-	/* Without the lock: what the relay was told last of a site, as its
-	 * hash with TOLD_PASS as the lowest bit; 0: nothing.  Two sites in
-	 * one slot only make us say more than is needed. */
+	/* Without the lock: what the relay was told last of a site and what
+	 * was asked of it, as a hash with TOLD_PASS as the lowest bit; 0:
+	 * nothing.  Two in one slot only make us say more than is needed. */
 	atomic_uint_least64_t told[TOLD_SLOTS];
 	atomic_ulong dropped;
 };
@@ -260,17 +262,28 @@ relay_link_read(struct relay_link *link)
 	pthread_mutex_unlock(&link->lock);
 }
 
-/* FNV-1a, as one word for side and site. */
+/* FNV-1a. */
+static uint64_t
+hash_text(uint64_t hash, const char *text)
+{
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+	return hash;
+}
+
+/*
+ * One word for the site, what was asked, and the time.  A pass of the rows that
+ * speak when it connects says nothing about those that speak at MAIL: each is
+ * told for itself.
+ */
 static uint64_t
 site_hash(const struct decision *decision)
 {
-	uint64_t hash = 14695981039346656037u;
-	const char *c;
+	uint64_t hash = hash_text(14695981039346656037u, decision->site);
 
-	hash = (hash ^ (unsigned)decision->side) * 1099511628211u;
-	for (c = decision->site; *c != '\0'; c++)
-		hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-	return hash;
+	hash = (hash ^ (unsigned)decision->asked) * 1099511628211u;
+	hash = hash_text(hash, decision->rows);
+	return (hash ^ (uint64_t)(time(NULL) / TOLD_S)) * 1099511628211u;
 }
 
 static bool

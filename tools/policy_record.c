@@ -86,9 +86,11 @@ list_records(const struct config *config, enum book_verb verb,
 {
 	json_t *records = json_array();
 
-	if (ask_relay(config, verb, "", LEVEL_NONE, records, why) ||
-	    (why->code == REASON_AWAY &&
-		read_files(config, verb, records, why)))
+	if (ask_relay(config, verb, "", LEVEL_NONE, records, why))
+		return records;
+	/* It may have left in the middle of its answer. */
+	json_array_clear(records);
+	if (why->code == REASON_AWAY && read_files(config, verb, records, why))
 		return records;
 	json_decref(records);
 	return NULL;
@@ -191,6 +193,19 @@ why_not_ready(const json_t *told, bool over, int days, time_t now)
 	return NULL;
 }
 
+/* What clients caused is no record of a row about next hops, even if the
+ * session role should say so. */
+static bool
+is_of_row(const json_t *record, const struct row *row, const char *identity)
+{
+	unsigned directions = strcmp(text_of(record, "direction"), "in") == 0
+				  ? DIRECTION_IN | DIRECTION_FROM
+				  : DIRECTION_OUT | DIRECTION_RCPT;
+
+	return (row->directions & directions) != 0 &&
+	       strcmp(text_of(record, "identity"), identity) == 0;
+}
+
 static json_t *
 tell_row(const struct rehearsal *rehearsal, const struct row *row)
 {
@@ -210,7 +225,7 @@ tell_row(const struct rehearsal *rehearsal, const struct row *row)
 	    "identity", identity, "connections", 0, "refused", 0, "reasons");
 	json_array_foreach(rehearsal->records, i, record)
 	{
-		if (strcmp(text_of(record, "identity"), identity) == 0)
+		if (is_of_row(record, row, identity))
 			add_record(told, record);
 	}
 	not_ready =
@@ -270,7 +285,7 @@ print_row(const json_t *row)
 	if (not_ready[0] != '\0')
 		printf("    not ready: %s\n", not_ready);
 	else
-		puts("    ready to enforce");
+		puts("    ready to enforce: take mode=observe away");
 }
 
 static bool
@@ -322,6 +337,21 @@ rehearse(bool json, int days)
 
 /* --- ratchet -------------------------------------------------------------- */
 
+/* Terminals obey some characters, U+0080 to U+009F among them: none of them
+ * is printed.  jansson has seen to it that this is UTF-8. */
+static void
+print_harmless(const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c != '\0';
+	     c++) {
+		bool is_high = *c == 0xc2 && c[1] < 0xa0;
+
+		if (is_high)
+			c++;
+		putchar(is_high || iscntrl(*c) ? '?' : *c);
+	}
+}
+
 static void
 print_ratchet(const json_t *record)
 {
@@ -334,9 +364,7 @@ print_ratchet(const json_t *record)
 	printf(", since %s", date_of(number_of(record, "since"), since));
 	if (text_of(record, "issuer")[0] != '\0') {
 		fputs(", issuer ", stdout);
-		/* Terminals obey some octets: none of them is printed. */
-		for (const char *c = text_of(record, "issuer"); *c != '\0'; c++)
-			putchar(iscntrl((unsigned char)*c) ? '?' : *c);
+		print_harmless(text_of(record, "issuer"));
 	}
 	putchar('\n');
 }

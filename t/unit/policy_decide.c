@@ -597,7 +597,7 @@ test_promise(void **state)
 	const struct promise *row = *state;
 	struct demand *demand = demand_of(row->text);
 	struct facts facts = good;
-	struct decision decision;
+	struct decision decision, alone;
 	struct reason why;
 
 	assert_true(demand_add_requiretls(demand, &why));
@@ -610,6 +610,12 @@ test_promise(void **state)
 	assert_string_equal(verdict_word(decision.verdict),
 	    verdict_word(row->verdict));
 	assert_string_equal(decision.rows, "sites:1,requiretls");
+	/* Nobody can raise an alarm about a site that meets its own row. */
+	demand_free(demand);
+	demand = demand_of(row->text);
+	decide(&alone, demand, &facts);
+	assert_int_equal(decision.names_one_site,
+	    alone.verdict >= VERDICT_TEMPORARY || row->code == REASON_NONE);
 	demand_free(demand);
 }
 

@@ -329,6 +329,8 @@ a_proof_speaks_only_of_what_it_knows(void **state)
 	assert_false(decide_for(&proof, demand, NOW, REASON_NONE));
 	proof.sets[0].state = CHAIN_REVOCATION_UNKNOWN;
 	assert_false(decide_for(&proof, demand, NOW, REASON_NONE));
+	proof.sets[0].state = CHAIN_NOT_YET_VALID;
+	assert_false(decide_for(&proof, demand, NOW, REASON_NONE));
 	demand_free(demand);
 }
 

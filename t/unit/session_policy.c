@@ -16,6 +16,8 @@ static const char sites[] =
     "own.example rcpt verify ca=own.pem\n"
     "dane.example rcpt encrypt dane\n"
     "new.example rcpt encrypt min=tls1.3\n"
+    "maybe.example rcpt lock match=elsewhere.example tls-optional=yes "
+    "until=2099-12-31 reason=\"a test\"\n"
     "may.example:25 out may until=2099-12-31 reason=\"a test\"\n"
     "lock.example out lock match=elsewhere.example\n";
 static const char no_rcpt_rows[] = "smtp.isp.example out encrypt\n";
@@ -29,7 +31,8 @@ enum kind {
 	CLEAR, /* no STARTTLS was offered */
 };
 
-enum { FRESH = 60, OLD = PROOF_FRESH_S + 60 };
+/* Ages: in this configuration, in the one before, too old. */
+enum { FRESH = 60, IN_FORCE = 600, EARLIER = 660, OLD = PROOF_FRESH_S + 60 };
 
 static const struct {
 	const char *what, *hop;
@@ -77,6 +80,17 @@ static const struct {
 	    true, "a@x.example", "550 5.7.30 " },
 	{ "nor for a row", "may.example", CLEAR, FRESH, false, "a@new.example",
 	    "554 5.7.0 " },
+	{ "a row that gives way to TLS-Required: No", "smtp.isp.example", GOOD,
+	    FRESH, false, "a@maybe.example", NULL },
+	{ "but not where the message requires TLS", "smtp.isp.example", GOOD,
+	    FRESH, true, "a@maybe.example", "554 5.7.0 " },
+	{ "no trust by the anchors of an earlier configuration",
+	    "smtp.isp.example", UNTRUSTED, EARLIER, false, "boss@far.example",
+	    NULL },
+	{ "nor for a promise", "smtp.isp.example", UNTRUSTED, EARLIER, true,
+	    "a@x.example", NULL },
+	{ "a name that no configuration mends", "smtp.isp.example", GOOD,
+	    EARLIER, false, "a@far.example", "554 5.7.0 " },
 	{ "a promise nothing is known about", "smtp.isp.example", UNKNOWN,
 	    FRESH, true, "a@x.example", NULL },
 	{ "a promise, and what is known is old", "smtp.isp.example", NO_KEYWORD,
@@ -135,6 +149,7 @@ is_accepted(size_t i, char *reply, size_t capacity)
 	bool accepted;
 
 	server.proofs = proofs_new();
+	generation.since = time(NULL) - IN_FORCE;
 	config.smarthost.host = (char *)(uintptr_t)rows[i].hop;
 	config.smarthost.port = 25;
 	if (rows[i].kind != UNKNOWN)

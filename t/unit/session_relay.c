@@ -205,6 +205,28 @@ a_site_that_passes_is_told_once(void **state)
 	assert_true(is_told(good));
 }
 
+/* Such as what its address's row asks when it connects, and what the row of its
+ * name adds at MAIL. */
+static void
+a_pass_of_less_hides_no_pass_of_more(void **state)
+{
+	struct decision less = decision_of("192.0.2.1", VERDICT_PASS, true);
+	struct decision bad = decision_of("192.0.2.1", VERDICT_PERMANENT, true);
+	struct decision more;
+
+	(void)state;
+	connect_relay();
+	bad.asked = LEVEL_LOCK;
+	strcpy(bad.rows, "sites:1,sites:2");
+	more = bad;
+	more.verdict = VERDICT_PASS;
+	assert_true(is_told(bad));
+	assert_true(is_told(less));
+	assert_true(is_told(more));
+	assert_false(is_told(less));
+	assert_false(is_told(more));
+}
+
 static void
 a_relay_that_is_away_or_slow_holds_nobody_up(void **state)
 {
@@ -369,6 +391,8 @@ main(void)
 		    tear_down),
 		cmocka_unit_test_setup_teardown(only_what_matters_is_told,
 		    set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_pass_of_less_hides_no_pass_of_more, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_site_that_passes_is_told_once,
 		    set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
