@@ -31,7 +31,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PACKAGES := gnutls libgsasl libconfuse libunbound libseccomp libsystemd jansson
-LIBS = $(shell pkg-config --libs $(PACKAGES)) -lpam -lkyotocabinet -lpthread
+LIBS = $(shell pkg-config --libs $(PACKAGES)) -lpam -lcrypt -lkyotocabinet -lpthread
 
 OPT ?= -O2
 CFLAGS ?= $(OPT) -g
@@ -111,7 +111,7 @@ tests: $(PROGRAMS) $(UNITS) $(FUZZERS) $(PRELOADS) $(ROOTS)
 benches: $(PROGRAMS) $(BENCHES)
 
 # What building and testing need, as Debian packages.
-NEEDED := gcc libc6-dev make pkg-config \
+NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	libgnutls28-dev libgsasl-dev libpam0g-dev libkyotocabinet-dev \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
 	libjansson-dev libcmocka-dev perl libio-socket-ssl-perl \

@@ -13,6 +13,11 @@ static const char *const words[CONTROL_USER_VERBS] = {
 	[CONTROL_USER_LIST] = "list",
 	[CONTROL_USER_BIND] = "bind",
 	[CONTROL_USER_UNBIND] = "unbind",
+	[CONTROL_USER_FIND] = "check",
+	[CONTROL_USER_IMPORT] = "import",
+	[CONTROL_USER_REPLACE] = "replace",
+	[CONTROL_USER_EXPORT] = "export",
+	[CONTROL_USER_SECRET] = "export-secret",
 };
 
 const char *
@@ -21,13 +26,20 @@ control_user_word(enum control_user_verb verb)
 	return (unsigned)verb < CONTROL_USER_VERBS ? words[verb] : NULL;
 }
 
+bool
+control_user_is_bare(enum control_user_verb verb)
+{
+	return verb == CONTROL_USER_LIST || verb == CONTROL_USER_EXPORT ||
+	       verb == CONTROL_USER_SECRET;
+}
+
 size_t
 control_user_encode(unsigned char out[static CONTROL_USER_PACKET_MAX],
     uint8_t type, enum control_user_verb verb, const struct entry *entry)
 {
 	out[0] = type;
 	out[1] = (unsigned char)verb;
-	if (verb == CONTROL_USER_LIST)
+	if (control_user_is_bare(verb))
 		return 2;
 	return 2 + entry_encode(entry, true, out + 2);
 }
@@ -43,7 +55,7 @@ control_user_decode(const void *octets, size_t len,
 	if (len < 1 || control_user_word((enum control_user_verb)at[0]) == NULL)
 		return fail(why, REASON_PROTOCOL, "unknown request");
 	*verb_out = (enum control_user_verb)at[0];
-	if (*verb_out == CONTROL_USER_LIST)
+	if (control_user_is_bare(*verb_out))
 		return len == 1 ? true
 				: fail(why, REASON_PROTOCOL,
 				      "request of a wrong length");
@@ -59,18 +71,20 @@ control_user_decode(const void *octets, size_t len,
 
 bool
 control_user_data_add(unsigned char *data, size_t *len, size_t size,
-    const struct entry *entry)
+    const struct entry *entry, bool with_keys)
 {
 	unsigned char octets[ENTRY_OCTETS_MAX];
-	size_t entry_len = entry_encode(entry, false, octets);
+	size_t entry_len = entry_encode(entry, with_keys, octets);
+	bool fits = size - *len >= 2 + entry_len;
 
-	if (size - *len < 2 + entry_len)
-		return false;
-	data[*len] = (unsigned char)(entry_len >> 8);
-	data[*len + 1] = (unsigned char)entry_len;
-	memcpy(data + *len + 2, octets, entry_len);
-	*len += 2 + entry_len;
-	return true;
+	if (fits) {
+		data[*len] = (unsigned char)(entry_len >> 8);
+		data[*len + 1] = (unsigned char)entry_len;
+		memcpy(data + *len + 2, octets, entry_len);
+		*len += 2 + entry_len;
+	}
+	explicit_bzero(octets, sizeof octets);
+	return fits;
 }
 
 bool
@@ -176,7 +190,8 @@ add(struct store *store, struct entry *entry, int64_t now, struct reason *why)
 
 	/* With a certificate alone there is no password to have. */
 	if (!has_verifiers(entry) &&
-	    (has_any_verifier(entry) || entry->key_count == 0))
+	    (has_any_verifier(entry) || entry->key_count == 0 ||
+		entry->foreign[0] != '\0'))
 		return fail(why, REASON_PROTOCOL, "%s: no verifier",
 		    entry->name);
 	if (store_get(store, entry->name, &there, &absent)) {
@@ -195,6 +210,71 @@ add(struct store *store, struct entry *entry, int64_t now, struct reason *why)
 	return store_put(store, entry, why);
 }
 
+/* Can anything in it be logged in with, and is what it has complete? */
+static bool
+check_whole(const struct entry *entry, struct reason *why)
+{
+	for (int h = 0; h < VERIFIER_HASHES; h++) {
+		const struct verifier *v = &entry->verifiers[h];
+
+		if (v->present && !v->has_keys)
+			return fail(why, REASON_PROTOCOL,
+			    "%s: a verifier without its keys", entry->name);
+		if (v->present && v->iterations < VERIFIER_ITERATIONS_LEAST)
+			return fail(why, REASON_RANGE,
+			    "%s: verifier of %u iterations, expected %d or "
+			    "more",
+			    entry->name, (unsigned)v->iterations,
+			    VERIFIER_ITERATIONS_LEAST);
+	}
+	if (entry->foreign[0] != '\0')
+		return foreign_check(entry->foreign, why);
+	if (has_any_verifier(entry) || entry->key_count > 0)
+		return true;
+	return fail(why, REASON_SYNTAX,
+	    "%s: neither a verifier nor a certificate's key", entry->name);
+}
+
+static bool
+import(struct store *store, struct entry *entry, bool replaces, int64_t now,
+    struct reason *why)
+{
+	struct entry there;
+	struct reason absent = { 0 };
+	bool is_there;
+
+	if (!check_whole(entry, why))
+		return false;
+	is_there = store_get(store, entry->name, &there, &absent);
+	explicit_bzero(&there, sizeof there);
+	if (is_there && !replaces)
+		return fail(why, REASON_EXISTS,
+		    "%s: there is such a user already", entry->name);
+	if (!is_there && absent.code != REASON_ABSENT) {
+		if (why != NULL)
+			*why = absent;
+		return false;
+	}
+	if (entry->created == 0)
+		entry->created = now;
+	if (entry->changed == 0)
+		entry->changed = now;
+	return store_put(store, entry, why);
+}
+
+static bool
+find(struct store *store, struct entry *entry, struct reason *why)
+{
+	struct reason absent = { 0 };
+
+	if (store_get(store, entry->name, entry, &absent))
+		return true;
+	entry->name[0] = '\0';
+	if (absent.code != REASON_ABSENT && why != NULL)
+		*why = absent;
+	return absent.code == REASON_ABSENT;
+}
+
 static bool
 change(struct store *store, enum control_user_verb verb,
     const struct entry *request, int64_t now, struct reason *why)
@@ -207,10 +287,11 @@ change(struct store *store, enum control_user_verb verb,
 		    request->name);
 	if (!store_get(store, request->name, &there, why))
 		return false;
-	if (verb == CONTROL_USER_SET)
+	if (verb == CONTROL_USER_SET) {
 		memcpy(there.verifiers, request->verifiers,
 		    sizeof there.verifiers);
-	else
+		explicit_bzero(there.foreign, sizeof there.foreign);
+	} else
 		there.enabled = verb == CONTROL_USER_ENABLE;
 	there.changed = now;
 	ok = store_put(store, &there, why);
@@ -236,7 +317,15 @@ control_user_apply(struct store *store, enum control_user_verb verb,
 		return store_remove(store, entry->name, why);
 	case CONTROL_USER_SHOW:
 		return store_get(store, entry->name, entry, why);
+	case CONTROL_USER_FIND:
+		return find(store, entry, why);
+	case CONTROL_USER_IMPORT:
+	case CONTROL_USER_REPLACE:
+		return import(store, entry, verb == CONTROL_USER_REPLACE, now,
+		    why);
 	case CONTROL_USER_LIST:
+	case CONTROL_USER_EXPORT:
+	case CONTROL_USER_SECRET:
 	case CONTROL_USER_VERBS:
 		break;
 	}

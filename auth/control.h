@@ -3,9 +3,10 @@
  *
  * A CONTROL_USER packet is its type (u8), a verb (u8), and an entry as
  * entry_encode writes it.  The tool derives the verifiers itself: no password
- * is in it.  The answer's CONTROL_DATA hold entries without salts and keys,
- * each with its length (u16) before it.  The auth role and a tool that has
- * opened the store itself act through the same function.
+ * is in it.  The answer's CONTROL_DATA hold entries without salts and keys
+ * (those of EXPORT with them), each with its length (u16) before it.  The auth
+ * role and a tool that has opened the store itself act through the same
+ * function.
  */
 #ifndef AUTH_CONTROL_H
 #define AUTH_CONTROL_H
@@ -28,6 +29,11 @@ enum control_user_verb {
 	CONTROL_USER_LIST,    /* nothing; data: all entries, in no order */
 	CONTROL_USER_BIND,    /* name, keys: added to those there are */
 	CONTROL_USER_UNBIND,  /* name, keys: taken away; none: all */
+	CONTROL_USER_FIND,    /* name; data: that entry, if there is one */
+	CONTROL_USER_IMPORT,  /* a whole entry, its times too; 0: now */
+	CONTROL_USER_REPLACE, /* the same, in place of one that may be there */
+	CONTROL_USER_EXPORT,  /* nothing; data: all entries, whole */
+	CONTROL_USER_SECRET,  /* nothing; data: STORE_SECRET_OCTETS */
 	CONTROL_USER_VERBS
 };
 
@@ -35,6 +41,9 @@ enum {
 	CONTROL_USER_PACKET_MAX = 2 + ENTRY_OCTETS_MAX,
 	CONTROL_USER_DATA_MAX = 16384,
 };
+
+/* Is the verb all of the request, without an entry? */
+bool control_user_is_bare(enum control_user_verb verb);
 
 /* "add", "passwd" and so on; NULL if it is none. */
 const char *control_user_word(enum control_user_verb verb);
@@ -48,9 +57,10 @@ bool control_user_decode(const void *octets, size_t len,
     enum control_user_verb *verb_out, struct entry *entry_out,
     struct reason *why);
 
-/* Append an entry to data of an answer; false if there is no room. */
+/* Append an entry to data of an answer; false if there is no room.  with_keys
+ * makes the data a secret. */
 bool control_user_data_add(unsigned char *data, size_t *len, size_t size,
-    const struct entry *entry);
+    const struct entry *entry, bool with_keys);
 
 /* Take the next entry of data; false at its end (why REASON_NONE), or if it is
  * broken. */
@@ -58,8 +68,9 @@ bool control_user_data_next(const unsigned char **at, size_t *left,
     struct entry *out, struct reason *why);
 
 /*
- * Do what a request other than LIST asks.  SHOW fills *entry.  name must be
- * canonical already: it is checked to be.
+ * Do what a request with an entry asks.  SHOW and FIND fill *entry; FIND
+ * empties its name if there is none.  name must be canonical already: decoding
+ * has checked it.
  */
 bool control_user_apply(struct store *store, enum control_user_verb verb,
     struct entry *entry, int64_t now, struct reason *why);

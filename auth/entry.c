@@ -16,6 +16,7 @@ enum entry_tag {
 			 length, salt, StoredKey, ServerKey; in listings only
 			 hash and iterations */
 	TAG_KEY,      /* one for each certificate's key: SPKI_OCTETS */
+	TAG_FOREIGN,  /* octets; in listings only the scheme's prefix */
 	TAGS
 };
 
@@ -118,7 +119,7 @@ _Static_assert(ENTRY_OCTETS_MAX >=
 		   1 + 3 + NAME_SIZE + 2 * 4 + 3 * 11 +
 		       VERIFIER_HASHES *
 			   (3 + 6 + VERIFIER_SALT_MAX + 2 * VERIFIER_KEY_MAX) +
-		       ENTRY_KEYS_MAX * (3 + SPKI_OCTETS),
+		       ENTRY_KEYS_MAX * (3 + SPKI_OCTETS) + 3 + FOREIGN_MAX,
     "every entry fits");
 
 size_t
@@ -142,6 +143,10 @@ entry_encode(const struct entry *entry, bool with_keys,
 			    &entry->verifiers[h], with_keys);
 	for (size_t i = 0; i < entry->key_count; i++)
 		at = put_field(at, TAG_KEY, entry->keys[i], SPKI_OCTETS);
+	if (entry->foreign[0] != '\0')
+		at = put_field(at, TAG_FOREIGN, entry->foreign,
+		    with_keys ? strnlen(entry->foreign, FOREIGN_MAX)
+			      : foreign_prefix(entry->foreign));
 	return (size_t)(at - out);
 }
 
@@ -181,6 +186,16 @@ get_key(struct entry *entry, const unsigned char *at)
 		return false;
 	memcpy(entry->keys[entry->key_count++], at, SPKI_OCTETS);
 	return true;
+}
+
+static bool
+get_foreign(struct entry *entry, const unsigned char *at, size_t len)
+{
+	if (len == 0 || len > FOREIGN_MAX || memchr(at, '\0', len) != NULL)
+		return false;
+	memcpy(entry->foreign, at, len);
+	entry->foreign[len] = '\0';
+	return foreign_scheme(entry->foreign) != NULL;
 }
 
 static bool
@@ -228,6 +243,8 @@ get_field(struct entry *entry, unsigned tag, const unsigned char *at,
 		return get_verifier(entry, at, len);
 	case TAG_KEY:
 		return get_key(entry, at);
+	case TAG_FOREIGN:
+		return get_foreign(entry, at, len);
 	case TAGS:
 		break;
 	}
@@ -264,9 +281,11 @@ entry_decode(struct entry *out, const void *octets, size_t len,
 		seen |= 1U << tag;
 		at += field;
 	}
-	/* All but verifiers and keys must be there. */
-	ok = at == end && (seen | 1U << TAG_VERIFIER | 1U << TAG_KEY) ==
-			      (1U << TAGS) - (1U << TAG_NAME);
+	/* All but verifiers, keys and a foreign hash must be there. */
+	ok = at == end &&
+	     (seen | 1U << TAG_VERIFIER | 1U << TAG_KEY | 1U << TAG_FOREIGN) ==
+		 (1U << TAGS) - (1U << TAG_NAME) &&
+	     (entry.foreign[0] == '\0' || (seen & 1U << TAG_VERIFIER) == 0);
 	if (ok)
 		*out = entry;
 out:

@@ -15,6 +15,7 @@
 
 #include "../policy/facts.h"
 #include "../policy/reason.h"
+#include "foreign.h"
 #include "name.h"
 #include "verifier.h"
 
@@ -31,6 +32,10 @@ struct entry {
 	int64_t created; /* Unix seconds */
 	int64_t changed; /* Unix seconds */
 	struct verifier verifiers[VERIFIER_HASHES];
+	/* crypt(3) hash that came by an import, until a PLAIN or LOGIN login
+	 * shows the password; "": none.  Never beside verifiers.  In listings
+	 * only what names its scheme. */
+	char foreign[FOREIGN_MAX + 1];
 	/* Whoever proves one of these keys in TLS is this login (EXTERNAL). */
 	size_t key_count;
 	unsigned char keys[ENTRY_KEYS_MAX][SPKI_OCTETS];

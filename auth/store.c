@@ -25,7 +25,7 @@
  * another's place is found out.
  */
 enum { KEY_MAX = 1 + NAME_SIZE, CRC_OCTETS = 4, OWN_RECORDS = 2 };
-enum { SECRET_OCTETS = 32 };
+enum { SECRET_OCTETS = STORE_SECRET_OCTETS };
 enum { VALUE_MAX = ENTRY_OCTETS_MAX + CRC_OCTETS };
 
 static const char state_key[] = ".state"; /* version, struct totals */
@@ -555,6 +555,37 @@ uint64_t
 store_count(const struct store *store)
 {
 	return store->totals.count;
+}
+
+void
+store_secret(const struct store *store,
+    unsigned char out[static STORE_SECRET_OCTETS])
+{
+	memcpy(out, store->secret, SECRET_OCTETS);
+}
+
+bool
+store_set_secret(struct store *store,
+    const unsigned char secret[static STORE_SECRET_OCTETS], struct reason *why)
+{
+	unsigned char value[SECRET_OCTETS + CRC_OCTETS];
+	const struct record record = { secret_key, sizeof secret_key - 1, value,
+		sizeof value };
+	struct totals totals = store->totals;
+	bool ok;
+
+	if (totals.count > 0)
+		return fail(why, REASON_EXISTS,
+		    "%s: holds %ju users, expected an empty store", store->path,
+		    (uintmax_t)totals.count);
+	memcpy(value, secret, SECRET_OCTETS);
+	seal(record.key, record.key_len, value, SECRET_OCTETS);
+	totals.change++;
+	ok = commit(store, &record, 1, &totals, why);
+	if (ok)
+		memcpy(store->secret, secret, SECRET_OCTETS);
+	explicit_bzero(value, sizeof value);
+	return ok;
 }
 
 struct store_walk {

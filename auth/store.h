@@ -63,6 +63,17 @@ bool store_is_broken(const struct store *store);
 
 uint64_t store_count(const struct store *store);
 
+/*
+ * The secret that store_fake draws by, for an export and from one: with another
+ * secret, names that do not exist change their salts, and can be told by that.
+ * It is set only in a store without entries (REASON_EXISTS otherwise).
+ */
+enum { STORE_SECRET_OCTETS = 32 };
+void store_secret(const struct store *store,
+    unsigned char out[static STORE_SECRET_OCTETS]);
+bool store_set_secret(struct store *store,
+    const unsigned char secret[static STORE_SECRET_OCTETS], struct reason *why);
+
 /* All entries in the order of their names.  The callback must not change the
  * store; it returns false to stop, which is not a failure. */
 bool store_each(struct store *store,

@@ -11,14 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "auth_role.h"
 #include "channel.h"
 #include "log.h"
 
 enum {
-	HELPER_GRACE_MS = 2000,    /* beyond the helpers' own deadline */
-	HELPER_PASSWORD_MAX = 512, /* PAM_MAX_RESP_SIZE */
+	HELPER_GRACE_MS = 2000,      /* beyond the helpers' own deadline */
+	HELPER_PASSWORD_MAX = 512,   /* PAM_MAX_RESP_SIZE */
+	FOREIGN_DEADLINE_MS = 30000, /* of a check that waits for others */
 	PACKETS_A_TURN = 64,
 	BINDING_OCTETS = 32,
 	MECHANISM_SIZE = 32,
@@ -29,7 +31,7 @@ enum {
 enum dialogue_state {
 	DIALOGUE_CLIENT,  /* the client has a challenge to answer */
 	DIALOGUE_UNSENT,  /* a challenge waits for room in the channel */
-	DIALOGUE_HELPER,  /* a helper is at it */
+	DIALOGUE_HELPER,  /* a helper is at it, or a hash is being checked */
 	DIALOGUE_DECIDED, /* the result waits for its time */
 };
 
@@ -42,6 +44,7 @@ struct dialogue {
 	const struct config_listener *listener;
 	struct exchange *exchange;
 	struct auth_helper_call *call; /* NULL: no helper is at it */
+	uint64_t foreign; /* serial of a hash being checked; 0: none */
 	struct timer timer;
 	int64_t asked_ms; /* when the client's last octets came */
 	unsigned asked;   /* requests so far */
@@ -71,6 +74,7 @@ forget_helper(struct dialogue *d)
 	if (d->call != NULL)
 		d->call->serial = 0;
 	d->call = NULL;
+	d->foreign = 0;
 }
 
 static void
@@ -238,7 +242,9 @@ dialogue_fire(void *owner)
 		send_challenge(d);
 		return;
 	case DIALOGUE_HELPER:
-		decide(d, AUTH_UNAVAILABLE, "the helper did not answer");
+		decide(d, AUTH_UNAVAILABLE,
+		    d->foreign != 0 ? "too many old hashes are being checked"
+				    : "the helper did not answer");
 		return;
 	case DIALOGUE_DECIDED:
 		send_result(d);
@@ -365,7 +371,34 @@ derive_in_vain(const struct dialogue *d)
 	    exchange_password(d->exchange));
 }
 
-/* True if the store has decided, for or against, or cannot be asked. */
+/* Whether it is enabled or not is asked once the password is known to be
+ * right. */
+static void
+ask_foreign(struct dialogue *d, const struct entry *entry)
+{
+	struct auth_role *role = d->role;
+	const struct config *config = d->config->config;
+
+	if (strlen(exchange_password(d->exchange)) > PASSWORD_MAX) {
+		decide(d, AUTH_DENIED, "wrong password");
+		return;
+	}
+	if (!auth_foreign_ask(role, d->number, ++role->foreign_serial,
+		entry->foreign, exchange_password(d->exchange),
+		config->scram_iterations)) {
+		decide(d, AUTH_UNAVAILABLE,
+		    "too many old hashes are being checked");
+		return;
+	}
+	d->foreign = role->foreign_serial;
+	d->change = entry->change;
+	d->state = DIALOGUE_HELPER;
+	timer_set(&role->timers, &d->timer,
+	    auth_now_ms() + FOREIGN_DEADLINE_MS);
+}
+
+/* True if the store has decided, for or against, or cannot be asked, or a hash
+ * is being checked for it. */
 static bool
 ask_store(struct dialogue *d)
 {
@@ -387,7 +420,10 @@ ask_store(struct dialogue *d)
 		decide(d, AUTH_UNAVAILABLE, "the store cannot be read");
 		return true;
 	}
-	if (!password_fits(d->role, &entry, exchange_password(d->exchange)))
+	if (entry.foreign[0] != '\0')
+		ask_foreign(d, &entry);
+	else if (!password_fits(d->role, &entry,
+		     exchange_password(d->exchange)))
 		decide(d, AUTH_DENIED, "wrong password");
 	else if (!entry.enabled)
 		decide(d, AUTH_DENIED, "disabled");
@@ -491,6 +527,75 @@ log_downgrade(struct dialogue *d, const char *text)
 	log_line(first ? SAY_ALARM : SAY_WARNING, "auth",
 	    "client=%s listener=%s result=downgrade detail=\"%s\"", d->client,
 	    d->listener->name, text);
+}
+
+/* One change on stable storage: the hash goes, the verifiers come. */
+static void
+replace_foreign(struct auth_role *role, struct entry *entry,
+    const struct auth_foreign_answer *answer)
+{
+	char name[NAME_SIZE * 4];
+	struct reason why = { 0 };
+	bool ok = answer->has_verifiers;
+
+	log_value(name, sizeof name, entry->name, strlen(entry->name));
+	if (ok) {
+		memcpy(entry->verifiers, answer->verifiers,
+		    sizeof entry->verifiers);
+		explicit_bzero(entry->foreign, sizeof entry->foreign);
+		entry->changed = time(NULL);
+		ok = store_put(role->store, entry, &why);
+	}
+	if (ok)
+		log_line(SAY_NOTE, "user",
+		    "action=replace-hash user=%s result=ok", name);
+	else
+		log_line(SAY_WARNING, "user",
+		    "action=replace-hash user=%s result=failed reason=%s", name,
+		    reason_word(
+			why.code != REASON_NONE ? why.code : REASON_SYNTAX));
+}
+
+/* The password was checked against the hash that the entry had then. */
+static void
+decide_foreign(struct dialogue *d, const struct auth_foreign_answer *answer)
+{
+	struct store *store = auth_store(d->role);
+	struct entry entry;
+	struct reason why = { 0 };
+
+	if (store == NULL ||
+	    !store_get(store, exchange_name(d->exchange), &entry, &why)) {
+		if (store != NULL && why.code == REASON_ABSENT)
+			decide(d, AUTH_DENIED, "changed during the exchange");
+		else
+			decide(d, AUTH_UNAVAILABLE, "the store cannot be read");
+		return;
+	}
+	if (entry.change != d->change) {
+		/* Perhaps another login has just replaced the hash. */
+		decide_password(d);
+	} else if (!answer->matches) {
+		decide(d, AUTH_DENIED, "wrong password");
+	} else if (!entry.enabled) {
+		decide(d, AUTH_DENIED, "disabled");
+	} else {
+		replace_foreign(d->role, &entry, answer);
+		decide(d, AUTH_GRANTED, "");
+	}
+	explicit_bzero(&entry, sizeof entry);
+}
+
+void
+auth_dialogue_foreign(struct auth_role *role,
+    const struct auth_foreign_answer *answer)
+{
+	struct dialogue *d = *find_place(role, answer->number);
+
+	if (d == NULL || d->foreign == 0 || d->foreign != answer->serial)
+		return;
+	d->foreign = 0;
+	decide_foreign(d, answer);
 }
 
 static void

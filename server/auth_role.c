@@ -270,6 +270,7 @@ stop_now(void *self)
 {
 	struct auth_role *role = self;
 
+	auth_foreign_stop(role);
 	store_close(role->store);
 	role->store = NULL;
 	cache_free(role->cache);
@@ -370,7 +371,7 @@ role_begin(struct auth_role *role)
 	umask(077);
 	role->epoll = epoll_create1(EPOLL_CLOEXEC);
 	role->master.fd = role->clock.fd = role->session.fd = -1;
-	role->helpers.fd = role->control.fd = -1;
+	role->helpers.fd = role->control.fd = role->foreign_done.fd = -1;
 	if (role->epoll < 0 ||
 	    !timers_init(&role->timers,
 		AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX + 1) ||

@@ -54,6 +54,7 @@ struct auth_config {
 };
 
 struct dialogue;
+struct auth_foreign;
 
 struct auth_helper_call {
 	uint64_t serial; /* 0: free */
@@ -73,6 +74,9 @@ struct auth_role {
 	int epoll;
 	struct timers timers;
 	struct auth_watch master, clock, session, helpers, control;
+	struct auth_foreign *foreign; /* its thread; NULL: not needed yet */
+	struct auth_watch foreign_done;
+	uint64_t foreign_serial;
 	struct sasl_library *sasl;
 	struct store *store;    /* NULL: not open */
 	int64_t store_again_ms; /* when to try once more */
@@ -110,6 +114,30 @@ struct store *auth_store(struct auth_role *role);
 /* auth_dialogue.c: session's exchanges, and the helpers' answers to them. */
 void auth_dialogue_session(struct auth_role *role, int fd);
 void auth_dialogue_helpers(struct auth_role *role, int fd);
+
+/*
+ * auth_foreign.c: another server's password hash takes long on purpose, so a
+ * thread of its own checks it, one after another, and makes the verifiers that
+ * replace it.
+ *
+ * serial is the asker's, and comes back.  What is given is copied and wiped.
+ * False: too many wait already, the password has more than PASSWORD_MAX octets,
+ * or the thread cannot be had.
+ */
+bool auth_foreign_ask(struct auth_role *role, uint64_t number, uint64_t serial,
+    const char *hash, const char *password, uint32_t iterations);
+/* Waits for the check under way and ends the thread. */
+void auth_foreign_stop(struct auth_role *role);
+
+struct auth_foreign_answer {
+	uint64_t number, serial;
+	bool matches;
+	bool has_verifiers; /* false: no verifier can be made of it */
+	struct verifier verifiers[VERIFIER_HASHES];
+};
+/* auth_dialogue.c: what comes of it. */
+void auth_dialogue_foreign(struct auth_role *role,
+    const struct auth_foreign_answer *answer);
 
 /* auth_upstream.c: relay's logins. */
 void auth_upstream_relay(struct auth_role *role, unsigned index, int fd);

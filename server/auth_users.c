@@ -21,6 +21,7 @@ struct auth_tool {
 	struct auth_role *role;
 	struct timer timer;
 	struct store_walk *walk; /* a list under way */
+	bool whole;              /* with salts and keys: an export */
 	bool walked;             /* nothing is left in walk */
 	struct reason why;       /* how it ended */
 	unsigned char data[CONTROL_USER_DATA_MAX];
@@ -41,6 +42,7 @@ tool_end(struct auth_tool *tool)
 	timer_clear(&role->timers, &tool->timer);
 	store_walk_free(tool->walk);
 	auth_watch_close(role, &tool->watch);
+	explicit_bzero(tool, sizeof *tool);
 	free(tool);
 }
 
@@ -55,11 +57,14 @@ say_data(struct auth_tool *tool)
 {
 	unsigned char packet[CONTROL_USER_DATA_MAX + 16];
 	struct wire_writer w;
+	enum channel_io io;
 
 	wire_writer_init(&w, packet, sizeof packet);
 	wire_put_u8(&w, CONTROL_DATA);
 	wire_put_bytes(&w, tool->data, tool->len);
-	return channel_send(tool->watch.fd, packet, w.len, -1);
+	io = channel_send(tool->watch.fd, packet, w.len, -1);
+	explicit_bzero(packet, w.len);
+	return io;
 }
 
 static enum channel_io
@@ -86,7 +91,7 @@ gather(struct auth_tool *tool)
 	       sizeof tool->data - tool->len >= 2 + ENTRY_OCTETS_MAX) {
 		if (store_walk_next(tool->walk, &entry, &tool->why))
 			control_user_data_add(tool->data, &tool->len,
-			    sizeof tool->data, &entry);
+			    sizeof tool->data, &entry, tool->whole);
 		else
 			tool->walked = true;
 	}
@@ -120,11 +125,12 @@ list_on(struct auth_tool *tool)
 }
 
 static void
-list_begin(struct auth_tool *tool, struct store *store)
+list_begin(struct auth_tool *tool, struct store *store, bool whole)
 {
 	struct epoll_event event = { .events = EPOLLOUT,
 		.data.ptr = &tool->watch };
 
+	tool->whole = whole;
 	if (!store_walk_new(&tool->walk, store, &tool->why) ||
 	    epoll_ctl(tool->role->epoll, EPOLL_CTL_MOD, tool->watch.fd,
 		&event) < 0) {
@@ -139,7 +145,7 @@ change_done(struct auth_role *role, enum control_user_verb verb,
 {
 	char name[NAME_SIZE * 4];
 
-	if (verb == CONTROL_USER_SHOW)
+	if (verb == CONTROL_USER_SHOW || verb == CONTROL_USER_FIND)
 		return;
 	if (role->cache != NULL)
 		cache_forget(role->cache, entry->name);
@@ -151,6 +157,25 @@ change_done(struct auth_role *role, enum control_user_verb verb,
 		log_line(SAY_WARNING, "user",
 		    "action=%s user=%s result=failed reason=%s",
 		    control_user_word(verb), name, reason_word(why->code));
+}
+
+/* Verifiers leave the server: that is a fact for the log. */
+static void
+answer_bare(struct auth_tool *tool, enum control_user_verb verb,
+    struct store *store)
+{
+	if (verb != CONTROL_USER_LIST)
+		log_line(SAY_NOTE, "user", "action=%s users=%ju",
+		    control_user_word(verb), (uintmax_t)store_count(store));
+	if (verb != CONTROL_USER_SECRET) {
+		list_begin(tool, store, verb == CONTROL_USER_EXPORT);
+		return;
+	}
+	store_secret(store, tool->data);
+	tool->len = STORE_SECRET_OCTETS;
+	say_data(tool);
+	say_end(tool, true, "");
+	tool_end(tool);
 }
 
 static void
@@ -170,17 +195,18 @@ answer_request(struct auth_tool *tool, const unsigned char *octets, size_t len)
 		return;
 	}
 	ok = control_user_decode(octets, len, &verb, &entry, &why);
-	if (ok && verb == CONTROL_USER_LIST) {
-		list_begin(tool, store);
+	if (ok && control_user_is_bare(verb)) {
+		answer_bare(tool, verb, store);
 		return;
 	}
 	if (ok) {
 		ok = control_user_apply(store, verb, &entry, time(NULL), &why);
 		change_done(tool->role, verb, &entry, ok, &why);
 	}
-	if (ok && verb == CONTROL_USER_SHOW &&
+	if (ok && (verb == CONTROL_USER_SHOW || verb == CONTROL_USER_FIND) &&
+	    entry.name[0] != '\0' &&
 	    control_user_data_add(tool->data, &tool->len, sizeof tool->data,
-		&entry))
+		&entry, false))
 		say_data(tool);
 	explicit_bzero(&entry, sizeof entry);
 	say_end(tool, ok, why.text);

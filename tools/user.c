@@ -1,29 +1,16 @@
 /*
  * tools/user.c: "sallyport user": who may log in.
  *
- * While the server runs its auth role has the store, and is asked through its
- * control socket; else the store is opened here, as its owner.  Verifiers are
- * derived here: no password goes anywhere.
+ * Verifiers are derived here: no password goes anywhere.
  */
-#include "tool.h"
+#include "user.h"
 
 #include <getopt.h>
-#include <grp.h>
-#include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "../auth/control.h"
-#include "../server/channel.h"
-#include "../server/control.h"
-#include "../server/files.h"
-#include "../server/messages.h"
 #include "../pki/cert.h"
+#include "../server/files.h"
 
 struct options {
 	bool json;
@@ -31,19 +18,7 @@ struct options {
 	bool disabled;
 	enum entry_kind kind;
 	const char *certificate; /* file or sha256:HEX, or NULL */
-};
-
-enum { KEY_TEXT = 7 + 2 * SPKI_OCTETS + 1 };
-
-/* What came back, before it is sorted and printed. */
-struct listing {
-	bool json, show;
-	bool broken;
-	struct line {
-		char *name;
-		char *text;
-	} * lines;
-	size_t count, room;
+	struct user_import_options import;
 };
 
 static const struct action {
@@ -68,6 +43,14 @@ static const struct action {
 	    "may log in by this client certificate's key" },
 	{ "unbind", CONTROL_USER_UNBIND,
 	    "unbind NAME CERTIFICATE|sha256:HEX|all", "may not any longer" },
+	{ "check", CONTROL_USER_FIND, "check NAME [--json]",
+	    "who would answer for it, and with which mechanisms" },
+	{ "export", CONTROL_USER_EXPORT, "export [FILE]",
+	    "the whole store as text, verifiers and all" },
+	{ "import", CONTROL_USER_IMPORT,
+	    "import [--format dovecot|htpasswd|cyrus] [--replace] "
+	    "[--into-empty] FILE|-",
+	    "users from such text, or from other programs" },
 };
 
 enum { ACTIONS = sizeof actions / sizeof actions[0] };
@@ -90,283 +73,6 @@ print_help(FILE *to)
 	    "sallyport.conf.\nA password is asked for at the terminal, or is "
 	    "the first line of standard\ninput with --password-stdin.\n"
 	    "Exit status: 0 done, 1 not done, 2 wrong usage.\n");
-}
-
-static void
-format_time(int64_t when, char out[static 32])
-{
-	time_t t = (time_t)when;
-	struct tm tm;
-
-	if (gmtime_r(&t, &tm) == NULL ||
-	    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		strcpy(out, "-");
-}
-
-static void
-format_key(const unsigned char key[static SPKI_OCTETS],
-    char out[static KEY_TEXT])
-{
-	char *at = out + sprintf(out, "sha256:");
-
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		at += sprintf(at, "%02x", key[i]);
-}
-
-static char *
-entry_json(const struct entry *entry)
-{
-	char created[32], changed[32], *text;
-	json_t *mechanisms = json_array(), *keys = json_array(), *object;
-
-	format_time(entry->created, created);
-	format_time(entry->changed, changed);
-	for (int h = 0; h < VERIFIER_HASHES; h++)
-		if (entry->verifiers[h].present)
-			json_array_append_new(mechanisms,
-			    json_pack("{s:s, s:I}", "name",
-				verifier_mechanism((enum verifier_hash)h),
-				"iterations",
-				(json_int_t)entry->verifiers[h].iterations));
-	for (size_t i = 0; i < entry->key_count; i++) {
-		char key[KEY_TEXT];
-
-		format_key(entry->keys[i], key);
-		json_array_append_new(keys, json_string(key));
-	}
-	object = json_pack("{s:s, s:b, s:s, s:o, s:o, s:s, s:s}", "name",
-	    entry->name, "enabled", (int)entry->enabled, "kind",
-	    entry_kind_word(entry->kind), "mechanisms", mechanisms, "keys",
-	    keys, "created", created, "changed", changed);
-	text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
-	json_decref(object);
-	return text;
-}
-
-/* As sasldblistusers2 prints them: the name, and what is kept for it. */
-static char *
-entry_line(const struct entry *entry)
-{
-	char *text = NULL;
-	const struct verifier *v = entry->verifiers;
-
-	if (asprintf(&text, "%s:%s%s%s%s%s%s", entry->name,
-		entry->key_count > 0 ? " EXTERNAL" : "",
-		v[VERIFIER_SHA_256].present ? " SCRAM-SHA-256" : "",
-		v[VERIFIER_SHA_1].present ? " SCRAM-SHA-1" : "",
-		entry->enabled ? "" : " disabled",
-		entry->kind == ENTRY_PERSON ? "" : " ",
-		entry->kind == ENTRY_PERSON ? ""
-					    : entry_kind_word(entry->kind)) < 0)
-		return NULL;
-	return text;
-}
-
-static char *
-entry_text(const struct entry *entry)
-{
-	char created[32], changed[32], mechanisms[128] = "", *text = NULL;
-	char keys[ENTRY_KEYS_MAX * (KEY_TEXT + 16)] = "";
-
-	format_time(entry->created, created);
-	format_time(entry->changed, changed);
-	for (int h = 0; h < VERIFIER_HASHES; h++) {
-		size_t len = strlen(mechanisms);
-
-		if (entry->verifiers[h].present)
-			snprintf(mechanisms + len, sizeof mechanisms - len,
-			    "%s%s (%u iterations)", len > 0 ? ", " : "",
-			    verifier_mechanism((enum verifier_hash)h),
-			    (unsigned)entry->verifiers[h].iterations);
-	}
-	for (size_t i = 0; i < entry->key_count; i++) {
-		char key[KEY_TEXT];
-		size_t len = strlen(keys);
-
-		format_key(entry->keys[i], key);
-		snprintf(keys + len, sizeof keys - len, "key:        %s\n",
-		    key);
-	}
-	if (asprintf(&text,
-		"name:       %s\nenabled:    %s\nkind:       %s\n"
-		"mechanisms: %s\n%screated:    %s\nchanged:    %s",
-		entry->name, entry->enabled ? "yes" : "no",
-		entry_kind_word(entry->kind), mechanisms, keys, created,
-		changed) < 0)
-		return NULL;
-	return text;
-}
-
-static bool
-listing_add(struct listing *l, const struct entry *entry)
-{
-	struct line *line;
-
-	if (l->count == l->room) {
-		size_t room = l->room > 0 ? l->room * 2 : 64;
-
-		line = reallocarray(l->lines, room, sizeof *line);
-		if (line == NULL)
-			return false;
-		l->lines = line;
-		l->room = room;
-	}
-	line = &l->lines[l->count];
-	line->name = strdup(entry->name);
-	line->text = l->json   ? entry_json(entry)
-		     : l->show ? entry_text(entry)
-			       : entry_line(entry);
-	if (line->name == NULL || line->text == NULL) {
-		free(line->name);
-		free(line->text);
-		return false;
-	}
-	l->count++;
-	return true;
-}
-
-static int
-compare_lines(const void *a, const void *b)
-{
-	return strcmp(((const struct line *)a)->name,
-	    ((const struct line *)b)->name);
-}
-
-static void
-listing_print(struct listing *l)
-{
-	if (l->count > 0)
-		qsort(l->lines, l->count, sizeof *l->lines, compare_lines);
-	if (l->json && !l->show)
-		printf("[");
-	for (size_t i = 0; i < l->count; i++)
-		printf("%s%s%s", l->lines[i].text,
-		    l->json && !l->show && i + 1 < l->count ? "," : "",
-		    l->json && !l->show && i + 1 == l->count ? "" : "\n");
-	if (l->json && !l->show)
-		printf("]\n");
-}
-
-static void
-listing_free(struct listing *l)
-{
-	for (size_t i = 0; i < l->count; i++) {
-		free(l->lines[i].name);
-		free(l->lines[i].text);
-	}
-	free(l->lines);
-}
-
-/* The server's way. */
-
-static void
-take_data(void *context, const char *octets, size_t len)
-{
-	struct listing *l = context;
-	const unsigned char *at = (const unsigned char *)octets;
-	struct entry entry;
-	struct reason why;
-
-	while (!l->broken && control_user_data_next(&at, &len, &entry, &why))
-		l->broken = !listing_add(l, &entry);
-	if (len > 0)
-		l->broken = true;
-}
-
-static bool
-ask_server(int fd, enum control_user_verb verb, const struct entry *entry,
-    struct listing *l, struct reason *why)
-{
-	unsigned char packet[CONTROL_USER_PACKET_MAX];
-	size_t len = control_user_encode(packet, CONTROL_USER, verb, entry);
-	bool ok = control_ask(fd, packet, len, take_data, l, why);
-
-	explicit_bzero(packet, sizeof packet);
-	if (ok && l->broken)
-		return fail(why, REASON_PROTOCOL,
-		    "the server's answer could not be read");
-	return ok;
-}
-
-/* The way without it. */
-
-/*
- * Be in the store's folder, as its owner: what the library makes there must
- * be his.  The folder may lie where only root can go.
- */
-static bool
-become_owner(const char *state, struct reason *why)
-{
-	char folder[PATH_MAX];
-	struct stat st;
-
-	if (snprintf(folder, sizeof folder, "%s/store", state) >=
-	    (int)sizeof folder)
-		return fail(why, REASON_RANGE, "%s: path is too long", state);
-	if (chdir(folder) < 0)
-		return fail_errno(why, "%s", folder);
-	if (geteuid() != 0)
-		return true;
-	if (lstat("users.kch", &st) < 0)
-		return fail_errno(why, "%s/users.kch", folder);
-	if (st.st_uid == 0)
-		return true;
-	if (setgroups(0, NULL) < 0 ||
-	    setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 ||
-	    setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
-		return fail_errno(why, "becoming the owner of %s/users.kch",
-		    folder);
-	return true;
-}
-
-static bool
-take_each(void *context, const struct entry *entry)
-{
-	struct listing *l = context;
-
-	l->broken = !listing_add(l, entry);
-	return !l->broken;
-}
-
-static bool
-ask_store(const char *state, enum control_user_verb verb, struct entry *entry,
-    struct listing *l, struct reason *why)
-{
-	struct store *store;
-	struct reason at;
-	bool ok;
-
-	if (!become_owner(state, why))
-		return false;
-	/* What it says of "users.kch" is put behind the folder it is in. */
-	if (!store_open(&store, "users.kch", &at))
-		return fail(why, at.code, "%s/store/%s", state, at.text);
-	if (verb == CONTROL_USER_LIST)
-		ok = store_each(store, take_each, l, why);
-	else
-		ok = control_user_apply(store, verb, entry, time(NULL), why);
-	if (ok && verb == CONTROL_USER_SHOW)
-		l->broken = !listing_add(l, entry);
-	store_close(store);
-	if (ok && l->broken)
-		return fail(why, REASON_NO_MEMORY, "list of users");
-	return ok;
-}
-
-static bool
-act(const struct config *config, enum control_user_verb verb,
-    struct entry *entry, struct listing *l, struct reason *why)
-{
-	bool ok;
-	int fd;
-
-	if (control_connect(config->state, "auth", &fd, why)) {
-		ok = ask_server(fd, verb, entry, l, why);
-		close(fd);
-		return ok;
-	}
-	return why->code == REASON_AWAY &&
-	       ask_store(config->state, verb, entry, l, why);
 }
 
 static bool
@@ -425,21 +131,38 @@ take_key(const char *word, struct entry *entry, struct reason *why)
 	return ok;
 }
 
-static enum tool_status
-run(const struct action *action, const struct options *options,
-    const char *name)
+static bool
+act(const struct config *config, enum control_user_verb verb,
+    struct entry *entry, struct user_listing *l, struct reason *why)
 {
-	struct listing l = { .json = options->json,
+	struct user_access *access;
+	bool ok;
+
+	if (!user_access_open(&access, config, why))
+		return false;
+	ok = user_access_ask(access, verb, entry,
+	    l->show || verb == CONTROL_USER_LIST ? user_listing_add : NULL, l,
+	    why);
+	user_access_close(access);
+	return ok;
+}
+
+/* What is about one user, or lists them all. */
+static enum tool_status
+run_entry(const struct config *config, const struct action *action,
+    const struct options *options, const char *name)
+{
+	struct user_listing l = { .json = options->json,
 		.show = action->verb == CONTROL_USER_SHOW };
 	struct entry entry = { .enabled = !options->disabled,
 		.kind = options->kind };
-	struct config *config = NULL;
 	struct reason why = { 0 };
-	bool ok;
+	bool ok = true;
 
-	ok = tool_config(&config, &why);
-	if (ok && name != NULL)
+	if (name != NULL)
 		ok = name_parse(entry.name, name, config->realm, &why);
+	if (ok && action->verb == CONTROL_USER_FIND)
+		return user_check(config, entry.name, options->json);
 	if (ok && options->certificate != NULL)
 		ok = take_key(options->certificate, &entry, &why);
 	else if (ok && (action->verb == CONTROL_USER_ADD ||
@@ -447,13 +170,34 @@ run(const struct action *action, const struct options *options,
 		ok = take_password(config, options, &entry, &why);
 	ok = ok && act(config, action->verb, &entry, &l, &why);
 	if (ok && (l.show || action->verb == CONTROL_USER_LIST))
-		listing_print(&l);
+		user_listing_print(&l);
 	if (!ok)
 		tool_error(&why);
 	explicit_bzero(&entry, sizeof entry);
-	listing_free(&l);
-	config_free(config);
+	user_listing_free(&l);
 	return ok ? TOOL_DONE : TOOL_NO;
+}
+
+static enum tool_status
+run(const struct action *action, struct options *options, const char *word)
+{
+	struct config *config = NULL;
+	struct reason why = { 0 };
+	enum tool_status status;
+
+	if (!tool_config(&config, &why)) {
+		tool_error(&why);
+		return TOOL_NO;
+	}
+	options->import.file = word;
+	if (action->verb == CONTROL_USER_EXPORT)
+		status = user_export(config, word);
+	else if (action->verb == CONTROL_USER_IMPORT)
+		status = user_import(config, &options->import);
+	else
+		status = run_entry(config, action, options, word);
+	config_free(config);
+	return status;
 }
 
 static const struct action *
@@ -471,6 +215,9 @@ enum {
 	OPT_DISABLED = 'd',
 	OPT_KIND = 'k',
 	OPT_CERTIFICATE = 'C',
+	OPT_FORMAT = 'f',
+	OPT_REPLACE = 'r',
+	OPT_INTO_EMPTY = 'e',
 };
 
 /* Only what the action has use for. */
@@ -480,19 +227,71 @@ option_fits(const struct action *action, int option)
 	switch (option) {
 	case OPT_JSON:
 		return action->verb == CONTROL_USER_LIST ||
-		       action->verb == CONTROL_USER_SHOW;
+		       action->verb == CONTROL_USER_SHOW ||
+		       action->verb == CONTROL_USER_FIND;
 	case OPT_STDIN:
 		return action->verb == CONTROL_USER_ADD ||
 		       action->verb == CONTROL_USER_SET;
+	case OPT_FORMAT:
+	case OPT_REPLACE:
+	case OPT_INTO_EMPTY:
+		return action->verb == CONTROL_USER_IMPORT;
 	default:
 		return action->verb == CONTROL_USER_ADD;
 	}
 }
 
-static int
-words_wanted(enum control_user_verb verb)
+static bool
+take_option(int option, struct options *options)
 {
-	return verb == CONTROL_USER_LIST ? 0 : takes_key(verb) ? 2 : 1;
+	switch (option) {
+	case OPT_JSON:
+		options->json = true;
+		return true;
+	case OPT_STDIN:
+		options->from_stdin = true;
+		return true;
+	case OPT_DISABLED:
+		options->disabled = true;
+		return true;
+	case OPT_KIND:
+		return entry_kind_parse(&options->kind, optarg);
+	case OPT_CERTIFICATE:
+		options->certificate = optarg;
+		return true;
+	case OPT_FORMAT:
+		return import_format_parse(&options->import.format, optarg);
+	case OPT_REPLACE:
+		options->import.replace = true;
+		return true;
+	case OPT_INTO_EMPTY:
+		options->import.into_empty = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool
+words_fit(enum control_user_verb verb, int words)
+{
+	if (verb == CONTROL_USER_EXPORT)
+		return words <= 1;
+	return words == (verb == CONTROL_USER_LIST ? 0
+			    : takes_key(verb)      ? 2
+						   : 1);
+}
+
+/* Other programs' text knows no secret, and what is empty needs no
+ * replacement. */
+static bool
+options_fit(const struct options *options)
+{
+	const struct user_import_options *import = &options->import;
+
+	return !(options->certificate != NULL && options->from_stdin) &&
+	       !(import->into_empty &&
+		   (import->replace || import->format != IMPORT_SALLYPORT));
 }
 
 static int
@@ -515,6 +314,9 @@ tool_user(int argc, char **argv)
 		{ "disabled", no_argument, NULL, OPT_DISABLED },
 		{ "kind", required_argument, NULL, OPT_KIND },
 		{ "certificate", required_argument, NULL, OPT_CERTIFICATE },
+		{ "format", required_argument, NULL, OPT_FORMAT },
+		{ "replace", no_argument, NULL, OPT_REPLACE },
+		{ "into-empty", no_argument, NULL, OPT_INTO_EMPTY },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	struct options options = { .kind = ENTRY_PERSON };
 	const struct action *action;
@@ -539,17 +341,11 @@ tool_user(int argc, char **argv)
 			return TOOL_DONE;
 		}
 		if (c == '?' || !option_fits(action, c) ||
-		    (c == OPT_KIND && !entry_kind_parse(&options.kind, optarg)))
+		    !take_option(c, &options))
 			return wrong_usage(action);
-		options.json |= c == OPT_JSON;
-		options.from_stdin |= c == OPT_STDIN;
-		options.disabled |= c == OPT_DISABLED;
-		if (c == OPT_CERTIFICATE)
-			options.certificate = optarg;
 	}
 	words = argc - 1 - optind;
-	if (words != words_wanted(action->verb) ||
-	    (options.certificate != NULL && options.from_stdin))
+	if (!words_fit(action->verb, words) || !options_fit(&options))
 		return wrong_usage(action);
 	if (takes_key(action->verb) &&
 	    (action->verb != CONTROL_USER_UNBIND ||

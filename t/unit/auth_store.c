@@ -702,6 +702,89 @@ test_control(void **state)
 
 #define store_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* An export's secret goes into an empty store, and makes the same salts. */
+static void
+test_secret_is_restored(void **state)
+{
+	unsigned char secret[STORE_SECRET_OCTETS], salts[2][16];
+	uint32_t count;
+	struct entry entry = user("a@example.org");
+	struct store *store;
+	struct reason why;
+
+	(void)state;
+	memset(secret, 7, sizeof secret);
+	create();
+	store = open_it();
+	assert_true(store_set_secret(store, secret, NULL));
+	assert_true(store_fake(store, VERIFIER_SHA_1, "x@example.org", 4096,
+	    salts[0], &count, NULL));
+	assert_true(store_put(store, &entry, NULL));
+	assert_false(store_set_secret(store, secret, &why));
+	assert_int_equal(why.code, REASON_EXISTS);
+	store_close(store);
+	store = open_it();
+	store_secret(store, secret);
+	for (size_t i = 0; i < sizeof secret; i++)
+		assert_int_equal(secret[i], 7);
+	assert_true(store_fake(store, VERIFIER_SHA_1, "x@example.org", 4096,
+	    salts[1], &count, NULL));
+	assert_memory_equal(salts[0], salts[1], 16);
+	store_close(store);
+}
+
+static bool
+apply(struct store *store, enum control_user_verb verb, struct entry entry)
+{
+	unsigned char packet[CONTROL_USER_PACKET_MAX];
+	size_t len = control_user_encode(packet, 0, verb, &entry);
+	struct entry decoded;
+
+	return control_user_decode(packet + 1, len - 1, &verb, &decoded,
+		   NULL) &&
+	       control_user_apply(store, verb, &decoded, 1000, NULL);
+}
+
+/* What an import may bring, and what other requests do to a foreign hash. */
+static void
+test_imports(void **state)
+{
+	struct entry entry = user("a@example.org"), none = { .enabled = true };
+	struct entry hash = { .name = "h@example.org", .enabled = true };
+	struct store *store;
+
+	(void)state;
+	strcpy(none.name, "n@example.org");
+	strcpy(hash.foreign, "$1$abcdefgh$ZE59VolIMROFw2UgfozW8/");
+	create();
+	store = open_it();
+	entry.created = 5;
+	assert_true(apply(store, CONTROL_USER_IMPORT, entry));
+	assert_false(apply(store, CONTROL_USER_IMPORT, entry));
+	entry.enabled = false;
+	assert_true(apply(store, CONTROL_USER_REPLACE, entry));
+	assert_true(store_get(store, entry.name, &entry, NULL));
+	assert_false(entry.enabled);
+	assert_int_equal(entry.created, 5);
+	assert_int_equal(entry.changed, 1000);
+	assert_false(apply(store, CONTROL_USER_IMPORT, none));
+	assert_false(apply(store, CONTROL_USER_ADD, hash));
+	assert_true(apply(store, CONTROL_USER_IMPORT, hash));
+	assert_int_equal(store_count(store), 2);
+	/* With salt and keys left out it is no verifier. */
+	entry.verifiers[VERIFIER_SHA_256].has_keys = false;
+	assert_false(apply(store, CONTROL_USER_REPLACE, entry));
+	entry = user("h@example.org");
+	assert_true(apply(store, CONTROL_USER_SET, entry));
+	assert_true(store_get(store, "h@example.org", &entry, NULL));
+	assert_string_equal(entry.foreign, "");
+	assert_true(entry.verifiers[VERIFIER_SHA_256].present);
+	strcpy(hash.foreign, "$2y$31$abcdefghijklmnopqrstuu"
+			     "Ck8jkoqETEiNj.yXXza3UhEkEmCpaNe");
+	assert_false(apply(store, CONTROL_USER_REPLACE, hash));
+	store_close(store);
+}
+
 int
 main(void)
 {
@@ -723,6 +806,8 @@ main(void)
 		store_test(test_full_disk),
 		store_test(test_kill),
 		store_test(test_control),
+		store_test(test_secret_is_restored),
+		store_test(test_imports),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

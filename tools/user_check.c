@@ -1,0 +1,236 @@
+/*
+ * tools/user_check.c: "sallyport user check": who would answer for a name.
+ *
+ * The same decisions as server/auth_dialogue.c makes, listener by listener:
+ * the store decides for whom it has, PAM is asked for the others.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "user.h"
+
+struct check {
+	const struct config *config;
+	const char *name;
+	bool is_known; /* the store has entry */
+	struct entry entry;
+	bool somebody; /* would answer */
+	json_t *answers;
+};
+
+static bool
+take_entry(void *context, const struct entry *entry)
+{
+	struct check *check = context;
+
+	check->entry = *entry;
+	check->is_known = true;
+	return true;
+}
+
+static bool
+is_pam_realm(const struct check *check)
+{
+	const struct config *config = check->config;
+
+	for (size_t i = 0; i < config->pam_realm_count; i++)
+		if (strcasecmp(config->pam_realms[i],
+			name_realm(check->name)) == 0)
+			return true;
+	return false;
+}
+
+/* NULL: the store's entry can be logged in with by this mechanism. */
+static const char *
+store_objection(const struct check *check, unsigned mechanism)
+{
+	const struct entry *e = &check->entry;
+	bool is_sha_1 = mechanism == MECHANISM_SCRAM_SHA_1 ||
+			mechanism == MECHANISM_SCRAM_SHA_1_PLUS;
+	bool has_verifier = e->verifiers[VERIFIER_SHA_256].present ||
+			    e->verifiers[VERIFIER_SHA_1].present;
+
+	if (!e->enabled)
+		return "disabled";
+	if (mechanism == MECHANISM_EXTERNAL)
+		return e->key_count > 0 ? NULL
+					: "no certificate's key is bound to it";
+	if ((mechanism & MECHANISMS_SCRAM) != 0 && e->foreign[0] != '\0')
+		return "its foreign hash waits for a PLAIN or LOGIN login";
+	if ((mechanism & MECHANISMS_SCRAM) != 0)
+		return e->verifiers[is_sha_1 ? VERIFIER_SHA_1
+					     : VERIFIER_SHA_256]
+			       .present
+			   ? NULL
+			   : "no verifier of that hash";
+	return has_verifier || e->foreign[0] != '\0' ? NULL : "no password";
+}
+
+static const char *
+pam_objection(const struct check *check, unsigned mechanism)
+{
+	if (check->is_known)
+		return "the store has this name and decides";
+	if (!is_pam_realm(check))
+		return "the realm is not assigned to PAM";
+	return mechanism == MECHANISM_PLAIN || mechanism == MECHANISM_LOGIN
+		   ? NULL
+		   : "PAM needs the password";
+}
+
+static const char *
+objection(const struct check *check, const struct config_listener *listener,
+    unsigned backend, unsigned mechanism)
+{
+	if (mechanism == MECHANISM_EXTERNAL && !listener->ask_client_cert)
+		return "clients are not asked for a certificate here";
+	if (backend == BACKEND_PAM)
+		return pam_objection(check, mechanism);
+	return check->is_known ? store_objection(check, mechanism)
+			       : "the store has no such name";
+}
+
+/* Add what backend says to the mechanisms of wanted that the listener offers,
+ * if it offers any. */
+static void
+check_backend(struct check *check, const struct config_listener *listener,
+    const char *word, unsigned backend, unsigned wanted)
+{
+	json_t *can = json_array(), *cannot = json_object();
+
+	for (unsigned bit = 1; bit <= MECHANISM_LOGIN; bit <<= 1) {
+		const char *why;
+
+		if ((listener->mechanisms & wanted & bit) == 0)
+			continue;
+		why = objection(check, listener, backend, bit);
+		if (why == NULL)
+			json_array_append_new(can,
+			    json_string(mechanism_name(bit)));
+		else
+			json_object_set_new(cannot, mechanism_name(bit),
+			    json_string(why));
+	}
+	check->somebody |= json_array_size(can) > 0;
+	if (json_array_size(can) + json_object_size(cannot) == 0) {
+		json_decref(can);
+		json_decref(cannot);
+		return;
+	}
+	json_array_append_new(check->answers,
+	    json_pack("{s:s, s:s, s:b, s:o, s:o}", "listener", listener->name,
+		"backend", word, "answers", json_array_size(can) > 0,
+		"mechanisms", can, "not", cannot));
+}
+
+static void
+check_listener(struct check *check, const struct config_listener *listener)
+{
+	const unsigned passwords = MECHANISM_PLAIN | MECHANISM_LOGIN;
+
+	if ((listener->backends & BACKEND_STORE) != 0) {
+		check_backend(check, listener, "certificate", BACKEND_STORE,
+		    MECHANISM_EXTERNAL);
+		check_backend(check, listener, "store", BACKEND_STORE,
+		    MECHANISMS_SCRAM | passwords);
+	}
+	if ((listener->backends & BACKEND_PAM) != 0)
+		check_backend(check, listener, "pam", BACKEND_PAM, passwords);
+}
+
+/* One line a backend, and one for each different objection. */
+static void
+print_answer(json_t *answer)
+{
+	json_t *can = json_object_get(answer, "mechanisms"), *each;
+	json_t *cannot = json_object_get(answer, "not"), *reason;
+	const char *mechanism, *before = "";
+	size_t i;
+
+	printf(
+	    "%s: %s:", json_string_value(json_object_get(answer, "listener")),
+	    json_string_value(json_object_get(answer, "backend")));
+	json_array_foreach(can, i, each) printf(" %s", json_string_value(each));
+	if (json_array_size(can) == 0)
+		printf(" no");
+	json_object_foreach(cannot, mechanism, reason)
+	{
+		bool same = strcmp(before, json_string_value(reason)) == 0;
+
+		if (same)
+			printf(", %s", mechanism);
+		else
+			printf("\n    not by %s", mechanism);
+		before = json_string_value(reason);
+		/* The reason comes behind the last of those it is for. */
+		void *next = json_object_iter_next(cannot,
+		    json_object_key_to_iter(mechanism));
+
+		if (next == NULL ||
+		    strcmp(json_string_value(json_object_iter_value(next)),
+			before) != 0)
+			printf(": %s", before);
+	}
+	printf("\n");
+}
+
+static void
+print_json(const struct check *check)
+{
+	json_t *object = json_pack("{s:s, s:b, s:b, s:O}", "name", check->name,
+	    "known", (int)check->is_known, "answers", (int)check->somebody,
+	    "backends", check->answers);
+	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+
+	if (text != NULL)
+		printf("%s\n", text);
+	free(text);
+	json_decref(object);
+}
+
+static bool
+look_up(struct check *check, struct reason *why)
+{
+	struct user_access *access;
+	struct entry entry = { 0 };
+	bool ok;
+
+	strcpy(entry.name, check->name);
+	if (!user_access_open(&access, check->config, why))
+		return false;
+	ok = user_access_ask(access, CONTROL_USER_FIND, &entry, take_entry,
+	    check, why);
+	explicit_bzero(&entry, sizeof entry);
+	user_access_close(access);
+	return ok;
+}
+
+enum tool_status
+user_check(const struct config *config, const char *name, bool json)
+{
+	struct check check = { .config = config,
+		.name = name,
+		.answers = json_array() };
+	struct reason why = { 0 };
+	bool ok = look_up(&check, &why);
+	json_t *each;
+	size_t i;
+
+	if (!ok) {
+		tool_error(&why);
+	} else {
+		for (i = 0; i < config->listener_count; i++)
+			check_listener(&check, &config->listeners[i]);
+		if (json)
+			print_json(&check);
+		else
+			json_array_foreach(check.answers, i, each)
+			    print_answer(each);
+	}
+	json_decref(check.answers);
+	explicit_bzero(&check.entry, sizeof check.entry);
+	return ok && check.somebody ? TOOL_DONE : TOOL_NO;
+}
