@@ -33,8 +33,8 @@ import_format_parse(enum import_format *out, const char *word)
 }
 
 void
-import_init(struct import *import, enum import_format format, const char *realm,
-    uint32_t iterations)
+import_init(struct user_import *import, enum import_format format,
+    const char *realm, uint32_t iterations)
 {
 	memset(import, 0, sizeof *import);
 	import->format = format;
@@ -43,12 +43,12 @@ import_init(struct import *import, enum import_format format, const char *realm,
 }
 
 void
-import_fini(struct import *import)
+import_fini(struct user_import *import)
 {
 	explicit_bzero(import, sizeof *import);
 }
 
-static enum import_result
+static enum user_import_result
 refused(struct reason *why, const char *text)
 {
 	fail(why, REASON_SYNTAX, "%s", text);
@@ -74,7 +74,7 @@ take_field(const char **at, char *out, size_t size)
 }
 
 static bool
-take_password(const struct import *import, const char *password,
+take_password(const struct user_import *import, const char *password,
     struct entry *out, struct reason *why)
 {
 	return verifier_make(out->verifiers, password, import->iterations, why);
@@ -176,8 +176,8 @@ take_crypt(const char *scheme, const char *data, struct entry *out,
 }
 
 static bool
-take_scheme(const struct import *import, const char *scheme, const char *data,
-    struct entry *out, struct reason *why)
+take_scheme(const struct user_import *import, const char *scheme,
+    const char *data, struct entry *out, struct reason *why)
 {
 	static const char *const clear[] = { "PLAIN", "CLEAR", "CLEARTEXT" };
 	static const char *const crypts[] = { "CRYPT", "SHA512-CRYPT",
@@ -200,8 +200,8 @@ take_scheme(const struct import *import, const char *scheme, const char *data,
 
 /* A password as Dovecot writes it; without scheme it is {CRYPT}. */
 static bool
-take_dovecot(const struct import *import, const char *field, struct entry *out,
-    struct reason *why)
+take_dovecot(const struct user_import *import, const char *field,
+    struct entry *out, struct reason *why)
 {
 	char scheme[SCHEME_MAX];
 	size_t len;
@@ -240,8 +240,8 @@ take_extra(const char *extra, struct entry *out, struct reason *why)
 	return true;
 }
 
-static enum import_result
-line_dovecot(struct import *import, const char *line, struct entry *out,
+static enum user_import_result
+line_dovecot(struct user_import *import, const char *line, struct entry *out,
     struct reason *why)
 {
 	/* user:password:uid:gid:gecos:home:shell:extra */
@@ -266,8 +266,8 @@ line_dovecot(struct import *import, const char *line, struct entry *out,
 	return ok ? IMPORT_USER : IMPORT_REFUSED;
 }
 
-static enum import_result
-line_htpasswd(struct import *import, const char *line, struct entry *out,
+static enum user_import_result
+line_htpasswd(struct user_import *import, const char *line, struct entry *out,
     struct reason *why)
 {
 	char name[NAME_IN_MAX], hash[FIELD_MAX];
@@ -335,7 +335,7 @@ undump(bool is_hex, const char *text, char *out, size_t size, size_t *len_out)
 
 /* "user" NUL "realm" NUL "userPassword" */
 static bool
-read_cyrus_key(const struct import *import, const char *key, size_t len,
+read_cyrus_key(const struct user_import *import, const char *key, size_t len,
     char name_out[static NAME_SIZE], struct reason *why)
 {
 	const char *realm = key + strlen(key) + 1, *property, *end = key + len;
@@ -358,8 +358,8 @@ read_cyrus_key(const struct import *import, const char *key, size_t len,
 	return name_parse(name_out, name, NULL, why);
 }
 
-static enum import_result
-cyrus_key(struct import *import, const char *text, struct reason *why)
+static enum user_import_result
+cyrus_key(struct user_import *import, const char *text, struct reason *why)
 {
 	char key[FIELD_MAX];
 	size_t len;
@@ -374,8 +374,8 @@ cyrus_key(struct import *import, const char *text, struct reason *why)
 	return ok ? IMPORT_NOTHING : IMPORT_REFUSED;
 }
 
-static enum import_result
-cyrus_value(struct import *import, const char *text, struct entry *out,
+static enum user_import_result
+cyrus_value(struct user_import *import, const char *text, struct entry *out,
     struct reason *why)
 {
 	char password[FIELD_MAX];
@@ -395,8 +395,8 @@ cyrus_value(struct import *import, const char *text, struct entry *out,
 	return ok ? IMPORT_USER : IMPORT_REFUSED;
 }
 
-static enum import_result
-cyrus_header(struct import *import, const char *line, struct reason *why)
+static enum user_import_result
+cyrus_header(struct user_import *import, const char *line, struct reason *why)
 {
 	size_t len = strlen(line);
 
@@ -418,8 +418,8 @@ cyrus_header(struct import *import, const char *line, struct reason *why)
 	return IMPORT_NOTHING;
 }
 
-static enum import_result
-line_cyrus(struct import *import, const char *line, struct entry *out,
+static enum user_import_result
+line_cyrus(struct user_import *import, const char *line, struct entry *out,
     struct reason *why)
 {
 	if (!import->begun)
@@ -437,8 +437,8 @@ line_cyrus(struct import *import, const char *line, struct entry *out,
 			       : cyrus_key(import, line + 1, why);
 }
 
-static enum import_result
-line_sallyport(struct import *import, const char *line, size_t len,
+static enum user_import_result
+line_sallyport(struct user_import *import, const char *line, size_t len,
     struct entry *out, struct reason *why)
 {
 	if (!import->begun) {
@@ -457,8 +457,8 @@ line_sallyport(struct import *import, const char *line, size_t len,
 						      : IMPORT_REFUSED;
 }
 
-enum import_result
-import_line(struct import *import, const char *line, size_t len,
+enum user_import_result
+user_import_line(struct user_import *import, const char *line, size_t len,
     struct entry *out, struct reason *why)
 {
 	memset(out, 0, sizeof *out);
@@ -481,7 +481,7 @@ import_line(struct import *import, const char *line, size_t len,
 }
 
 bool
-import_end(const struct import *import, struct reason *why)
+import_end(const struct user_import *import, struct reason *why)
 {
 	bool has_end = import->format == IMPORT_SALLYPORT ||
 		       import->format == IMPORT_CYRUS;

@@ -39,7 +39,7 @@ enum import_format {
 const char *import_format_word(enum import_format format);
 bool import_format_parse(enum import_format *out, const char *word);
 
-struct import {
+struct user_import {
 	enum import_format format;
 	const char *realm;   /* of bare names; borrowed */
 	uint32_t iterations; /* of verifiers made from passwords in clear */
@@ -56,11 +56,11 @@ struct import {
 	char name[NAME_SIZE];
 };
 
-void import_init(struct import *import, enum import_format format,
+void import_init(struct user_import *import, enum import_format format,
     const char *realm, uint32_t iterations);
-void import_fini(struct import *import); /* wipes */
+void import_fini(struct user_import *import); /* wipes */
 
-enum import_result {
+enum user_import_result {
 	IMPORT_NOTHING, /* a comment, a header, half of a pair */
 	IMPORT_USER,    /* *out is somebody; change, created and changed are 0
 			   but for SALLYPORT */
@@ -70,10 +70,10 @@ enum import_result {
 
 /* line is NUL-terminated after len octets, without its line end, of at most
  * IMPORT_LINE_MAX.  The caller wipes line and out. */
-enum import_result import_line(struct import *import, const char *line,
-    size_t len, struct entry *out, struct reason *why);
+enum user_import_result user_import_line(struct user_import *import,
+    const char *line, size_t len, struct entry *out, struct reason *why);
 
 /* After the last line: was it all? */
-bool import_end(const struct import *import, struct reason *why);
+bool import_end(const struct user_import *import, struct reason *why);
 
 #endif

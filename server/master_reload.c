@@ -273,6 +273,11 @@ reload_begin(struct master *m)
 	 * an old one is gone where there are too many. */
 	if (m->reload_stage != RELOAD_NONE || !all_up(m) ||
 	    entry_free_slot(m) == NULL) {
+		if (!m->reload_again)
+			log_line(SAY_WARNING, "reload", "waiting-for=%s",
+			    m->reload_stage != RELOAD_NONE ? "another-reload"
+			    : !all_up(m) ? "a-role-that-starts"
+					 : "sessions-on-an-old-configuration");
 		m->reload_again = true;
 		return;
 	}

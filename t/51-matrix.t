@@ -6,35 +6,38 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Digest::SHA qw(sha256_hex);
 use MIME::Base64;
 use Sallyport::Certs;
 use Sallyport::Instance;
 use Sallyport::Test;
+use Sallyport::Zone;
 use Test::More;
 
 my $instance = Sallyport::Instance->new(
-	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"' },
-	submission => { 'client-cert' => 'ask', 'client-ca' => '"peers.pem"' },
+	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"',
+		'auth-failure-delay' => '"100ms"' },
+	(map { $_ => { 'client-cert' => 'ask', 'client-ca' => '"peers.pem"' } }
+		qw(submission submissions)),
 	start => 0);
+$instance->listener_option('submissions', 'implicit-external', 'yes');
 my $scratch = $instance->{scratch};
 my $smarthost = $instance->{smarthost};
 my $port = $smarthost->port;
 my $dated = 'until=2099-12-31 reason="a test"';
 
 sub pin {
-	my ($file) = @_;
-	my (undef, $pem) = run({}, 'openssl', 'x509', '-in', $file, '-noout',
-		'-pubkey');
-	my ($base64) = $pem =~ /-----\n(.*?)-----END/s;
-	return 'sha256:' . sha256_hex(decode_base64($base64));
+	return Sallyport::Certs->pin(@_);
 }
+
+# Next hops with something to find in the DNS, under zone.example.
+my @hosts = qw(ee ta untrusted expired other mismatch none refused mx.plain
+    mx.forged);
 
 # Certificates of every kind under one authority, and a list of revoked ones.
 sub certificates {
 	my ($authority, $stranger, $purpose, $wrong) = @_;
-	my %here = (ip => ['127.0.0.1'], dns => ['peer.example'],
-		purpose => $purpose);
+	my %here = (ip => ['127.0.0.1'], purpose => $purpose,
+		dns => ['peer.example', map { "$_.zone.example" } @hosts]);
 	my %kinds = (
 		good => [$authority, %here],
 		rsa => [$authority, %here, rsa => 2048],
@@ -119,6 +122,7 @@ sub misses {
 	return $wrong_chain{$kind} if $level{chain} && $wrong_chain{$kind};
 	return $wrong_name{$kind} if $level{name} && $wrong_name{$kind};
 	return 'certificate-pin' if $level{pin} && $kind ne 'good';
+	return $peer->{dane} if $level{dane};
 	return;
 }
 
@@ -136,6 +140,7 @@ sub result_of {
 		'certificate-no-san' => 'certificate-host-mismatch',
 		'certificate-pin' => 'validation-failure',
 		'certificate-missing' => 'validation-failure',
+		(map { $_ => $_ } qw(tlsa-invalid dane-required dnssec-invalid)),
 	}->{$reason} // 'certificate-not-trusted';
 }
 
@@ -164,10 +169,8 @@ my @servers = (
 	{ name => 'TLS 1.2', set => { max => 'TLSv1_2' }, version => 12 },
 	(map { { name => "$_, TLS 1.2", kind => $_, version => 12,
 		set => { max => 'TLSv1_2' } } } 'rsa', 'expired'),
-	{ name => 'weak key', kind => 'weak key', set => \%weak,
-		no_tls => 'handshake-failed|certificate-weak', clear => 1 },
-	map { { name => $_, kind => $_, set => {} } }
-	    grep { $_ ne 'weak key' } sort keys %server,
+	map { { name => $_, kind => $_, set => $_ eq 'weak key' ? \%weak : {} } }
+	    sort keys %server,
 );
 
 # What the log has got since; nothing before is looked at.
@@ -182,10 +185,10 @@ sub log_since {
 
 # Wait for what matches there.
 sub logged {
-	my ($pattern) = @_;
+	my ($pattern, $seconds) = @_;
 	my $found = wait_until {
 		return log_since() =~ /$pattern/ ? $& : undef;
-	} 5;
+	} $seconds // 5;
 	return $found // '';
 }
 
@@ -223,7 +226,7 @@ sub cell_out {
 		from => "from-$marker\@example.org", to => ["to-$marker\@example.net"]);
 	my ($id) = logged(qr/\baccepted\b[^\n]*/) =~ /queue=(\S+)/;
 	return fail("$name: accepted ($reply)") if !$id;
-	my $line = logged(qr/[^\n]*\b(?:delivered|deferred|bounced)\b[^\n]*queue=$id[^\n]*/);
+	my $line = logged(qr/[^\n]*\b(?:delivered|deferred|bounced)\b[^\n]*queue=$id[^\n]*/, $peer->{away} && 40);
 	my $missed = misses($peer, %level);
 	my $clear = $peer->{clear} && !$level{tls};
 	my $passes = !$missed || ($level{observe} && !$peer->{no_tls});
@@ -231,8 +234,20 @@ sub cell_out {
 	diag("$name\n$line\n" . log_since()) if $ENV{MATRIX};
 	check_out($peer, $name, $marker, $line, $missed // $peer->{no_tls},
 		$passes, $clear, $asked, %level);
-	# A next hop that failed is left alone for a while, until a reload.
-	reload() if !$passes && $what !~ /^both/;
+	recover($name, $id) if !$passes && $what =~ /^out/;
+}
+
+# A next hop that failed is left alone for a while, unless what waits for it
+# is to go at once; and then it goes.
+sub recover {
+	my ($name, $id) = @_;
+	become({ set => {} });
+	my $went;
+	for (1 .. 10) {
+		$instance->tool('queue', 'flush');
+		last if $went = logged(qr/\bdelivered\b[^\n]*queue=$id\b/, 0.5);
+	}
+	ok($went, "$name: goes once all is well");
 }
 
 sub check_out {
@@ -251,6 +266,9 @@ sub check_out {
 		    "$name: not one octet in $layer");
 	}
 	is($smarthost->count, $passes ? 1 : 0, "$name: kept there");
+	# Without an address there is nothing to decide.
+	return like($line, qr/\bstatus=4\.\S+ .*lookup failed/, "$name: says why")
+	    if $peer->{away};
 	# The record.  Under may a handshake that fails is no question of policy.
 	if (!$passes && !$level{tls}) {
 		like($line, qr/status=4\.7\.5/, "$name: a TLS failure");
@@ -284,7 +302,88 @@ for my $level (@out) {
 	reload($what);
 	my ($asked) = $row =~ /^(\w+)/;
 	cell_out($_, "out, $what", $asked, %level) for @servers;
-	$instance->queue_empty;
+}
+
+# --- going out, with DANE ----------------------------------------------------
+
+my @named = (
+	{ name => 'DANE-EE', host => 'ee' },
+	{ name => 'DANE-TA', host => 'ta' },
+	{ name => 'DANE-EE, untrusted', host => 'untrusted', kind => 'untrusted' },
+	{ name => 'DANE-EE, expired', host => 'expired', kind => 'expired' },
+	{ name => 'DANE-EE, wrong host', host => 'other', kind => 'wrong host' },
+	{ name => 'DANE-EE, another key', host => 'ee', kind => 'rsa',
+		dane => 'tlsa-invalid' },
+	{ name => 'DANE-TA, wrong host', host => 'ta', kind => 'wrong host',
+		dane => 'tlsa-invalid' },
+	{ name => 'a record of another key', host => 'mismatch',
+		dane => 'tlsa-invalid' },
+	{ name => 'no record', host => 'none', dane => 'dane-required' },
+	{ name => 'no signatures', host => 'mx.plain', dane => 'dane-required' },
+	{ name => 'a forged record', host => 'mx.forged',
+		dane => 'dnssec-invalid' },
+	{ name => 'no answer about the record', host => 'refused',
+		dane => 'dnssec-invalid' },
+	{ name => 'DANE-EE, STARTTLS stripped', host => 'ee',
+		set => { tls => 'none' }, no_tls => 'starttls-not-offered' },
+	{ name => 'resolver away', host => 'ee', away => 1, no_tls => 'lookup' },
+);
+
+sub zones {
+	my $dns = Sallyport::Zone->new("$scratch/dns");
+	my $tlsa = sub {
+		my ($host, $kind, @how) = @_;
+		my $file = $kind ? $server{$kind}[0] : $instance->{authority}->file;
+		return "$host A 127.0.0.1\n_$port._tcp.$host "
+		    . $dns->tlsa($file, @how) . "\n";
+	};
+	$dns->zone('plain.zone.example', signed => 0,
+		records => $tlsa->('mx', 'good', 3, 1, 1));
+	my ($wrong, $right) = map { $dns->tlsa($server{$_}[0], 3, 1, 1)
+	    =~ /(\w+)\z/ } 'rsa', 'good';
+	$dns->zone('forged.zone.example',
+		records => $tlsa->('mx', 'rsa', 3, 1, 1), forge => sub {
+			s/\b\Q$wrong\E\b/$right/ or die 'no record to forge';
+		});
+	$dns->zone('zone.example', records => "none A 127.0.0.1\n"
+	    . "refused A 127.0.0.1\n_$port._tcp.refused CNAME not.served.example.\n"
+	    . $tlsa->('ee', 'good', 3, 1, 1) . $tlsa->('ta', undef, 2, 0, 0)
+	    . $tlsa->('mismatch', 'rsa', 3, 1, 1)
+	    . $tlsa->('untrusted', 'untrusted', 3, 1, 1)
+	    . $tlsa->('expired', 'expired', 3, 0, 1)
+	    . $tlsa->('other', 'wrong host', 3, 1, 2));
+	return $dns->start;
+}
+
+sub cell_dane {
+	my ($dns, $peer, $row, %level) = @_;
+	$dns->stop if $peer->{away};
+	$instance->section_option('smarthost', '', 'address',
+		qq("$peer->{host}.zone.example:$port"));
+	become($peer);
+	reload();
+	cell_out($peer, "dane, $row", $row =~ /(\w+)/, dane => 1, %level);
+	$dns->run_nsd if $peer->{away};
+}
+
+SKIP: {
+	my @missing = Sallyport::Zone->missing;
+	skip "not installed: @missing", 1 if @missing;
+	my $dns = zones();
+	$instance->option(resolvers => $dns->resolvers);
+	$instance->option('trust-anchor' => '"' . $dns->trust_anchor . '"');
+	for (['encrypt dane', tls => 1], ['verify dane', tls => 1, chain => 1],
+		['lock dane', tls => 1, chain => 1, name => 1]) {
+		my ($row, %level) = @$_;
+		$instance->sites(join '', map {
+			"$_.zone.example out $row reuse=no\n" } @hosts);
+		# That it is away takes seconds to find out: once.
+		cell_dane($dns, $_, $row, %level) for grep { !$_->{away}
+		    || $row =~ /encrypt/ } @named;
+		$instance->queue_empty;
+	}
+	$instance->section_option('smarthost', '', 'address',
+		qq("127.0.0.1:$port"));
 }
 
 # --- rcpt: over a lesser row for the next hop --------------------------------
@@ -358,9 +457,51 @@ my @clients = (
 	{ name => 'no certificate', kind => 'none' },
 	{ name => 'no certificate, TLS 1.2', kind => 'none', version => 12 },
 	{ name => 'good, TLS 1.2', kind => 'good', version => 12 },
-	map { { name => $_, kind => $_ } }
-	    grep { $_ ne 'weak key' } sort keys %client,
+	{ name => 'octets after STARTTLS', reply => qr/^554 5\.5\.0 /,
+		logged => 'cause=early-input', attack => sub {
+			my ($c, $more) = @_;
+			$c->send("STARTTLS\r\n$more");
+			return $c->reply;
+		} },
+	{ name => 'handshake cut off', reply => qr/^220 /,
+		logged => 'reason=handshake-failed', attack => sub {
+			my ($c) = @_;
+			my $reply = $c->command('STARTTLS');
+			$c->send("\x16\x03\x01\x02\x00\x01");
+			return $reply;
+		} },
+	# An alert, if anything.
+	{ name => 'clear text for a handshake', reply => qr/^(?:torn: \x15|$)/,
+		logged => 'reason=handshake-failed', attack => sub {
+			my ($c, $more) = @_;
+			$c->command('STARTTLS');
+			$c->send($more);
+			return $c->reply;
+		} },
+	map { { name => $_, kind => $_, how => $_ eq 'weak key' ? \%weak : {} } }
+	    sort keys %client,
 );
+
+# Where TLS goes wrong, nobody is let in at any level.
+sub cell_attack {
+	my ($peer, $name, $marker) = @_;
+	my $c = $instance->client(clear => 1);
+	$c->ehlo;
+	my $reply = $peer->{attack}->($c, join '', map { "$_\r\n" } 'EHLO evil.example',
+		'AUTH PLAIN ' . encode_base64("\0alice\0correct horse", ''),
+		"MAIL FROM:<from-$marker\@example.org>",
+		"RCPT TO:<to-$marker\@example.net>", 'DATA', "Subject: $marker",
+		'', '.');
+	$c->close;
+	like($reply, $peer->{reply}, "$name: reply");
+	my ($id) = logged(qr/\bsession=\w+\b[^\n]*\b$peer->{logged}\b/)
+	    =~ /session=(\w+)/;
+	ok($id, "$name: the log says why") or diag(log_since());
+	my @more = grep { /\bsession=\Q$id\E\b.*\b(?:auth|policy|accepted)\b/
+		|| /\b$marker\b/ } split /\n/, log_since() if $id;
+	ok(!@more, "$name: nobody is let in, and nothing accepted")
+	    or diag("@more");
+}
 
 sub cell_in {
 	my ($peer, $what, $asked, %level) = @_;
@@ -370,6 +511,7 @@ sub cell_in {
 	my $marker = sprintf 'Marker%06d', ++$number;
 	my ($cert, $key) = @{ $client{ $peer->{kind} // '' } // [] };
 	$log_at = -s $instance->{log};
+	return cell_attack($peer, $name, $marker) if $peer->{attack};
 	my $c = $instance->client(silent => 1, $cert ? (cert => $cert, key => $key)
 		: (), $peer->{version} ? (version => 'TLSv1_2') : (),
 		%{ $peer->{how} // {} });
@@ -398,7 +540,7 @@ sub cell_in {
 	}
 	return if $peer->{no_tls} || !$missed;
 	my $verdict = $passes ? 'observed' : 'refuse-permanent';
-	my $record = logged(qr/[^\n]*\bdirection=in\b[^\n]*\bverdict=[^\n]*/);
+	my $record = logged(qr/[^\n]*\bdirection=in\b[^\n]*\bverdict=$verdict\b[^\n]*/);
 	like($record, qr/\brow=\S*sites:[12]\b.*\basked=$asked\b.*\bverdict=$verdict\b.*\breason="?(?:$missed)\b/,
 	    "$name: the record");
 	my ($reason) = $record =~ /\breason="?([a-z0-9-]+)/;
@@ -419,6 +561,74 @@ for my $level (levels('peer.example', 'in.crl', $own_in,
 	my ($asked) = $row =~ /^(\w+)/;
 	cell_in($_, $what, $asked, %level,
 		own => scalar $row =~ /pin=/) for @clients;
+}
+
+# --- coming in, by names that are claimed: at MAIL, without a password ----------
+
+my @keys = sort keys %client;
+for my $i (0 .. $#keys) {
+	# No user has more than four.
+	my $user = 'branch' . int $i / 4;
+	my $file = $client{ $keys[$i] }[0];
+	my ($status, undef, $err) = $instance->tool('user', $i % 4
+		? ('bind', $user, $file)
+		: ('add', $user, '--kind', 'server', '--certificate', $file));
+	die "user: $err" if $status;
+}
+
+sub cell_claimed {
+	my ($c, $peer, $what, $asked, $claimed, %level) = @_;
+	my ($ehlo, $domain, $line) = @$claimed;
+	my $name = "claimed, $what, $peer->{name}, $ehlo, $domain";
+	my $missed = misses($peer, %level, observe => 0);
+	my $marker = sprintf 'Marker%06d', ++$number;
+	$log_at = -s $instance->{log};
+	like($c->ehlo($ehlo), qr/^250/, "$name: EHLO");
+	my $from = "from-$marker\@$domain";
+	if (!$missed) {
+		like($c->transaction(message(subject => $marker), from => $from),
+		    qr/^250/, "$name: accepted");
+		return;
+	}
+	my $reply = $c->command("MAIL FROM:<$from>");
+	like($reply, qr/^554 5\.7\.0 .*(?:certificate|TLS)/, "$name: MAIL");
+	like($c->command("RCPT TO:<to-$marker\@example.net>"), qr/^5/,
+	    "$name: RCPT");
+	like($c->command('DATA'), qr/^5/, "$name: DATA");
+	my $record = logged(qr/[^\n]*\bdirection=in\b[^\n]*\bverdict=refuse[^\n]*/);
+	like($record, qr/\brow=\S*sites:$line\b.*\basked=$asked\b.*\bverdict=refuse-permanent\b.*\breason="?(?:$missed)\b/,
+	    "$name: the record");
+	my ($reason) = $record =~ /\breason="?([a-z0-9-]+)/;
+	my $result = result_of($reason // '');
+	like($record, qr/\bresult="?\Q$result\E\b/, "$name: result type");
+	unlike(log_since(), qr/\baccepted\b.*$marker/, "$name: nothing is accepted");
+}
+
+for my $level (levels('peer.example', 'in.crl', $own_in,
+		pin($client{good}[0]))) {
+	my ($what, $row, %level) = @$level;
+	$instance->sites("127.0.0.1 out encrypt\n127.0.0.0/8 in encrypt\n"
+	    . "peer.example in $row\nsender.example from $row\n");
+	reload("claimed, $what");
+	my ($asked) = $row =~ /^(\w+)/;
+	for my $peer (grep { !$_->{attack} && !$_->{no_tls} } @clients) {
+		my ($cert, $key) = @{ $client{ $peer->{kind} } // [] };
+		my $c = $instance->client(implicit => 1,
+			$cert ? (cert => $cert, key => $key) : (),
+			$peer->{version} ? (version => 'TLSv1_2') : (),
+			%{ $peer->{how} // {} })
+		    or fail("claimed, $what, $peer->{name}: no session"), next;
+		if (!$cert) {
+			$c->ehlo('peer.example');
+			like($c->command('MAIL FROM:<a@sender.example>'),
+			    qr/^530 5\.7\.0 /, "claimed, $what, $peer->{name}: "
+			    . 'no claim lets anybody in');
+			next;
+		}
+		cell_claimed($c, $peer, $what, $asked, $_, %level)
+		    for ['peer.example', 'other.example', 3],
+		    ['other.example', 'sender.example', 4];
+	}
 }
 
 # --- both: one row for either side -------------------------------------------

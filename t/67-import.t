@@ -106,7 +106,8 @@ is_row('postfix', @$_) for
     ['h.example none protocols=TLSv1.2', "h.example out $closed", 1],
     ['h.example encrypt protocols=!TLSv1.3', 'h.example out encrypt min=tls1.2', 1,
 	'cannot be expressed: '],
-    ['h.example encrypt protocols=TLSv1', "h.example out $closed", 1],
+    ['h.example encrypt protocols=TLSv1', "h.example out $closed", 1,
+	'cannot be expressed: neither TLS 1\.2 nor 1\.3 in "TLSv1"; the site'],
     ['h.example encrypt protocols=>=TLSv1', 'h.example out encrypt min=tls1.2', 0,
 	'stricter now: '],
     ['h.example encrypt protocols=TLSv1.4', "h.example out $closed", 1],
@@ -234,6 +235,15 @@ subtest 'hostile input' => sub {
 	like($out, qr/^h\.example out lock match=not-imported/m, 'closed');
 	like($err, qr/^stdin:1: /m, 'file and line');
 	compiles($out, 'access map');
+	($status, $out, $err) = import_text('sendmail', join "\n",
+		'TLS_Srv:a.example "U:me" "P:tops3cret"',
+		'Try_TLS:a.example "P=tops3cret"', 'AuthInfo:b.example "U:me"',
+		"\t\"P:tops3cret and", "\ttops3cret\"", ' tops3cret',
+		'AuthInfo:"P:tops3cret" "U:me"', 'AuthInfo:c.example tops3cret');
+	unlike($out . $err, qr/tops3cret/,
+	    'no password, wherever it was put by mistake');
+	like($out, qr/^# stdin:3: AuthInfo:b\.example \(not shown\)$/m,
+	    'of a login, whom it is for');
 	($status, undef, $err) = run({}, program('sallyport'), 'policy',
 		'import', 'postfix', "$scratch/nowhere");
 	is($status, 1, 'no such file');

@@ -51,12 +51,17 @@ struct import *import_new(const char *path, const char *until,
     const char *reason);
 void import_free(struct import *import);
 
+/* What is told from here on is about this line of the source. */
+void import_at(struct import *import, unsigned number);
 /*
  * A line of the source begins: what follows is about it.  Shown as a comment,
- * without control characters, cut, and not at all if it may hold a password.
+ * without control characters, cut, and not at all if it may hold a password (as
+ * may one that begins with a blank).
  */
 void import_line(struct import *import, unsigned number, const char *text,
     size_t len);
+/* Text for a remark, or words instead of it if it may hold a password. */
+const char *import_shown(const char *text);
 void import_remark(struct import *import, enum remark remark,
     const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A line that cannot be read at all: told as an error, too. */
@@ -84,6 +89,8 @@ bool import_print(struct import *import, FILE *out, FILE *err);
 /* Append to a bounded text; false, and nothing changed, if it does not fit. */
 bool import_append(char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* In quotes, for the site table; cut if it does not fit. */
+void import_append_quoted(char *out, size_t size, const char *text);
 /* Append " word=value" to options, quoted as needed. */
 bool import_option(char *options, const char *word, const char *value);
 

@@ -167,7 +167,17 @@ refuse(struct entry *entry, const char *what, const char *word)
 	import_remark(entry->import, REMARK_CANNOT,
 	    "%s \"%.80s\": mail was deferred there, and the site is closed "
 	    "here",
-	    what, word);
+	    what, import_shown(word));
+	entry->closed = true;
+	return false;
+}
+
+/* It worked there, and no row can say it. */
+static bool
+shut(struct entry *entry, const char *what, const char *word)
+{
+	import_remark(entry->import, REMARK_CANNOT,
+	    "%s \"%.80s\"; the site is closed", what, import_shown(word));
 	entry->closed = true;
 	return false;
 }
@@ -322,7 +332,7 @@ take_protocols(struct entry *entry, char *value)
 	if (!read_versions(copy, &allowed))
 		return refuse(entry, "protocols=", value);
 	if ((allowed & (TLS_1_2 | TLS_1_3)) == 0)
-		return refuse(entry, "none of TLS 1.2 and 1.3 in", value);
+		return shut(entry, "neither TLS 1.2 nor 1.3 in", value);
 	if ((allowed & TLS_1_3) == 0)
 		import_remark(entry->import, REMARK_CANNOT,
 		    "protocols without TLS 1.3, which stays allowed");
@@ -389,7 +399,7 @@ take_tafile(struct entry *entry, char *value)
 		return true;
 	}
 	if (value[0] != '/')
-		return refuse(entry, "relative path in tafile=", value);
+		return shut(entry, "relative path in tafile=", value);
 	if (entry->asked.anchors[0] != '\0') {
 		import_remark(entry->import, REMARK_CANNOT,
 		    "a second tafile=, which is left out: put all into one");
@@ -540,7 +550,7 @@ finish_level(struct entry *entry)
 	case POSTFIX_DANE:
 	case POSTFIX_DANE_ONLY:
 		if (entry->key.is_address) {
-			(void)refuse(entry, "TLSA records for an address",
+			(void)shut(entry, "TLSA records for an address",
 			    entry->key.text);
 			break;
 		}

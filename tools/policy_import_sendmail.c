@@ -361,7 +361,7 @@ take_demand(struct map *map, const struct record *record, unsigned direction)
 	if (!enforces(map, record, &demanded)) {
 		import_remark(map->import, REMARK_NEVER,
 		    "\"%.80s\", expected VERIFY, VERIFY:BITS or ENCR:BITS",
-		    record->value);
+		    import_shown(record->value));
 		return;
 	}
 	demand_remark(map->import, &demanded);
@@ -404,7 +404,7 @@ take_try(struct map *map, const struct record *record)
 
 	if (strcasecmp(record->value, "NO") != 0) {
 		import_remark(map->import, REMARK_NEVER,
-		    "\"%.80s\", expected NO", record->value);
+		    "\"%.80s\", expected NO", import_shown(record->value));
 		return;
 	}
 	if (enforces(map, nearest(map, "tls_srv", record->key), &demanded)) {

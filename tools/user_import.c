@@ -24,7 +24,7 @@ struct reading {
 	const char *name; /* of the file, for messages */
 	FILE *from;
 	struct user_access *access;
-	struct import import;
+	struct user_import import;
 	unsigned long line;
 	uint64_t taken, refused;
 	/* Passwords in clear pass through here. */
@@ -104,7 +104,7 @@ take_line(struct reading *r, size_t len, struct reason *why)
 	struct entry entry;
 	bool more = true;
 
-	switch (import_line(&r->import, r->text, len, &entry, why)) {
+	switch (user_import_line(&r->import, r->text, len, &entry, why)) {
 	case IMPORT_NOTHING:
 		more = restore_secret(r, why);
 		break;

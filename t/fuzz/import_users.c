@@ -36,19 +36,19 @@ check_entry(const struct entry *entry)
 }
 
 static void
-run_line(struct import *import, const uint8_t *at, size_t len)
+run_line(struct user_import *import, const uint8_t *at, size_t len)
 {
 	/* Exactly as long as it is said to be. */
 	char *line = malloc(len + 1);
 	struct reason why = { 0 };
 	struct entry entry;
-	enum import_result result;
+	enum user_import_result result;
 
 	if (line == NULL)
 		return;
 	memcpy(line, at, len);
 	line[len] = '\0';
-	result = import_line(import, line, len, &entry, &why);
+	result = user_import_line(import, line, len, &entry, &why);
 	if (result == IMPORT_USER)
 		check_entry(&entry);
 	else if (result != IMPORT_NOTHING)
@@ -60,7 +60,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = data + size;
-	struct import import;
+	struct user_import import;
 
 	if (size == 0)
 		return 0;

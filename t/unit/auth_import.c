@@ -22,16 +22,16 @@
 #define KEY32 "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="
 #define KEY20 "a2tra2tra2tra2tra2tra2tra2s="
 
-static enum import_result
+static enum user_import_result
 one(enum import_format format, const char *line, struct entry *out,
     struct reason *why)
 {
-	struct import import;
-	enum import_result result;
+	struct user_import import;
+	enum user_import_result result;
 
 	import_init(&import, format, "example.org", 4096);
 	memset(why, 0, sizeof *why);
-	result = import_line(&import, line, strlen(line), out, why);
+	result = user_import_line(&import, line, strlen(line), out, why);
 	import_fini(&import);
 	return result;
 }
@@ -48,7 +48,7 @@ check_rows(enum import_format format, const struct row *rows, size_t count)
 		const struct row *row = &rows[i];
 		struct entry entry;
 		struct reason why;
-		enum import_result result =
+		enum user_import_result result =
 		    one(format, row->line, &entry, &why);
 
 		if (row->want == NULL) {
@@ -362,28 +362,32 @@ whole_text(void **state)
 {
 	unsigned char secret[STORE_SECRET_OCTETS] = { 1 };
 	struct entry entry = full_entry(), out;
-	struct import import;
+	struct user_import import;
 	struct reason why;
 	char *header = export_header(secret), *line = export_entry(&entry);
 
 	(void)state;
 	import_init(&import, IMPORT_SALLYPORT, "example.org", 4096);
-	assert_int_equal(import_line(&import, line, strlen(line), &out, &why),
+	assert_int_equal(
+	    user_import_line(&import, line, strlen(line), &out, &why),
 	    IMPORT_STOP);
 	assert_false(import.has_secret);
 	assert_int_equal(
-	    import_line(&import, header, strlen(header), &out, &why),
+	    user_import_line(&import, header, strlen(header), &out, &why),
 	    IMPORT_NOTHING);
 	assert_true(import.has_secret);
-	assert_int_equal(import_line(&import, line, strlen(line), &out, &why),
+	assert_int_equal(
+	    user_import_line(&import, line, strlen(line), &out, &why),
 	    IMPORT_USER);
 	assert_false(import_end(&import, &why));
-	assert_int_equal(import_line(&import, "{\"users\":2}", 11, &out, &why),
+	assert_int_equal(
+	    user_import_line(&import, "{\"users\":2}", 11, &out, &why),
 	    IMPORT_NOTHING);
 	assert_false(import_end(&import, &why));
 	import.announced = 1;
 	assert_true(import_end(&import, &why));
-	assert_int_equal(import_line(&import, line, strlen(line), &out, &why),
+	assert_int_equal(
+	    user_import_line(&import, line, strlen(line), &out, &why),
 	    IMPORT_REFUSED);
 	import_fini(&import);
 	export_wipe(header);
@@ -395,7 +399,7 @@ cyrus_dumps(void **state)
 {
 	static const struct {
 		const char *line;
-		enum import_result result;
+		enum user_import_result result;
 		const char *name;
 	} rows[] = {
 		{ "VERSION=3", IMPORT_NOTHING, NULL },
@@ -424,7 +428,7 @@ cyrus_dumps(void **state)
 		{ "DATA=END", IMPORT_NOTHING, NULL },
 		{ " u", IMPORT_REFUSED, NULL },
 	};
-	struct import import;
+	struct user_import import;
 	struct entry out;
 	struct reason why;
 
@@ -433,7 +437,7 @@ cyrus_dumps(void **state)
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		const char *line = rows[i].line;
 
-		if (import_line(&import, line, strlen(line), &out, &why) !=
+		if (user_import_line(&import, line, strlen(line), &out, &why) !=
 		    rows[i].result)
 			fail_msg("row %zu: %s", i, line);
 		if (rows[i].name != NULL)
@@ -453,7 +457,7 @@ hostile_lines(void **state)
 	static char line[IMPORT_LINE_MAX + 2];
 	struct entry out;
 	struct reason why;
-	struct import import;
+	struct user_import import;
 
 	(void)state;
 	for (int f = 0; f < IMPORT_FORMATS; f++) {
@@ -461,16 +465,17 @@ hostile_lines(void **state)
 		    4096);
 		memset(line, 'x', sizeof line - 1);
 		line[sizeof line - 1] = '\0';
-		assert_int_equal(
-		    import_line(&import, line, IMPORT_LINE_MAX + 1, &out, &why),
+		assert_int_equal(user_import_line(&import, line,
+				     IMPORT_LINE_MAX + 1, &out, &why),
 		    IMPORT_REFUSED);
-		assert_int_equal(import_line(&import, "a\0b", 3, &out, &why),
+		assert_int_equal(
+		    user_import_line(&import, "a\0b", 3, &out, &why),
 		    IMPORT_REFUSED);
 		/* As long as it may be: refused for what it is. */
 		line[IMPORT_LINE_MAX] = '\0';
 		memcpy(line, "u:{PLAIN}", 9);
-		assert_int_not_equal(
-		    import_line(&import, line, IMPORT_LINE_MAX, &out, &why),
+		assert_int_not_equal(user_import_line(&import, line,
+					 IMPORT_LINE_MAX, &out, &why),
 		    IMPORT_USER);
 		import_fini(&import);
 	}

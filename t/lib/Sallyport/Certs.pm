@@ -3,7 +3,9 @@ package Sallyport::Certs;
 
 use strict;
 use warnings;
+use Digest::SHA qw(sha256_hex);
 use IO::Socket::SSL::Utils;
+use MIME::Base64;
 use Sallyport::Test;
 
 # authority(FOLDER, NAME) makes FOLDER/NAME.pem; issue() makes certificates
@@ -74,6 +76,16 @@ sub crl {
 		die "@$command: $err" if $status;
 	}
 	return $file;
+}
+
+# The key of the first certificate in a file, as pin= names it.
+sub pin {
+	my ($class, $file) = @_;
+	my ($status, $pem, $err) = run({}, 'openssl', 'x509', '-in', $file,
+		'-noout', '-pubkey');
+	die "openssl x509: $err" if $status;
+	my ($base64) = $pem =~ /-----\n(.*?)-----END/s;
+	return 'sha256:' . sha256_hex(decode_base64($base64));
 }
 
 1;

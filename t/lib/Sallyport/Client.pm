@@ -12,8 +12,10 @@ use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(time);
 
 # new(port =>, ca => file, tls => 1 for implicit TLS, cert =>, key =>,
-# name => for SNI and the check, version =>, session => from an earlier
-# client's session(), local => address to come from, bare => 1: no greeting is awaited, timeout =>).
+# name => for SNI and the check, version =>, ciphers => as OpenSSL lists them
+# (DEFAULT@SECLEVEL=0 for a short key), session => from an earlier client's
+# session(), local => address to come from, bare => 1: no greeting is awaited,
+# timeout =>).
 sub new {
 	my ($class, %o) = @_;
 	my $self = bless { timeout => 30, name => 'mail.example.org',
@@ -39,14 +41,28 @@ sub start_tls {
 		SSL_verifycn_name => $self->{name},
 		SSL_verifycn_scheme => 'smtp',
 		$self->{version} ? (SSL_version => $self->{version}) : (),
+		$self->{ciphers} ? (SSL_cipher_list => $self->{ciphers}) : (),
 		$self->{ca} ? (SSL_verify_mode => SSL_VERIFY_PEER)
 		: (SSL_verify_mode => SSL_VERIFY_NONE),
-		$self->{cert} ? (SSL_cert_file => $self->{cert},
-			SSL_key_file => $self->{key}) : (),
+		$self->{cert} ? (SSL_create_ctx_callback =>
+			certificate(@$self{qw(cert key)})) : (),
 		$self->{session} ? (SSL_reuse_ctx => $self->{session}) : (),
 		Timeout => 20);
 	$self->{error} = "$SSL_ERROR" if !$ok;
 	return $ok;
+}
+
+# Shown only once the ciphers are set, which let short keys in.  Nothing of the
+# client itself is kept there, or it would keep itself.
+sub certificate {
+	my ($cert, $key) = @_;
+	return sub {
+		my ($context) = @_;
+		Net::SSLeay::CTX_use_certificate_chain_file($context, $cert)
+		    && Net::SSLeay::CTX_use_PrivateKey_file($context, $key,
+			Net::SSLeay::FILETYPE_PEM())
+		    or die "$cert: cannot be used\n";
+	};
 }
 
 # SMTP's STARTTLS, after an EHLO.

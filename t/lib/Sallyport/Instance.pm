@@ -135,7 +135,7 @@ sub reload {
 	$self->signal('HUP');
 	my $line = wait_until {
 		my @lines = $self->log_lines($pattern);
-		@lines > $before ? $lines[-1] : undef } 10;
+		@lines > $before ? $lines[-1] : undef } 30;
 	# The roles have been told, but a busy one may not have read it yet.
 	sleep(sanitized() ? 0.5 : 0.1);
 	return $line;
