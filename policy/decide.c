@@ -526,6 +526,18 @@ list_rows(struct decision *out, const struct demand *demand)
 		    demand->ended_line);
 }
 
+static void
+note_client(struct decision *out, const struct facts *facts)
+{
+	if (out->side != SIDE_IN || out->asked < LEVEL_VERIFY ||
+	    !facts->peer_cert)
+		return;
+	out->peer_not_after = facts->not_after;
+	memcpy(out->peer_spki, facts->spki, SPKI_OCTETS);
+	(void)snprintf(out->peer_subject, sizeof(out->peer_subject), "%.127s",
+	    facts->subject);
+}
+
 void
 decide(struct decision *out, const struct demand *demand,
     const struct facts *facts)
@@ -551,6 +563,8 @@ decide(struct decision *out, const struct demand *demand,
 	/* A promise to one message is no level of the site's. */
 	if (!met && demand->requiretls && passes_without_promise(&judge))
 		out->names_one_site = false;
+	if (met)
+		note_client(out, facts);
 }
 
 void

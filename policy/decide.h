@@ -192,6 +192,11 @@ struct decision {
 	 * of REQUIRETLS is broken, which anybody may ask for.
 	 */
 	bool names_one_site;
+	/* Coming in, where verify or more is asked and met: when the client's
+	 * certificate ends (Unix seconds), for whoever watches it; else 0. */
+	long long peer_not_after;
+	unsigned char peer_spki[SPKI_OCTETS];
+	char peer_subject[128];
 };
 
 /* Judge facts against demand; its dates were judged when it was made. */

@@ -258,6 +258,7 @@ book_decided(struct book *book, const struct decision *decision, bool crossed)
 	for (size_t i = 0; i < decision->observed_count; i++)
 		observe(book, decision->side, &decision->observed[i]);
 	book_site_decided(book, decision, crossed);
+	book_client_certificate(book, decision);
 	pthread_mutex_unlock(&book->lock);
 }
 

@@ -144,6 +144,8 @@ const char *book_side_word(enum side side);
 int book_side_by_word(const char *word);
 
 /* book_site.c */
+/* May one more alarm be raised this minute? */
+bool book_within_budget(struct book *book, enum side side);
 void book_site_decided(struct book *book, const struct decision *decision,
     bool crossed);
 void book_site_tick(struct book *book);
@@ -153,6 +155,9 @@ bool book_site_may_go(const struct book_entry *entry);
 /* book_proof.c */
 void book_proof_fini(struct book_entry *entry);
 /* The decoded proof; false if memory was damaged. */
+/* A client showed the certificate of decision: is it near its end? */
+void book_client_certificate(struct book *book,
+    const struct decision *decision);
 bool book_proof_decode(const struct book_proof *kept, struct proof *out);
 bool book_proof_put(struct book *book, const struct proof *proof,
     struct book_proof **kept_out, bool *changed_out);

@@ -137,6 +137,51 @@ threshold(int64_t left_s)
 	return 0;
 }
 
+/* What is said of a certificate near its end, whoever shows it. */
+struct ending {
+	enum side side;
+	const char *site; /* next hop "host:port", or the client's site */
+	const char *subject, *spki;
+	int64_t not_after;
+};
+
+/* Is a threshold reached that was not told? */
+static bool
+is_near_end(const struct book *book, const struct book_certificate *certificate,
+    int64_t not_after)
+{
+	unsigned days = threshold(not_after - book_now(book));
+
+	return days != 0 &&
+	       (certificate->told_days == 0 || certificate->told_days > days);
+}
+
+static void
+tell_end(struct book *book, struct book_certificate *certificate,
+    const struct ending *ending)
+{
+	int64_t left = ending->not_after - book_now(book);
+	char date[40] = "", site[300], subject[300];
+	time_t ends = (time_t)ending->not_after;
+	struct tm tm;
+
+	if (gmtime_r(&ends, &tm) != NULL)
+		strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	log_line(SAY_ALARM, "peer-certificate",
+	    "direction=%s site=%s ends=%s days=%" PRId64 " spki=%s subject=%s "
+	    "what=\"the %s's certificate %s\"",
+	    ending->side == SIDE_OUT ? "out" : "in",
+	    log_value(site, sizeof(site), ending->site, strlen(ending->site)),
+	    date, left / BOOK_DAY_S, ending->spki,
+	    log_value(subject, sizeof(subject), ending->subject,
+		strlen(ending->subject)),
+	    ending->side == SIDE_OUT ? "next hop" : "client",
+	    left < 0 ? "has ended" : "ends soon");
+	certificate->told_days = threshold(left);
+	book->alarms++;
+	book->dirty[PART_CERTIFICATES] = true;
+}
+
 /* A peer that shows another certificate each time gets one alarm an hour. */
 static void
 watch_end(struct book *book, struct book_proof *kept,
@@ -144,44 +189,26 @@ watch_end(struct book *book, struct book_proof *kept,
     const char *spki)
 {
 	int64_t now = book_now(book), passed = now - kept->end_alarm_at;
-	int64_t left = (int64_t)proof->facts.not_after - now;
-	unsigned days = threshold(left);
-	char date[40] = "", host[300], subject[300];
-	time_t ends = (time_t)proof->facts.not_after;
-	struct tm tm;
+	const struct ending ending = { SIDE_OUT, kept->entry.key,
+		proof->facts.subject, spki, (int64_t)proof->facts.not_after };
 
-	if (days == 0 ||
-	    (certificate->told_days != 0 && certificate->told_days <= days) ||
+	if (!is_near_end(book, certificate, ending.not_after) ||
 	    (kept->end_alarm_at != 0 && passed >= 0 && passed < BOOK_HOUR_S))
 		return;
-	if (gmtime_r(&ends, &tm) != NULL)
-		strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	log_line(SAY_ALARM, "peer-certificate",
-	    "host=%s port=%u ends=%s days=%" PRId64 " spki=%s subject=%s "
-	    "what=\"the next hop's certificate %s\"",
-	    log_value(host, sizeof(host), proof->hop.host,
-		strlen(proof->hop.host)),
-	    (unsigned)proof->hop.port, date, left / BOOK_DAY_S, spki,
-	    log_value(subject, sizeof(subject), proof->facts.subject,
-		strlen(proof->facts.subject)),
-	    left < 0 ? "has ended" : "ends soon");
-	certificate->told_days = days;
+	tell_end(book, certificate, &ending);
 	kept->end_alarm_at = now;
-	book->alarms++;
-	book->dirty[PART_CERTIFICATES] = true;
 }
 
-/* The certificate of proof; *new_out: this hop never showed it. */
+/* The certificate that site has shown; *new_out: for the first time. */
 static struct book_certificate *
-certificate_of(struct book *book, const struct proof *proof, const char *spki,
-    bool *new_out)
+certificate_of(struct book *book, const char *site, const char *spki,
+    int64_t not_after, bool *new_out)
 {
 	struct book_entry *entry;
-	char hop[BOOK_KEY], key[BOOK_KEY];
+	char key[BOOK_KEY];
 
-	book_key(hop, proof->hop.host, proof->hop.port);
-	(void)snprintf(key, sizeof(key), "%.380s %s %lld", hop, spki,
-	    proof->facts.not_after);
+	(void)snprintf(key, sizeof(key), "%.380s %s %" PRId64, site, spki,
+	    not_after);
 	entry = book_table_find(&book->certificates, key);
 	*new_out = entry == NULL;
 	if (entry == NULL) {
@@ -206,7 +233,8 @@ look_at_certificate(struct book *book, struct book_proof *kept,
 	if (!proof->facts.peer_cert)
 		return;
 	print_hex(proof->facts.spki, spki);
-	certificate = certificate_of(book, proof, spki, &is_new);
+	certificate = certificate_of(book, kept->entry.key, spki,
+	    (int64_t)proof->facts.not_after, &is_new);
 	if (certificate == NULL)
 		return;
 	if (is_new && before != NULL && before->facts.peer_cert &&
@@ -214,6 +242,28 @@ look_at_certificate(struct book *book, struct book_proof *kept,
 		tell_new_key(proof, &before->facts, spki);
 	if (watch)
 		watch_end(book, kept, certificate, proof, spki);
+}
+
+void
+book_client_certificate(struct book *book, const struct decision *decision)
+{
+	char spki[HEX_SPKI];
+	struct book_certificate *certificate;
+	const struct ending ending = { SIDE_IN, decision->site,
+		decision->peer_subject, spki, decision->peer_not_after };
+	bool is_new;
+
+	if (decision->peer_not_after == 0 ||
+	    threshold(ending.not_after - book_now(book)) == 0)
+		return;
+	print_hex(decision->peer_spki, spki);
+	/* By its key alone: a client may come from many addresses. */
+	certificate =
+	    certificate_of(book, "in", spki, ending.not_after, &is_new);
+	if (certificate != NULL &&
+	    is_near_end(book, certificate, ending.not_after) &&
+	    book_within_budget(book, SIDE_IN))
+		tell_end(book, certificate, &ending);
 }
 
 void

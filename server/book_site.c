@@ -47,9 +47,11 @@ alarm_word(const struct book_site *site)
 	return site->told == SITE_CLEAR ? "encrypted" : "recovered";
 }
 
-static bool
-within_budget(struct book *book, enum side side, int64_t now)
+bool
+book_within_budget(struct book *book, enum side side)
 {
+	int64_t now = book_now(book);
+
 	if (book->budget[side].minute != now / 60) {
 		book->budget[side].minute = now / 60;
 		book->budget[side].alarms = 0;
@@ -68,7 +70,7 @@ site_tell(struct book *book, struct book_site *site)
 	if (site->state == site->told)
 		return;
 	if ((site->alarm_at != 0 && passed >= 0 && passed < BOOK_HOUR_S) ||
-	    !within_budget(book, site->side, now)) {
+	    !book_within_budget(book, site->side)) {
 		book->pending = true;
 		return;
 	}

@@ -304,6 +304,9 @@ decision_put(struct wire_writer *w, const struct decision *decision)
 		wire_put_u16(w, (uint16_t)decision->observed[i].code);
 	}
 	wire_put_u8(w, decision->names_one_site);
+	wire_put_u64(w, (uint64_t)decision->peer_not_after);
+	wire_put_raw(w, decision->peer_spki, SPKI_OCTETS);
+	wire_put_string(w, decision->peer_subject);
 }
 
 bool
@@ -328,5 +331,8 @@ decision_get(struct wire_reader *r, struct decision *out)
 		out->observed[i].code = (enum reason_code)get_code(r);
 	}
 	out->names_one_site = get_bool(r);
+	out->peer_not_after = (long long)wire_get_u64(r);
+	wire_get_raw(r, out->peer_spki, SPKI_OCTETS);
+	wire_get_string(r, out->peer_subject, sizeof(out->peer_subject));
 	return !r->failed;
 }

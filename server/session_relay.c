@@ -28,6 +28,7 @@ enum {
 	TOLD_SLOTS = 4096,
 	TOLD_S = 900, /* a pass is told again: the relay may wait for it */
 	DECIDED_MAX = 8192,
+	ENDS_SOON_S = 30 * 86400,
 };
 
 struct relay_link {
@@ -283,6 +284,9 @@ site_hash(const struct decision *decision)
 
 	hash = (hash ^ (unsigned)decision->asked) * 1099511628211u;
 	hash = hash_text(hash, decision->rows);
+	for (size_t i = 0; i < SPKI_OCTETS && decision->peer_not_after != 0;
+	     i++)
+		hash = (hash ^ decision->peer_spki[i]) * 1099511628211u;
 	return (hash ^ (uint64_t)(time(NULL) / TOLD_S)) * 1099511628211u;
 }
 
@@ -293,6 +297,14 @@ is_refusal(const struct decision *decision)
 	       decision->verdict == VERDICT_PERMANENT;
 }
 
+/* The relay warns ahead of it. */
+static bool
+certificate_ends_soon(const struct decision *decision)
+{
+	return decision->peer_not_after != 0 &&
+	       decision->peer_not_after - time(NULL) <= ENDS_SOON_S;
+}
+
 /* Passes of rows that name no site of their own say nothing new. */
 static bool
 matters(const struct relay_link *link, const struct decision *decision,
@@ -300,7 +312,7 @@ matters(const struct relay_link *link, const struct decision *decision,
 {
 	if (decision->observed_count > 0 || is_refusal(decision))
 		return true;
-	return decision->names_one_site &&
+	return (decision->names_one_site || certificate_ends_soon(decision)) &&
 	       atomic_load(&link->told[state / 2 % TOLD_SLOTS]) != state;
 }
 
@@ -333,7 +345,7 @@ relay_link_decided(struct relay_link *link, const struct decision *decision)
 	sent = send_decision(link, decision);
 	if (!sent)
 		atomic_fetch_add(&link->dropped, 1);
-	if (decision->names_one_site)
+	if (decision->names_one_site || certificate_ends_soon(decision))
 		atomic_store(&link->told[state / 2 % TOLD_SLOTS],
 		    sent ? state : 0);
 }

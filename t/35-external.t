@@ -162,6 +162,24 @@ SITES
 	    'a password is not locked out by what EHLO claims');
 };
 
+subtest 'a certificate near its end' => sub {
+	$cert{short} = [$peers->issue('short', dns => ['short.example'],
+		purpose => 'client', to => 86400 * 10 - 3600)];
+	is(($instance->tool('user', 'add', 'short', '--certificate',
+		$cert{short}[0]))[0], 0, 'one of ten days');
+	$instance->sites(slurp("$instance->{folder}/sites")
+	    . "short.example in verify\n");
+	ok($instance->reload, 'reload');
+	for (1 .. 2) {
+		my $c = client('short', implicit => 1);
+		$c->ehlo('short.example');
+		like($c->command('MAIL FROM:<short@example.org>'), qr/^250 /, 'is good');
+	}
+	ok($instance->logged(qr{ alarm peer-certificate direction=in site=short\.example .*days=9 .*CN=short}),
+	    'and is told to the operator');
+	is(scalar(my @told = $instance->log_lines(qr/peer-certificate/)), 1, 'once');
+};
+
 subtest 'taken away at once' => sub {
 	is(($instance->tool('user', 'disable', 'branch'))[0], 0, 'disable');
 	my $c = client('branch', implicit => 1);

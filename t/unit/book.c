@@ -673,6 +673,41 @@ a_certificates_end_is_told_once_a_threshold(void **state)
 	}
 }
 
+/* A client's is known by its key, from wherever it comes. */
+static void
+a_clients_certificate_is_told_once_a_threshold(void **state)
+{
+	struct scratch *s = *state;
+	int64_t ends = s->now + 31 * (int64_t)DAY;
+	struct decision decision = { .side = SIDE_IN,
+		.asked = LEVEL_VERIFY,
+		.reached = LEVEL_VERIFY,
+		.verdict = VERDICT_PASS,
+		.site = "192.0.2.1",
+		.peer_subject = "CN=branch" };
+
+	book_decided(s->book, &decision, false); /* none was shown */
+	decision.peer_not_after = ends;
+	memset(decision.peer_spki, 7, SPKI_OCTETS);
+	book_decided(s->book, &decision, false);
+	assert_string_equal(logged(s), "");
+	s->now = ends - 20 * (int64_t)DAY;
+	book_decided(s->book, &decision, false);
+	strcpy(decision.site, "192.0.2.2");
+	book_decided(s->book, &decision, false);
+	assert_int_equal(lines(logged(s)), 1);
+	assert_non_null(
+	    strstr(s->text, "0peer-certificate direction=in site=192.0.2.1 "));
+	assert_non_null(strstr(s->text, "subject=CN=branch"));
+	open_again(s);
+	book_decided(s->book, &decision, false);
+	assert_string_equal(logged(s), "");
+	s->now = ends + HOUR;
+	book_decided(s->book, &decision, false);
+	assert_int_equal(lines(logged(s)), 1);
+	assert_non_null(strstr(s->text, "has ended"));
+}
+
 static void
 an_end_that_is_not_watched_is_not_told(void **state)
 {
@@ -826,6 +861,7 @@ main(void)
 		TEST(damaged_files_are_set_aside_and_told),
 		TEST(ratchets_with_any_octet_changed_do_not_open),
 		TEST(a_certificates_end_is_told_once_a_threshold),
+		TEST(a_clients_certificate_is_told_once_a_threshold),
 		TEST(an_end_that_is_not_watched_is_not_told),
 		TEST(a_new_key_is_logged_once),
 		TEST(changed_proofs_are_published_and_confirmed_hourly),
