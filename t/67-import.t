@@ -155,14 +155,16 @@ subtest 'exceptions need a date and a reason' => sub {
 		my ($status, $out, $err) = import_text('postfix', $may, @$_);
 		is($status, 1, "@$_: exit status");
 		is(join('|', rows($out)), '', 'no row');
-		like($out, qr/^#h\.example out may/m, 'but as a comment');
+		like($out, qr/^#h\.example:25 out may/m, 'but as a comment');
 		like($err, qr/^stdin:1: .*--until.*--reason/, 'what to give');
 	}
 	my ($status, $out) = import_text('postfix', $may, @exception);
 	is($status, 0, 'with both: exit status');
-	is(join('|', rows($out)), 'h.example out may until=2099-12-31 '
+	is(join('|', rows($out)), 'h.example:25 out may until=2099-12-31 '
 	    . 'reason="until \"they\" move"', 'the row');
 	compiles($out, 'exception');
+	($status, $out) = import_text('postfix', ".h.example may\n", @exception);
+	is("$status " . join('|', rows($out)), '1 ', 'none for a suffix: it was for port 25 alone');
 	for (['--until', '2020-01-01'], ['--until', 'soon'], ['--reason', ''],
 		['--reason', "a\nb"]) {
 		($status) = import_text('postfix', $may, @exception, @$_);

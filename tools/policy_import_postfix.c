@@ -573,9 +573,33 @@ finish_level(struct entry *entry)
 	}
 }
 
+/* An exception for a site without a port was one for port 25, and must not
+ * become one for all.  False: it cannot be kept to that. */
+static bool
+keep_to_port(struct entry *entry)
+{
+	bool six = strchr(entry->host, ':') != NULL;
+	char whole[KEY_TEXT + 16];
+	struct reason why;
+
+	if (entry->key.kind == KEY_HOST_PORT)
+		return true;
+	(void)snprintf(whole, sizeof(whole), "%s%.500s%s:25", six ? "[" : "",
+	    entry->host, six ? "]" : "");
+	if (entry->host[0] != '\0' && key_parse(&entry->key, whole, &why))
+		return true;
+	import_remark(entry->import, REMARK_CANNOT,
+	    "level may for port 25 of all names under a suffix; without a row "
+	    "it is encrypt");
+	return false;
+}
+
 static void
 write_row(struct entry *entry)
 {
+	if (!entry->closed && entry->level == POSTFIX_MAY &&
+	    !keep_to_port(entry))
+		return;
 	if (!entry->closed)
 		finish_level(entry);
 	if (entry->asked.min != 0)

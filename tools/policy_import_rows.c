@@ -287,11 +287,30 @@ import_is_no_weaker(const struct row *row, const struct asked *asked)
 	return asked->level < LEVEL_LOCK || binds_no_less(row, asked);
 }
 
+/* The sources mean port 25 where they name none. */
+static void
+without_port(const struct item *item, char out[static KEY_TEXT + 16])
+{
+	const char *port = strstr(item->site, ":25 ");
+
+	if (port == NULL)
+		(void)snprintf(out, KEY_TEXT + 16, "%s", item->site);
+	else if (item->site[0] == '[' && port > item->site && port[-1] == ']')
+		(void)snprintf(out, KEY_TEXT + 16, "%.*s%s",
+		    (int)(port - item->site - 2), item->site + 1, port + 3);
+	else
+		(void)snprintf(out, KEY_TEXT + 16, "%.*s%s",
+		    (int)(port - item->site), item->site, port + 3);
+}
+
 static int
 compare_sites(const void *a, const void *b)
 {
-	return strcmp(((const struct item *)a)->site,
-	    ((const struct item *)b)->site);
+	char one[KEY_TEXT + 16], other[KEY_TEXT + 16];
+
+	without_port(a, one);
+	without_port(b, other);
+	return strcmp(one, other);
 }
 
 /* Does a demand at least as much as b, as far as that can be told? */
