@@ -226,14 +226,11 @@ guess_failed(struct guesses *guesses, const struct guess *guess)
 	touch_all(&touched, guesses, guess);
 	turn = free_at(&touched, guess->now_ms);
 	answer.refuse = turn - guess->now_ms > GUESS_WAIT_MOST_MS;
-	if (answer.refuse) {
-		answer.slowed = true;
+	if (answer.refuse)
 		return answer;
-	}
 	for (size_t i = 0; i < touched.n; i++)
 		if (touched.count[i]->score < UINT32_MAX - ONE)
 			touched.count[i]->score += ONE;
-	answer.slowed = factor_of_all(&touched) > 1;
 	answer.at_ms =
 	    turn + (int64_t)guess->delay_ms * factor_of_all(&touched);
 	/* Only who is beyond the free number makes others wait for it. */
@@ -253,7 +250,6 @@ guess_granted(struct guesses *guesses, const struct guess *guess)
 	touch_all(&touched, guesses, guess);
 	answer.at_ms = free_at(&touched, guess->now_ms);
 	answer.refuse = answer.at_ms - guess->now_ms > GUESS_WAIT_MOST_MS;
-	answer.slowed = answer.at_ms > guess->now_ms;
 	if (answer.refuse) {
 		answer.at_ms = guess->now_ms;
 		return answer;

@@ -45,7 +45,6 @@ struct guess {
 struct guess_answer {
 	int64_t at_ms; /* when the answer is due, never before now_ms */
 	bool refuse; /* too far ahead: say "later", not whether it was right */
-	bool slowed; /* beyond the free number, for the log */
 };
 
 /* An attempt has failed: count it. */
