@@ -148,7 +148,7 @@ bool demand_add_rcpt(struct demand *demand, const struct table *table,
  * next hop's own row will do), and REQUIRETLS offered.  After the rows.
  */
 bool demand_add_requiretls(struct demand *demand, struct reason *why);
-/* "TLS-Required: No" (RFC 8689, section 5): rows with tls-optional=yes ask no
+/* "TLS-Required: No" (RFC 8689, section 3): rows with tls-optional=yes ask no
  * more than may; all others stay.  After the rows. */
 void demand_relax(struct demand *demand);
 

@@ -95,21 +95,6 @@ ask_in(struct demand *demand, const struct policy *policy,
 					   asked->from, now, why));
 }
 
-static bool
-parse_port(const char *text, uint16_t *out)
-{
-	char *end;
-	unsigned long port;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	port = strtoul(text, &end, 10);
-	if (*end != '\0' || port == 0 || port > 65535)
-		return false;
-	*out = (uint16_t)port;
-	return true;
-}
-
 /* HOST, HOST:PORT, [ADDRESS]:PORT or an IPv6 address; the port of the
  * smarthost unless one is given. */
 static bool
@@ -135,7 +120,7 @@ next_hop_of_name(const struct policy *policy, const struct explain *asked,
 		return fail(why, REASON_SYNTAX,
 		    "\"%.80s\" is no next hop, expected HOST or HOST:PORT",
 		    asked->name);
-	if (port != NULL && !parse_port(port, port_out))
+	if (port != NULL && !tool_port(port, port_out))
 		return fail(why, REASON_RANGE,
 		    "port %.20s, expected 1 to 65535", port);
 	return true;

@@ -326,21 +326,6 @@ probe_identity(struct probe_setup *setup, const char *name, struct reason *why)
 /* --- which site -------------------------------------------------------------
  */
 
-static bool
-port_parse(const char *text, uint16_t *out)
-{
-	char *end;
-	unsigned long port;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	port = strtoul(text, &end, 10);
-	if (*end != '\0' || port == 0 || port > 65535)
-		return false;
-	*out = (uint16_t)port;
-	return true;
-}
-
 /* Where ":PORT" begins, or NULL: an IPv6 address has it behind brackets. */
 static const char *
 port_of(const char *text)
@@ -366,7 +351,7 @@ probe_target(struct probe_target *out, const struct probe_setup *setup,
 	probe_escape(shown, sizeof(shown), text, strlen(text));
 	memset(out, 0, sizeof(*out));
 	out->port = PORT_SUBMISSION;
-	if (has_port && !port_parse(colon + 1, &out->port))
+	if (has_port && !tool_port(colon + 1, &out->port))
 		return fail(why, REASON_RANGE,
 		    "%.100s: no port, expected 1 to 65535 behind the colon",
 		    shown);

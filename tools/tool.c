@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
@@ -148,4 +149,19 @@ tool_secret(const char *prompt, bool from_stdin, bool twice, char *out,
 	if (!ok)
 		explicit_bzero(out, cap);
 	return ok;
+}
+
+bool
+tool_port(const char *text, uint16_t *out)
+{
+	char *end;
+	unsigned long port;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	port = strtoul(text, &end, 10);
+	if (*end != '\0' || port == 0 || port > 65535)
+		return false;
+	*out = (uint16_t)port;
+	return true;
 }

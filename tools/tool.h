@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../policy/reason.h"
 #include "../server/config.h"
@@ -38,6 +39,9 @@ void tool_error(const struct reason *why);
  */
 bool tool_secret(const char *prompt, bool from_stdin, bool twice, char *out,
     size_t cap, struct reason *why);
+
+/* A decimal port, 1 to 65535. */
+bool tool_port(const char *text, uint16_t *out);
 
 int tool_user(int argc, char **argv);
 int tool_policy(int argc, char **argv);
