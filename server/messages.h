@@ -68,7 +68,8 @@ enum message {
 	AUTH_CHALLENGE, /* number, challenge b (decoded octets) */
 	AUTH_RESULT,    /* number, enum auth_result u8, login s (local@realm;
 	                   on failure what was claimed, may be ""), text s
-	                   for the log, configuration-independent */
+	                   for the log, configuration-independent; with
+	                   AUTH_GRANTED then server/grant.h */
 
 	/* relay to auth, one channel a thread, blocking calls */
 	LOGIN_START = 96, /* number u64, configuration u32, login name s

@@ -274,7 +274,7 @@ struct session {
 	int64_t since;       /* monotonic seconds */
 	char *refusal;       /* the site table says no: reply to all */
 	char *greeting_name; /* EHLO */
-	char *login;         /* local@realm */
+	struct grant *grant; /* who it is and what it may; NULL: nobody yet */
 	char *tls_suite;
 	unsigned char *client_spki; /* of the certificate it showed */
 	uint64_t exchange;          /* with auth; 0: none */

@@ -235,14 +235,15 @@ log_result(const struct session *s, const struct auth_answer *answer,
 }
 
 static enum step
-granted(struct session *s, const struct auth_answer *answer)
+granted(struct session *s, struct auth_answer *answer)
 {
-	free(s->login);
-	s->login = strdup(answer->login);
-	if (s->login == NULL) {
+	s->grant = malloc(sizeof *s->grant);
+	if (s->grant == NULL) {
+		grant_fini(&answer->grant);
 		s->broken = true;
 		return STEP_CLOSE;
 	}
+	*s->grant = answer->grant;
 	s->facts |= AUTHED;
 	if (strcmp(s->mechanism, mechanism_name(MECHANISM_EXTERNAL)) != 0)
 		s->facts |= BY_PASSWORD;
@@ -265,7 +266,7 @@ denied(struct session *s, const struct auth_answer *answer)
 }
 
 static enum step
-take_result(struct session *s, const struct auth_answer *answer)
+take_result(struct session *s, struct auth_answer *answer)
 {
 	s->exchange = 0;
 	switch (answer->result) {

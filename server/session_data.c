@@ -112,7 +112,7 @@ fill_envelope(const struct session *s, size_t head_len)
 	envelope->arrival_ms = now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 	snprintf(tls, sizeof tls, "%s %s", session_tls_version(s),
 	    s->tls_suite);
-	envelope->login = strdup(s->login);
+	envelope->login = strdup(s->grant->login);
 	envelope->client = strdup(s->client);
 	envelope->listener = strdup(session_service(s)->config->name);
 	envelope->tls = strdup(tls);
@@ -192,7 +192,7 @@ finish(struct session *s)
 	if (reply == NULL)
 		return commit(s);
 	log_line(SAY_NOTE, "refused", "session=%s user=%s reply=\"%s\"", s->id,
-	    s->login, reply);
+	    s->grant->login, reply);
 	session_refuse(s, reply);
 	if (malformed) {
 		session_reset(s);
@@ -237,7 +237,8 @@ log_accepted(const struct session *s)
 	    log_value(from, sizeof from, envelope->reverse_path,
 		strlen(envelope->reverse_path)),
 	    envelope->recipient_count, (unsigned long long)envelope->size,
-	    log_value(user, sizeof user, s->login, strlen(s->login)),
+	    log_value(user, sizeof user, s->grant->login,
+		strlen(s->grant->login)),
 	    session_tls_version(s), s->tls_suite,
 	    envelope->requiretls ? " requiretls=yes" : "",
 	    envelope->tls_optional ? " tls-optional=yes" : "");

@@ -220,7 +220,9 @@ session_free(struct session *s)
 	generation_unref(s->generation);
 	free(s->refusal);
 	free(s->greeting_name);
-	free(s->login);
+	if (s->grant != NULL)
+		grant_fini(s->grant);
+	free(s->grant);
 	free(s->tls_suite);
 	free(s->client_spki);
 	free(s);

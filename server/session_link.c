@@ -76,6 +76,7 @@ answer_free(struct auth_answer *answer)
 	if (answer->challenge.data != NULL)
 		explicit_bzero(answer->challenge.data, answer->challenge.size);
 	free(answer->challenge.data);
+	grant_fini(&answer->grant);
 	free(answer);
 }
 
@@ -206,8 +207,9 @@ read_result(struct auth_answer *answer, struct wire_reader *r)
 	answer->result = wire_get_u8(r);
 	wire_get_string(r, answer->login, sizeof answer->login);
 	wire_get_string(r, answer->text, sizeof answer->text);
-	return wire_reader_done(r) && answer->result <= AUTH_NO_MECHANISM &&
-	       (answer->result != AUTH_GRANTED || answer->login[0] != '\0');
+	if (answer->result == AUTH_GRANTED && !grant_get(r, &answer->grant))
+		return false;
+	return wire_reader_done(r) && answer->result <= AUTH_NO_MECHANISM;
 }
 
 /* False: the packet is not one auth may send. */

@@ -10,6 +10,7 @@
 
 #include <gnutls/gnutls.h>
 
+#include "grant.h"
 #include "messages.h"
 
 struct decision;
@@ -63,9 +64,10 @@ struct auth_answer {
 	enum auth_result result;
 	char login[512];
 	char text[256];
+	struct grant grant; /* with AUTH_GRANTED; free it with grant_fini */
 };
 
-/* The answer to that exchange, if it is there.  A result ends the
+/* The answer to that exchange, if it is there; handed over.  A result ends the
  * exchange. */
 bool auth_link_collect(struct auth_link *link, uint64_t number,
     struct auth_answer *out);

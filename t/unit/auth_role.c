@@ -13,6 +13,7 @@
 #include "../../auth/store.h"
 #include "../../server/bundle.h"
 #include "../../server/channel.h"
+#include "../../server/grant.h"
 #include "../../server/role.h"
 #include "../../server/wire.h"
 
@@ -330,6 +331,7 @@ static int
 result(uint64_t number)
 {
 	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct grant grant;
 	struct wire_reader r;
 	int len = receive(t.session, packet, sizeof packet, PATIENCE_MS);
 	int got;
@@ -342,6 +344,12 @@ result(uint64_t number)
 	got = wire_get_u8(&r);
 	wire_get_string(&r, login, sizeof login);
 	wire_get_string(&r, text, sizeof text);
+	if (got == AUTH_GRANTED) {
+		if (!grant_get(&r, &grant))
+			return -1;
+		assert_string_equal(grant.login, login);
+		grant_fini(&grant);
+	}
 	return wire_reader_done(&r) ? got : -1;
 }
 

@@ -131,6 +131,12 @@ say_result(uint64_t to, unsigned result, const char *login)
 	wire_put_u8(&w, (uint8_t)result);
 	wire_put_string(&w, login);
 	wire_put_string(&w, "text");
+	if (result == AUTH_GRANTED) {
+		struct grant grant;
+
+		assert_true(grant_make(&grant, login, NULL, NULL));
+		grant_put(&w, &grant);
+	}
 	say(&w);
 }
 
@@ -156,6 +162,8 @@ an_exchange_from_start_to_result(void **state)
 	assert_true(auth_link_collect(link_, number, &answer));
 	assert_int_equal(answer.result, AUTH_GRANTED);
 	assert_string_equal(answer.login, "a@b");
+	assert_string_equal(answer.grant.login, "a@b");
+	grant_fini(&answer.grant);
 	/* It is over. */
 	assert_false(auth_link_step(link_, number, (gnutls_datum_t){ 0 }));
 }

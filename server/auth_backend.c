@@ -1,0 +1,251 @@
+/*
+ * server/auth_backend.c: the credential store, as a session's exchanges ask it.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "auth_dialogue.h"
+#include "log.h"
+
+enum { FOREIGN_DEADLINE_MS = 30000 }; /* of a check that waits for others */
+
+/* SCRAM's verifier of a name, or what a client cannot tell from one. */
+bool
+backend_scram(void *context, enum verifier_hash hash, const char *name,
+    struct exchange_scram *out)
+{
+	struct dialogue *d = context;
+	struct store *store = auth_store(d->role);
+	const struct verifier *v;
+	struct entry entry;
+	struct reason why;
+
+	if (store == NULL)
+		return false;
+	memset(out, 0, sizeof *out);
+	if (!store_get(store, name, &entry, &why)) {
+		if (why.code != REASON_ABSENT) {
+			log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+			    reason_word(why.code), why.text);
+			return false;
+		}
+		memset(&entry, 0, sizeof entry);
+	}
+	v = &entry.verifiers[hash];
+	if (v->present && v->has_keys) {
+		d->change = entry.change;
+		out->iterations = v->iterations;
+		out->salt_len = v->salt_len;
+		memcpy(out->salt, v->salt, v->salt_len);
+		out->has_keys = entry.enabled;
+		memcpy(out->stored, v->stored, VERIFIER_KEY_MAX);
+		memcpy(out->server, v->server, VERIFIER_KEY_MAX);
+		explicit_bzero(&entry, sizeof entry);
+		return true;
+	}
+	explicit_bzero(&entry, sizeof entry);
+	out->salt_len = VERIFIER_SALT_OCTETS;
+	return store_fake(store, hash, name,
+	    d->config->config->scram_iterations, out->salt, &out->iterations,
+	    &why);
+}
+
+/* Whose is the certificate's key that the client proved in TLS? */
+bool
+backend_external(void *context, char name_out[static NAME_SIZE])
+{
+	struct dialogue *d = context;
+	struct store *store = auth_store(d->role);
+	struct entry entry;
+	struct reason why;
+
+	name_out[0] = '\0';
+	if (store == NULL)
+		return false;
+	if (store_find_key(store, d->key, name_out, &why) &&
+	    store_get(store, name_out, &entry, &why)) {
+		d->change = entry.change;
+		explicit_bzero(&entry, sizeof entry);
+		return true;
+	}
+	if (why.code == REASON_ABSENT)
+		return true;
+	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+	    reason_word(why.code), why.text);
+	return false;
+}
+
+static bool
+password_fits(struct auth_role *role, const struct entry *entry,
+    const char *password)
+{
+	int64_t now = auth_now_ms();
+	int h = entry->verifiers[VERIFIER_SHA_256].present ? VERIFIER_SHA_256
+							   : VERIFIER_SHA_1;
+
+	if (cache_has(role->cache, entry->name, entry->change, password, now))
+		return true;
+	if (!verifier_matches(&entry->verifiers[h], (enum verifier_hash)h,
+		password))
+		return false;
+	cache_add(role->cache, entry->name, entry->change, password, now);
+	return true;
+}
+
+/* A name that is not there costs what a wrong password costs: the time others
+ * have to wait meanwhile must not tell them apart. */
+static void
+derive_in_vain(const struct dialogue *d)
+{
+	const struct verifier none = { .present = true,
+		.has_keys = true,
+		.iterations = d->config->config->scram_iterations,
+		.salt_len = VERIFIER_SALT_OCTETS };
+
+	(void)verifier_matches(&none, VERIFIER_SHA_256,
+	    exchange_password(d->exchange));
+}
+
+static bool
+has_verifier(const struct entry *entry)
+{
+	return entry->verifiers[VERIFIER_SHA_256].present ||
+	       entry->verifiers[VERIFIER_SHA_1].present;
+}
+
+/* Whether it is enabled or not is asked once the password is known to be
+ * right. */
+static void
+ask_foreign(struct dialogue *d, const struct entry *entry)
+{
+	struct auth_role *role = d->role;
+	const struct config *config = d->config->config;
+
+	if (strlen(exchange_password(d->exchange)) > PASSWORD_MAX) {
+		dialogue_decide(d, AUTH_DENIED, "wrong password");
+		return;
+	}
+	if (!auth_foreign_ask(role, d->number, ++role->foreign_serial,
+		entry->foreign, exchange_password(d->exchange),
+		config->scram_iterations)) {
+		dialogue_decide(d, AUTH_UNAVAILABLE,
+		    "too many old hashes are being checked");
+		return;
+	}
+	d->foreign = role->foreign_serial;
+	d->change = entry->change;
+	d->state = DIALOGUE_HELPER;
+	timer_set(&role->timers, &d->timer,
+	    auth_now_ms() + FOREIGN_DEADLINE_MS);
+}
+
+bool
+backend_check_password(struct dialogue *d)
+{
+	struct store *store = auth_store(d->role);
+	bool is_over = true;
+	struct entry entry;
+	struct reason why;
+
+	if (store == NULL) {
+		dialogue_decide(d, AUTH_UNAVAILABLE, "the store is not open");
+		return true;
+	}
+	if (!store_get(store, exchange_name(d->exchange), &entry, &why)) {
+		if (why.code == REASON_ABSENT) {
+			derive_in_vain(d);
+			return false;
+		}
+		log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+		    reason_word(why.code), why.text);
+		dialogue_decide(d, AUTH_UNAVAILABLE,
+		    "the store cannot be read");
+		return true;
+	}
+	if (entry.foreign[0] != '\0') {
+		ask_foreign(d, &entry);
+	} else if (!has_verifier(&entry)) {
+		/* It says what somebody may whom others vouch for. */
+		derive_in_vain(d);
+		is_over = false;
+	} else if (!password_fits(d->role, &entry,
+		       exchange_password(d->exchange))) {
+		dialogue_decide(d, AUTH_DENIED, "wrong password");
+	} else {
+		d->change = entry.change;
+		dialogue_prove(d, entry.name);
+	}
+	explicit_bzero(&entry, sizeof entry);
+	return is_over;
+}
+
+/* One change on stable storage: the hash goes, the verifiers come. */
+static void
+replace_foreign(struct auth_role *role, struct entry *entry,
+    const struct auth_foreign_answer *answer)
+{
+	char name[NAME_SIZE * 4];
+	struct reason why = { 0 };
+	bool ok = answer->has_verifiers;
+
+	log_value(name, sizeof name, entry->name, strlen(entry->name));
+	if (ok) {
+		memcpy(entry->verifiers, answer->verifiers,
+		    sizeof entry->verifiers);
+		explicit_bzero(entry->foreign, sizeof entry->foreign);
+		entry->changed = time(NULL);
+		ok = store_put(role->store, entry, &why);
+	}
+	if (ok)
+		log_line(SAY_NOTE, "user",
+		    "action=replace-hash user=%s result=ok", name);
+	else
+		log_line(SAY_WARNING, "user",
+		    "action=replace-hash user=%s result=failed reason=%s", name,
+		    reason_word(
+			why.code != REASON_NONE ? why.code : REASON_SYNTAX));
+}
+
+/* The password was checked against the hash that the entry had then. */
+static void
+decide_foreign(struct dialogue *d, const struct auth_foreign_answer *answer)
+{
+	struct store *store = auth_store(d->role);
+	struct entry entry;
+	struct reason why = { 0 };
+
+	if (store == NULL ||
+	    !store_get(store, exchange_name(d->exchange), &entry, &why)) {
+		if (store != NULL && why.code == REASON_ABSENT)
+			dialogue_decide(d, AUTH_DENIED,
+			    "changed during the exchange");
+		else
+			dialogue_decide(d, AUTH_UNAVAILABLE,
+			    "the store cannot be read");
+		return;
+	}
+	if (entry.change != d->change) {
+		/* Perhaps another login has just replaced the hash. */
+		dialogue_check_password(d);
+	} else if (!answer->matches) {
+		dialogue_decide(d, AUTH_DENIED, "wrong password");
+	} else {
+		if (entry.enabled)
+			replace_foreign(d->role, &entry, answer);
+		d->change = entry.change;
+		dialogue_prove(d, entry.name);
+	}
+	explicit_bzero(&entry, sizeof entry);
+}
+
+void
+auth_dialogue_foreign(struct auth_role *role,
+    const struct auth_foreign_answer *answer)
+{
+	struct dialogue *d = dialogue_find(role, answer->number);
+
+	if (d == NULL || d->foreign == 0 || d->foreign != answer->serial)
+		return;
+	d->foreign = 0;
+	decide_foreign(d, answer);
+}

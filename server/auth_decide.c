@@ -1,0 +1,229 @@
+/*
+ * server/auth_decide.c: who may log in, and when he is told.
+ *
+ * A success is answered at once, every failure at a fixed time after the
+ * client's last octets came, whatever failed: an unknown name, a wrong
+ * password and a disabled user look alike.  An answer that is late for that
+ * time goes out at its next whole multiple.
+ */
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "auth_dialogue.h"
+#include "log.h"
+
+/* The first multiple of the delay since the request that is not past. */
+static int64_t
+failure_due(const struct dialogue *d)
+{
+	int64_t delay = d->config->config->auth_failure_delay_ms;
+	int64_t spent = auth_now_ms() - d->asked_ms;
+
+	if (delay <= 0)
+		return d->asked_ms + spent;
+	return d->asked_ms +
+	       (spent <= delay ? delay : (spent + delay - 1) / delay * delay);
+}
+
+/* When the answer is due, by what has failed before.  Who would have to wait
+ * too long is sent away, right or wrong. */
+static int64_t
+weigh_guess(struct dialogue *d)
+{
+	const struct config *config = d->config->config;
+	char name[NAME_SIZE];
+	const struct guess guess = { .client = d->client,
+		.name = name,
+		.now_ms = d->asked_ms,
+		.delay_ms = config->auth_failure_delay_ms,
+		.free = config->auth_free_failures };
+	struct guess_answer answer = { .at_ms = d->asked_ms };
+	int64_t due = d->result == AUTH_GRANTED ? d->asked_ms : failure_due(d);
+
+	/* However it was spelled, it is one name. */
+	if (!name_parse(name, d->login, config->realm, NULL))
+		snprintf(name, sizeof name, "%s", d->login);
+	if (d->result == AUTH_GRANTED)
+		answer = guess_granted(d->role->guesses, &guess);
+	else if (d->result == AUTH_DENIED)
+		answer = guess_failed(d->role->guesses, &guess);
+	if (answer.refuse) {
+		d->result = AUTH_UNAVAILABLE;
+		strcpy(d->text, "too many failed logins lately");
+		return failure_due(d);
+	}
+	return answer.at_ms > due ? answer.at_ms : due;
+}
+
+void
+dialogue_decide(struct dialogue *d, enum auth_result result, const char *text)
+{
+	/* A certificate's key cannot be guessed. */
+	bool is_guess = d->mechanism != MECHANISM_EXTERNAL;
+	const char *name = exchange_name(d->exchange);
+	int64_t due;
+
+	helper_forget(d);
+	d->state = DIALOGUE_DECIDED;
+	d->result = result;
+	snprintf(d->login, sizeof d->login, "%s",
+	    *name != '\0' ? name : exchange_claimed(d->exchange));
+	snprintf(d->text, sizeof d->text, "%s", text);
+	/* Name and password are of no further use. */
+	exchange_free(d->exchange);
+	d->exchange = NULL;
+	if (is_guess)
+		due = weigh_guess(d);
+	else
+		due = result == AUTH_GRANTED ? d->asked_ms : failure_due(d);
+	if (d->result == AUTH_GRANTED && due <= auth_now_ms())
+		dialogue_send_result(d);
+	else
+		timer_set(&d->role->timers, &d->timer, due);
+}
+
+static bool
+is_bound(const struct dialogue *d)
+{
+	return (d->mechanism & (MECHANISMS_BOUND | MECHANISM_EXTERNAL)) != 0;
+}
+
+static bool
+is_near(const struct entry *entry, const char *client)
+{
+	for (size_t i = 0; i < entry->network_count; i++)
+		if (network_has(&entry->networks[i], client))
+			return true;
+	return entry->network_count == 0;
+}
+
+/* Why an entry does not let its client in, or NULL. */
+static const char *
+forbids(const struct dialogue *d, const struct entry *entry, int64_t now)
+{
+	if (!entry->enabled)
+		return "disabled";
+	if (entry->until != 0 && now >= entry->until)
+		return "its time is over";
+	if (!is_near(entry, d->client))
+		return "not from this network";
+	if (entry->binding_required && !is_bound(d))
+		return "channel binding is required";
+	return NULL;
+}
+
+/* The same of a device's owner. */
+static const char *
+owner_forbids(const struct dialogue *d, const struct entry *device,
+    const struct entry *owner, int64_t now)
+{
+	char local[NAME_LOCAL_MAX + 1];
+	const char *label;
+
+	if (forbids(d, owner, now) != NULL)
+		return "its owner may not log in";
+	name_local(device->name, local);
+	label = strrchr(local, '+');
+	return label != NULL && entry_has_device(owner, label + 1)
+		   ? NULL
+		   : "its owner has no such device";
+}
+
+enum look { LOOK_THERE, LOOK_ABSENT, LOOK_FAILED };
+
+static enum look
+look_up(struct dialogue *d, const char *name, struct entry *out)
+{
+	struct store *store = auth_store(d->role);
+	struct reason why = { 0 };
+
+	memset(out, 0, sizeof *out);
+	if (store == NULL)
+		return LOOK_FAILED;
+	if (store_get(store, name, out, &why))
+		return LOOK_THERE;
+	if (why.code == REASON_ABSENT)
+		return LOOK_ABSENT;
+	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+	    reason_word(why.code), why.text);
+	return LOOK_FAILED;
+}
+
+/* With what the store has of name, and perhaps of its owner. */
+static void
+prove_entry(struct dialogue *d, const struct entry *entry)
+{
+	int64_t now = time(NULL);
+	const char *denial = forbids(d, entry, now);
+	struct entry owner = { 0 };
+	enum look look = LOOK_THERE;
+
+	if (denial == NULL && entry->owner[0] != '\0') {
+		look = look_up(d, entry->owner, &owner);
+		denial = look == LOOK_THERE
+			     ? owner_forbids(d, entry, &owner, now)
+			     : "its owner is no user";
+	}
+	if (look == LOOK_FAILED)
+		dialogue_decide(d, AUTH_UNAVAILABLE,
+		    "the store cannot be "
+		    "read");
+	else if (denial != NULL)
+		dialogue_decide(d, AUTH_DENIED, denial);
+	else if (!grant_make(&d->grant, entry->name, entry,
+		     entry->owner[0] != '\0' ? &owner : NULL))
+		dialogue_decide(d, AUTH_UNAVAILABLE, "out of memory");
+	else
+		dialogue_decide(d, AUTH_GRANTED, "");
+	explicit_bzero(&owner, sizeof owner);
+}
+
+void
+dialogue_prove(struct dialogue *d, const char *name)
+{
+	enum look look = LOOK_ABSENT;
+	struct entry entry;
+
+	if ((d->listener->backends & BACKEND_STORE) != 0)
+		look = look_up(d, name, &entry);
+	else
+		memset(&entry, 0, sizeof entry);
+	if (look == LOOK_FAILED)
+		dialogue_decide(d, AUTH_UNAVAILABLE,
+		    "the store cannot be read");
+	else if (d->change != 0 &&
+		 (look == LOOK_ABSENT || entry.change != d->change))
+		dialogue_decide(d, AUTH_DENIED, "changed during the exchange");
+	else if (look == LOOK_THERE)
+		prove_entry(d, &entry);
+	else if (!grant_make(&d->grant, name, NULL, NULL))
+		dialogue_decide(d, AUTH_UNAVAILABLE, "out of memory");
+	else
+		dialogue_decide(d, AUTH_GRANTED, "");
+	explicit_bzero(&entry, sizeof entry);
+}
+
+static bool
+is_pam_realm(const struct config *config, const char *realm)
+{
+	for (size_t i = 0; i < config->pam_realm_count; i++)
+		if (strcasecmp(config->pam_realms[i], realm) == 0)
+			return true;
+	return false;
+}
+
+void
+dialogue_check_password(struct dialogue *d)
+{
+	unsigned backends = d->listener->backends;
+
+	if ((backends & BACKEND_STORE) != 0 && backend_check_password(d))
+		return;
+	if ((backends & BACKEND_PAM) != 0 &&
+	    is_pam_realm(d->config->config,
+		name_realm(exchange_name(d->exchange))))
+		helper_check_password(d);
+	else
+		dialogue_decide(d, AUTH_DENIED, "unknown user");
+}
