@@ -64,12 +64,23 @@ enum message {
 	AUTH_STEP,       /* number, response b (decoded octets) */
 	AUTH_ABORT,      /* number: client cancelled or left */
 	AUTH_IN_CLEAR,   /* client address s: AUTH was tried before TLS */
+	AUTH_SEEN,       /* login s, program s (at most AUTH_PROGRAM_MAX
+	                    octets, what a client says of itself), client
+	                    address s, practices u32 (auth/legacy.h): that
+	                    login was granted and practised these */
 	/* auth to session */
 	AUTH_CHALLENGE, /* number, challenge b (decoded octets) */
 	AUTH_RESULT,    /* number, enum auth_result u8, login s (local@realm;
 	                   on failure what was claimed, may be ""), text s
 	                   for the log, configuration-independent; with
 	                   AUTH_GRANTED then server/grant.h */
+	AUTH_CHANGED,   /* login s, text s for the log: this login, or what
+	                   it may, was taken away or changed: sessions whose
+	                   grant has it as login or owner end at once, and so
+	                   do those whose AUTH_GRANTED came before this in the
+	                   channel and has not reached them yet.  ""
+	                   instead of a login: all sessions of logins end,
+	                   too much has changed to tell it one by one */
 
 	/* relay to auth, one channel a thread, blocking calls */
 	LOGIN_START = 96, /* number u64, configuration u32, login name s
@@ -119,9 +130,12 @@ enum message {
 	CONTROL_SITES,      /* see server/book.h */
 	CONTROL_STATUS,     /* nothing */
 	CONTROL_RELOAD,     /* nothing */
+	CONTROL_LEGACY,     /* nothing; data: see server/auth_legacy.h */
 	CONTROL_DATA = 190, /* b */
 	CONTROL_END,        /* ok u8, text s */
 };
+
+enum { AUTH_PROGRAM_MAX = 120 };
 
 enum auth_result {
 	AUTH_GRANTED,
