@@ -88,7 +88,4 @@ bool demand_add_row(struct demand *demand, const struct row *row,
 /* No row matches: encrypt. */
 void demand_add_default(struct demand *demand);
 
-/* SHA-256 of a file's octets, as 64 hex digits. */
-bool file_digest(const char *path, char out[static 65], struct reason *why);
-
 #endif

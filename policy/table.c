@@ -5,15 +5,11 @@
  * carries its digest, the meta record the number of records, and each value a
  * CRC over itself and its key.
  */
-#include "internal.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <gnutls/crypto.h>
-#include <kclangc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "internal.h"
+#include "map.h"
 
 struct table {
 	KCDB *db;
@@ -21,71 +17,6 @@ struct table {
 };
 
 /* --- opening ------------------------------------------------------------ */
-
-static bool
-digest_descriptor(int fd, const char *path, gnutls_hash_hd_t hash,
-    struct reason *why)
-{
-	char octets[1 << 16];
-	ssize_t got;
-
-	while ((got = read(fd, octets, sizeof(octets))) != 0) {
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return fail_errno(why, "%s", path);
-		if (gnutls_hash(hash, octets, (size_t)got) < 0)
-			return fail(why, REASON_INTERNAL, "SHA-256");
-	}
-	return true;
-}
-
-bool
-file_digest(const char *path, char out[static 65], struct reason *why)
-{
-	static const char hex[] = "0123456789abcdef";
-	unsigned char digest[32];
-	gnutls_hash_hd_t hash;
-	bool ok;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return fail_errno(why, "%s", path);
-	if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0) {
-		close(fd);
-		return fail(why, REASON_INTERNAL, "SHA-256");
-	}
-	ok = digest_descriptor(fd, path, hash, why);
-	gnutls_hash_deinit(hash, digest);
-	close(fd);
-	if (!ok)
-		return false;
-	for (size_t i = 0; i < sizeof(digest); i++) {
-		out[2 * i] = hex[digest[i] >> 4];
-		out[2 * i + 1] = hex[digest[i] & 15];
-	}
-	out[64] = '\0';
-	return true;
-}
-
-static bool
-digest_is_in_name(const char *path, struct reason *why)
-{
-	const char *slash = strrchr(path, '/');
-	const char *base = slash == NULL ? path : slash + 1;
-	char digest[65];
-
-	if (!file_digest(path, digest, why))
-		return false;
-	if (strlen(base) == strlen("sites..kch") + 64 &&
-	    strncmp(base, "sites.", 6) == 0 &&
-	    strncmp(base + 6, digest, 64) == 0 &&
-	    strcmp(base + 70, ".kch") == 0)
-		return true;
-	return fail(why, REASON_DAMAGED,
-	    "%s: octets with digest %.16s..., expected the one in its name",
-	    path, digest);
-}
 
 static bool
 meta_read(struct table *table, const char *path, struct reason *why)
@@ -179,37 +110,20 @@ count_is_right(struct table *table, const char *path, struct reason *why)
 	    (long long)kcdbcount(table->db), table->meta.records + 1);
 }
 
-static bool
-database_open(KCDB *db, const char *path, struct reason *why)
-{
-	char full[4200];
-
-	/* Options follow the path after "#". */
-	if (strchr(path, '#') != NULL)
-		return fail(why, REASON_SYNTAX,
-		    "%s: path with #, expected one without", path);
-	if ((size_t)snprintf(full, sizeof(full), "%s#msiz=0", path) >=
-	    sizeof(full))
-		return fail(why, REASON_RANGE, "path is too long");
-	if (!kcdbopen(db, full, KCOREADER | KCONOLOCK | KCONOREPAIR))
-		return fail(why, REASON_DAMAGED, "%s: %s", path, kcdbemsg(db));
-	return true;
-}
-
 bool
 table_open(struct table **table_out, const char *path, bool check_whole,
     struct reason *why)
 {
 	struct table *table;
 
-	if (check_whole && !digest_is_in_name(path, why))
+	if (check_whole && !map_digest_is_in_name(path, "sites", why))
 		return false;
 	table = calloc(1, sizeof(*table));
 	if (table == NULL)
 		return fail(why, REASON_NO_MEMORY, "table");
-	table->db = kcdbnew();
-	if (!database_open(table->db, path, why) ||
-	    !meta_read(table, path, why) || !count_is_right(table, path, why) ||
+	table->db = map_open(path, why);
+	if (table->db == NULL || !meta_read(table, path, why) ||
+	    !count_is_right(table, path, why) ||
 	    (check_whole && !records_are_whole(table, path, why))) {
 		table_close(table);
 		return false;
@@ -223,8 +137,7 @@ table_close(struct table *table)
 {
 	if (table == NULL)
 		return;
-	(void)kcdbclose(table->db);
-	kcdbdel(table->db);
+	map_close(table->db);
 	meta_fini(&table->meta);
 	free(table);
 }
