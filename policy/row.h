@@ -11,9 +11,9 @@
 #include "decide.h"
 #include "key.h"
 #include "reason.h"
+#include "words.h"
 
 enum {
-	LINE_MAX_OCTETS = 4096, /* of the text, without line end */
 	ROW_FIELDS = 8192,      /* octets; paths are absolute here */
 	ROW_OCTETS = ROW_FIELDS + 64,
 	ROW_TEXT = 3 * ROW_FIELDS, /* a row printed, quotes escaped */
