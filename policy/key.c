@@ -445,3 +445,41 @@ key_encode(const struct key *key, char direction,
 	return key_encode_text(direction, kinds[key->kind], key->text,
 	    strlen(key->text), out);
 }
+
+bool
+path_host(char out[static HOST_MAX], const char *path)
+{
+	const char *at = strrchr(path, '@');
+	size_t len;
+
+	if (at == NULL)
+		return false;
+	len = strlen(++at);
+	if (len > 0 && at[len - 1] == '>')
+		len--;
+	return host_normalise(out, at, len);
+}
+
+bool
+path_mailbox(char out[static KEY_TEXT], const char *path)
+{
+	const char *at = strrchr(path, '@');
+	char host[HOST_MAX];
+	size_t len = 0;
+
+	if (!path_host(host, path))
+		return false;
+	for (const char *in = path; in < at; in++) {
+		char c = *in;
+
+		if (c == '"' || (in == path && c == '<'))
+			continue;
+		if (c == '\\' && in + 1 < at)
+			c = *++in;
+		if (len >= LOCAL_PART_MAX)
+			return false; /* no row has one that long */
+		out[len++] = lower(c);
+	}
+	(void)snprintf(out + len, KEY_TEXT - len, "@%s", host);
+	return len > 0;
+}

@@ -68,6 +68,15 @@ void address_print(const struct address *address, char out[static 64]);
 bool address_is_loopback(const struct address *address);
 
 /*
+ * Of a forward-path or reverse-path, "<" and ">" around it ignored: its domain
+ * as a host, and the mailbox in the form of a row's key: quotes taken away, as
+ * "user"@d is user@d, and without case, as that can only bring more rows.
+ * False if there is none, or none that a row can be about.
+ */
+bool path_host(char out[static HOST_MAX], const char *path);
+bool path_mailbox(char out[static KEY_TEXT], const char *path);
+
+/*
  * Database keys: direction (one of "iofr"), a letter for the kind, and the
  * value.  Each returns the length.
  */

@@ -205,31 +205,14 @@ demand_add_ehlo(struct demand *demand, const struct table *table,
 	return add_by_host(demand, table, 'i', ehlo, strlen(ehlo), now, why);
 }
 
-/* Between the last "@" and the end, "<" and ">" around it ignored. */
-static const char *
-domain_of_path(const char *path, size_t *len_out)
-{
-	const char *at = strrchr(path, '@');
-	size_t len;
-
-	if (at == NULL)
-		return NULL;
-	len = strlen(++at);
-	if (len > 0 && at[len - 1] == '>')
-		len--;
-	*len_out = len;
-	return at;
-}
-
 bool
 demand_add_from(struct demand *demand, const struct table *table,
     const char *reverse_path, time_t now, struct reason *why)
 {
-	size_t len;
-	const char *domain = domain_of_path(reverse_path, &len);
+	char host[HOST_MAX];
 
-	return domain == NULL ||
-	       add_by_host(demand, table, 'f', domain, len, now, why);
+	return !path_host(host, reverse_path) ||
+	       add_by_host(demand, table, 'f', host, strlen(host), now, why);
 }
 
 static bool
@@ -279,44 +262,16 @@ demand_out(struct demand *demand, const struct table *table, const char *host,
 	return true;
 }
 
-/* The mailbox in the form of a row's key: quotes taken away, as "user"@d is
- * user@d, and without case, as that can only bring more rows. */
-static bool
-mailbox_normalise(char out[static KEY_TEXT], const char *path, const char *host)
-{
-	const char *at = strrchr(path, '@');
-	size_t len = 0;
-
-	for (const char *in = path; in < at; in++) {
-		char c = *in;
-
-		if (c == '"' || (in == path && c == '<'))
-			continue;
-		if (c == '\\' && in + 1 < at)
-			c = *++in;
-		if (len >= LOCAL_PART_MAX)
-			return false; /* no row has one that long */
-		out[len++] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-	}
-	if (len == 0)
-		return false;
-	(void)snprintf(out + len, KEY_TEXT - len, "@%s", host);
-	return true;
-}
-
 bool
 demand_add_rcpt(struct demand *demand, const struct table *table,
     const char *forward_path, time_t now, struct reason *why)
 {
 	struct search s = search_begin(demand, table, 'r', now, why);
 	char host[HOST_MAX], mailbox[KEY_TEXT];
-	size_t len;
-	const char *domain = domain_of_path(forward_path, &len);
 
-	if (table == NULL || domain == NULL ||
-	    !host_normalise(host, domain, len))
+	if (table == NULL || !path_host(host, forward_path))
 		return true;
-	if (mailbox_normalise(mailbox, forward_path, host) &&
+	if (path_mailbox(mailbox, forward_path) &&
 	    !try_text(&s, 'u', mailbox, mailbox))
 		return false;
 	return (s.found || try_host(&s, host)) && search_take(&s);
