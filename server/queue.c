@@ -270,18 +270,19 @@ queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
 /* Deliveries. */
 
 struct loan {
-	struct queued *message;
+	struct leg *leg;
+	bool verified; /* the message's body was right once */
 	struct segment *segment;
 	unsigned char *octets; /* envelope and head */
 	bool own_body;         /* body_fd is ours to close */
 };
 
-struct queued *
-delivery_message(const struct delivery *delivery)
+struct leg *
+delivery_leg(const struct delivery *delivery)
 {
 	const struct loan *loan = delivery->queue_private;
 
-	return loan->message;
+	return loan->leg;
 }
 
 void
@@ -323,41 +324,46 @@ static bool
 find_body(struct queue *queue, struct delivery *delivery, struct loan *loan,
     int fd, const struct journal_record *record, struct reason *why)
 {
-	struct queued *message = loan->message;
-
 	delivery->body_fd = fd;
 	delivery->body_offset = (off_t)journal_body_offset(record);
 	delivery->body_len = record->body_len;
 	if ((record->flags & JOURNAL_LARGE) != 0) {
-		if (!store_body_open(queue, message, &delivery->body_fd, why))
+		if (!store_body_open(queue, loan->leg->message,
+			&delivery->body_fd, why))
 			return false;
 		loan->own_body = true;
 		delivery->body_offset = 0;
 	}
-	if (message->verified)
+	if (loan->verified)
 		return true;
 	if (!journal_check_octets(delivery->body_fd,
 		(uint64_t)delivery->body_offset, delivery->body_len,
 		record->body_crc, why))
 		return false;
-	message->verified = true;
+	pthread_mutex_lock(&queue->lock);
+	loan->leg->message->verified = true;
+	pthread_mutex_unlock(&queue->lock);
 	return true;
 }
 
 static bool
-list_recipients(struct delivery *delivery, const struct queued *message,
+list_recipients(struct queue *queue, struct delivery *delivery, struct leg *leg,
     struct reason *why)
 {
+	struct queued *message = leg->message;
 	size_t count = delivery->envelope.recipient_count;
 
 	delivery->recipients = calloc(count, sizeof(struct delivery_recipient));
 	if (delivery->recipients == NULL)
 		return fail(why, REASON_NO_MEMORY, "queue: recipients");
+	pthread_mutex_lock(&queue->lock);
 	for (size_t i = 0; i < count; i++) {
-		if (!message_is_done(message, (uint32_t)i))
+		if (!message_is_done(message, (uint32_t)i) &&
+		    leg_of(message, (uint32_t)i) == leg)
 			delivery->recipients[delivery->recipient_count++]
 			    .index = (unsigned)i;
 	}
+	pthread_mutex_unlock(&queue->lock);
 	return true;
 }
 
@@ -369,15 +375,16 @@ borrow_place(struct queue *queue, struct loan *loan)
 	struct journal_record record;
 
 	pthread_mutex_lock(&queue->lock);
-	record = loan->message->record;
-	loan->segment = loan->message->segment;
+	record = loan->leg->message->record;
+	loan->segment = loan->leg->message->segment;
 	loan->segment->users++;
+	loan->verified = loan->leg->message->verified;
 	pthread_mutex_unlock(&queue->lock);
 	return record;
 }
 
 bool
-delivery_open(struct queue *queue, struct queued *message,
+delivery_open(struct queue *queue, struct leg *leg,
     struct delivery **delivery_out, struct reason *why)
 {
 	struct delivery *delivery = calloc(1, sizeof(*delivery));
@@ -393,95 +400,109 @@ delivery_open(struct queue *queue, struct queued *message,
 	}
 	delivery->queue_private = loan;
 	delivery->body_fd = -1;
-	loan->message = message;
+	loan->leg = leg;
 	record = borrow_place(queue, loan);
 	ok = store_segment_use(queue, loan->segment, &fd, why);
 	if (ok)
 		store_segment_release(queue, loan->segment);
 	ok = ok && read_front(delivery, loan, fd, &record, why) &&
 	     find_body(queue, delivery, loan, fd, &record, why) &&
-	     list_recipients(delivery, message, why);
+	     list_recipients(queue, delivery, leg, why);
 	if (!ok) {
 		delivery_close(queue, delivery);
 		return false;
 	}
-	delivery->attempt = message->attempts + 1;
+	delivery->attempt = leg->attempts + 1;
 	*delivery_out = delivery;
 	return true;
 }
 
 void
-queue_lend(struct queue *queue, struct queued *message)
+queue_lend(struct queue *queue, struct leg *leg)
 {
-	index_unwait(message);
-	message->hop->active++;
-	index_set_state(queue, message, MESSAGE_ACTIVE);
+	index_unwait(leg);
+	leg->active = true;
+	leg->hop->active++;
+	leg->message->active++;
+	index_settle(queue, leg->message);
 }
 
 void
-queue_give_back(struct queue *queue, struct queued *message)
+queue_give_back(struct queue *queue, struct leg *leg)
 {
-	message->hop->active--;
+	leg->active = false;
+	leg->hop->active--;
+	leg->message->active--;
 	/* The hop has room for another worker now. */
-	if (message->hop->due.count > 0)
+	if (leg->hop->due.count > 0)
 		pthread_cond_signal(&queue->work);
 }
 
 void
-queue_unreadable(struct queue *queue, struct queued *message,
-    const struct reason *why)
+queue_unreadable(struct queue *queue, struct leg *leg, const struct reason *why)
 {
+	struct queued *message = leg->message;
 	bool damaged = why->code == REASON_DAMAGED;
-	struct log_entry *entry =
-	    damaged ? log_key_entry(JOURNAL_HELD, message->key, why->text)
-		    : NULL;
+	struct log_entry *entry = NULL;
 
 	log_line(SAY_ALARM, damaged ? "held" : "queue",
 	    "queue=%s trouble=\"%s\"", message->queue_id, why->text);
 	pthread_mutex_lock(&queue->lock);
-	queue_give_back(queue, message);
-	if (entry != NULL) {
-		message->held = true;
-		index_set_state(queue, message, MESSAGE_HELD);
-		log_add(queue, entry);
-	} else {
-		index_wait(queue, message,
+	queue_give_back(queue, leg);
+	if (message->remove || damaged)
+		entry = log_key_entry(message->remove ? JOURNAL_REMOVED
+						      : JOURNAL_HELD,
+		    message->key, why->text);
+	if (entry == NULL) {
+		index_wait(queue, leg,
 		    queue_monotonic_ms() + UNREADABLE_RETRY_MS);
+	} else if (message->remove) {
+		entry->message = message;
+		entry->completes = message->active == 0;
+	} else {
+		message->held = true;
+		index_unwait_all(message);
 	}
+	if (entry != NULL)
+		log_add(queue, entry);
+	index_settle(queue, message);
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/* Routes may be others than when the message was indexed.  It is delivered
- * over the one that holds now. */
-static void
-route_again(struct queue *queue, struct queued *message,
-    struct delivery *delivery)
+/*
+ * Routes may be others than when the message was divided.  True: it is divided
+ * anew, and the leg is gone.  While another worker has a leg of it, and
+ * without memory, it goes the way it was to go.
+ */
+static bool
+route_again(struct queue *queue, struct leg *leg,
+    const struct delivery *delivery)
 {
-	struct next_hop name;
-	struct hop *hop;
+	struct queued *message = leg->message;
+	bool divided = false;
 
 	pthread_mutex_lock(&queue->lock);
-	if (message->generation != queue->generation) {
-		route_find(queue->config, &delivery->envelope,
-		    delivery->recipients[0].index, &name);
-		hop = index_hop(queue, &name, delivery->envelope.tls_optional);
-		if (hop != NULL) {
-			message->hop->active--;
-			message->hop = hop;
-			hop->active++;
-			message->generation = queue->generation;
-		}
+	if (message->generation != queue->generation && message->active == 1) {
+		queue_give_back(queue, leg);
+		if (!legs_recall(message) ||
+		    !legs_divide(queue, message, &delivery->envelope))
+			log_line(SAY_ALARM, "queue",
+			    "queue=%s trouble=\"no memory to route it; it "
+			    "waits for a restart\"",
+			    message->queue_id);
+		index_settle(queue, message);
+		divided = true;
 	}
-	delivery->hop = message->hop->name;
 	pthread_mutex_unlock(&queue->lock);
+	return divided;
 }
 
-/* Wait for a message that is due; NULL at the deadline. */
-static struct queued *
+/* Wait for a leg that is due; NULL at the deadline. */
+static struct leg *
 wait_for_work(struct queue *queue, const struct next_hop *prefer,
     int64_t deadline)
 {
-	struct queued *message = NULL;
+	struct leg *leg = NULL;
 
 	pthread_mutex_lock(&queue->lock);
 	while (!queue->stop) {
@@ -489,9 +510,9 @@ wait_for_work(struct queue *queue, const struct next_hop *prefer,
 		struct timespec until;
 
 		if (!queue->log_trouble && queue->entry_count < ENTRIES_MOST)
-			message = index_pick(queue, prefer, now, &next);
-		if (message != NULL) {
-			queue_lend(queue, message);
+			leg = index_pick(queue, prefer, now, &next);
+		if (leg != NULL) {
+			queue_lend(queue, leg);
 			break;
 		}
 		if (now >= deadline)
@@ -503,7 +524,7 @@ wait_for_work(struct queue *queue, const struct next_hop *prefer,
 		pthread_cond_timedwait(&queue->work, &queue->lock, &until);
 	}
 	pthread_mutex_unlock(&queue->lock);
-	return message;
+	return leg;
 }
 
 struct delivery *
@@ -511,15 +532,18 @@ queue_take(struct queue *queue, const struct next_hop *prefer, int timeout_ms)
 {
 	int64_t deadline = queue_monotonic_ms() + timeout_ms;
 	struct delivery *delivery;
-	struct queued *message;
 	struct reason why;
+	struct leg *leg;
 
-	while ((message = wait_for_work(queue, prefer, deadline)) != NULL) {
-		if (delivery_open(queue, message, &delivery, &why)) {
-			route_again(queue, message, delivery);
+	while ((leg = wait_for_work(queue, prefer, deadline)) != NULL) {
+		if (!delivery_open(queue, leg, &delivery, &why)) {
+			queue_unreadable(queue, leg, &why);
+		} else if (route_again(queue, leg, delivery)) {
+			delivery_close(queue, delivery);
+		} else {
+			delivery->hop = leg->hop->name;
 			return delivery;
 		}
-		queue_unreadable(queue, message, &why);
 	}
 	return NULL;
 }
@@ -531,7 +555,7 @@ queue_hop_failed(struct queue *queue, const struct delivery *delivery)
 	struct hop *hop;
 
 	pthread_mutex_lock(&queue->lock);
-	hop = delivery_message(delivery)->hop;
+	hop = delivery_leg(delivery)->hop;
 	/* Workers that were under way when it failed tell the same failure. */
 	if (hop->until_ms <= now) {
 		hop->failures++;

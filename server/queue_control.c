@@ -99,6 +99,24 @@ gather(struct queue *queue, const char *id, struct look **looks_out,
 	return true;
 }
 
+/* Of the legs that have something left the one that comes next. */
+static void
+copy_leg(struct copy *copy, const struct queued *message)
+{
+	const struct leg *found = NULL;
+
+	for (const struct leg *leg = &message->leg; leg != NULL;
+	     leg = leg->next)
+		if (leg->hop != NULL && leg->pending > 0 &&
+		    (found == NULL || leg->next_ms < found->next_ms))
+			found = leg;
+	if (found == NULL)
+		return;
+	copy->hop = found->hop->name;
+	memcpy(copy->hop_text, found->hop->last_text, sizeof(copy->hop_text));
+	copy->next_ms = found->next_ms;
+}
+
 /* False if it is gone meanwhile, or without memory. */
 static bool
 copy_message(struct queue *queue, struct message_key key, struct copy *copy)
@@ -112,13 +130,10 @@ copy_message(struct queue *queue, struct message_key key, struct copy *copy)
 		copy->state = message->state;
 		copy->record = message->record;
 		copy->segment = message->segment;
-		copy->hop = message->hop->name;
-		memcpy(copy->hop_text, message->hop->last_text,
-		    sizeof(copy->hop_text));
+		copy_leg(copy, message);
 		copy->attempts = message->attempts;
 		copy->pending = message->pending;
 		copy->arrival_ms = message->arrival_ms;
-		copy->next_ms = message->next_ms;
 		copy->last_file = message->last_file;
 		copy->last_offset = message->last_offset;
 		copy->recipients = message->recipients;
@@ -519,11 +534,16 @@ find_by_id(struct queue *queue, const char *id)
 static void
 flush_message(struct queue *queue, struct queued *message, size_t *count)
 {
-	if (message->state != MESSAGE_WAITING)
-		return;
-	message->hop->until_ms = 0;
-	index_wait(queue, message, queue_monotonic_ms());
-	(*count)++;
+	bool any = false;
+
+	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
+		if (leg->due_at == 0)
+			continue;
+		leg->hop->until_ms = 0;
+		index_wait(queue, leg, queue_monotonic_ms());
+		any = true;
+	}
+	*count += any;
 }
 
 /* Everything that waits, or one message, is due now. */
@@ -559,15 +579,15 @@ static void
 remove_message(struct queue *queue, struct queued *message,
     struct log_entry *entry)
 {
-	if (message->state == MESSAGE_ACTIVE) {
-		/* Its worker goes on; what it does then is the last. */
-		message->remove = true;
-	} else {
-		index_unwait(message);
-		index_set_state(queue, message, MESSAGE_COMPLETE);
+	message->remove = true;
+	index_unwait_all(message);
+	/* Workers that have a leg of it go on; what the last of them does then
+	 * is the end. */
+	if (message->active == 0) {
 		entry->message = message;
 		entry->completes = true;
 	}
+	index_settle(queue, message);
 	log_add(queue, entry);
 }
 

@@ -22,12 +22,13 @@ enum {
 
 /* All that is decided about one attempt before the queue is changed. */
 struct verdict {
-	struct queued *message;
-	int64_t now_ms; /* Unix */
-	bool tried;     /* some recipient has an outcome */
-	bool hold;      /* failed for good, and nobody can be told */
-	bool drop;      /* the same of an alarm's mail */
-	size_t failed;  /* recipients that failed for good */
+	struct leg *leg;
+	struct queued *message; /* the leg's */
+	int64_t now_ms;         /* Unix */
+	bool tried;             /* some recipient has an outcome */
+	bool hold;              /* failed for good, and nobody can be told */
+	bool drop;              /* the same of an alarm's mail */
+	size_t failed;          /* recipients that failed for good */
 	struct log_entry *bounces, **bounces_end;
 	struct log_entry *attempt;
 	uint64_t bounce_serial; /* of the last */
@@ -346,8 +347,6 @@ attempt_entry(const struct delivery *delivery, const struct verdict *verdict,
 		.flags = (verdict->hold ? ATTEMPT_HELD : 0u) |
 			 (complete ? ATTEMPT_COMPLETE : 0u),
 		.bounce = verdict->bounce_serial,
-		.prev_file = message->last_file,
-		.prev_offset = message->last_offset,
 		.host = (char *)(uintptr_t)delivery->hop.host,
 		.port = delivery->hop.port,
 		.remote = (char *)(uintptr_t)delivery->remote,
@@ -372,10 +371,8 @@ attempt_entry(const struct delivery *delivery, const struct verdict *verdict,
 	}
 	entry = log_attempt_entry(&attempt);
 	free(attempt.recipients);
-	if (entry != NULL) {
+	if (entry != NULL)
 		entry->message = message;
-		entry->completes = complete;
-	}
 	return entry;
 }
 
@@ -385,8 +382,6 @@ static void
 mark_done(struct queue *queue, const struct delivery *delivery,
     const struct verdict *verdict)
 {
-	struct queued *message = verdict->message;
-
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
 		const struct delivery_recipient *one = &delivery->recipients[i];
 
@@ -396,9 +391,9 @@ mark_done(struct queue *queue, const struct delivery *delivery,
 			queue->counts.bounced += !verdict->drop;
 		else
 			continue;
-		message_set_done(message, one->index);
+		message_set_done(verdict->message, one->index);
 	}
-	message_count_pending(message);
+	legs_count_pending(verdict->message);
 }
 
 /* Callers hold lock; bounces go before the attempt that rests on them. */
@@ -416,27 +411,30 @@ add_entries(struct queue *queue, struct verdict *verdict)
 
 static void
 apply_verdict(struct queue *queue, struct delivery *delivery,
-    struct verdict *verdict, bool complete, int64_t delay_ms)
+    struct verdict *verdict, int64_t delay_ms)
 {
 	struct queued *message = verdict->message;
-	int64_t now = queue_monotonic_ms();
+	struct leg *leg = verdict->leg;
 
 	pthread_mutex_lock(&queue->lock);
-	queue_give_back(queue, message);
+	queue_give_back(queue, leg);
 	if (verdict->attempt != NULL) {
 		mark_done(queue, delivery, verdict);
-		message->attempts = delivery->attempt;
-		message->next_ms = verdict->now_ms + delay_ms;
+		leg->attempts = delivery->attempt;
+		leg->next_ms = verdict->now_ms + delay_ms;
+		if (leg->attempts > message->attempts)
+			message->attempts = leg->attempts;
+		/* Whoever comes back last, however many there were. */
+		verdict->attempt->completes =
+		    message->active == 0 &&
+		    (message->remove || message->pending == 0);
 		add_entries(queue, verdict);
 	}
-	if (complete) {
-		index_set_state(queue, message, MESSAGE_COMPLETE);
-	} else if (verdict->hold) {
-		message->held = true;
-		index_set_state(queue, message, MESSAGE_HELD);
-	} else {
-		index_wait(queue, message, now + delay_ms);
-	}
+	leg->held = verdict->hold;
+	if (leg->pending > 0 && !leg->held && !message->held &&
+	    !message->remove)
+		index_wait(queue, leg, queue_monotonic_ms() + delay_ms);
+	index_settle(queue, message);
 	pthread_mutex_unlock(&queue->lock);
 }
 
@@ -450,7 +448,7 @@ note_hop_text(struct queue *queue, const struct delivery *delivery)
 	    delivery->recipients[0].text[0] == '\0')
 		return;
 	pthread_mutex_lock(&queue->lock);
-	hop = delivery_message(delivery)->hop;
+	hop = delivery_leg(delivery)->hop;
 	snprintf(hop->last_text, sizeof(hop->last_text), "%.255s",
 	    delivery->recipients[0].text);
 	pthread_mutex_unlock(&queue->lock);
@@ -470,33 +468,51 @@ decide_bounces(struct queue *queue, const struct queue_settings *settings,
 	undo_failures(delivery, verdict);
 }
 
-/* Without memory for its record an attempt is as if it had not been made. */
+/* Nothing is left of the message after this attempt, as far as is known before
+ * the legs that others have come back. */
 static bool
-record_attempt(struct delivery *delivery, struct verdict *verdict,
-    bool complete, int64_t delay_ms)
+is_last(struct queue *queue, const struct delivery *delivery,
+    const struct verdict *verdict)
 {
+	size_t done = count_done(delivery, verdict);
+	bool last;
+
+	pthread_mutex_lock(&queue->lock);
+	last = verdict->message->pending == done;
+	pthread_mutex_unlock(&queue->lock);
+	return last;
+}
+
+/* Without memory for its record an attempt is as if it had not been made. */
+static void
+record_attempt(struct queue *queue, struct delivery *delivery,
+    struct verdict *verdict, bool removed, int64_t delay_ms)
+{
+	bool complete = removed || is_last(queue, delivery, verdict);
+
 	verdict->attempt = attempt_entry(delivery, verdict, complete,
 	    complete ? 0 : verdict->now_ms + delay_ms);
 	if (verdict->attempt != NULL)
-		return true;
+		return;
 	log_line(SAY_ALARM, "queue",
 	    "queue=%s trouble=\"no memory to record an attempt\"",
 	    delivery->envelope.queue_id);
 	undo_failures(delivery, verdict);
 	verdict->hold = false;
-	return false;
 }
 
 void
 queue_done(struct queue *queue, struct delivery *delivery)
 {
+	struct leg *leg = delivery_leg(delivery);
 	struct verdict verdict = {
-		.message = delivery_message(delivery),
+		.leg = leg,
+		.message = leg->message,
 		.now_ms = queue_now_ms(),
 	};
 	struct queue_settings settings;
 	int64_t delay_ms = NOT_TRIED_MS;
-	bool complete = false, removed;
+	bool removed;
 
 	verdict.bounces_end = &verdict.bounces;
 	pthread_mutex_lock(&queue->lock);
@@ -511,16 +527,13 @@ queue_done(struct queue *queue, struct delivery *delivery)
 	else
 		decide_bounces(queue, &settings, delivery, &verdict);
 	if (verdict.tried || removed) {
-		complete = removed || count_done(delivery, &verdict) ==
-					  delivery->recipient_count;
 		delay_ms = backoff_ms(&settings, delivery->attempt);
-		if (!record_attempt(delivery, &verdict, complete, delay_ms))
-			complete = false;
+		record_attempt(queue, delivery, &verdict, removed, delay_ms);
 		say_outcomes(delivery, &verdict);
 	} else {
 		note_hop_text(queue, delivery);
 	}
-	apply_verdict(queue, delivery, &verdict, complete, delay_ms);
+	apply_verdict(queue, delivery, &verdict, delay_ms);
 	delivery_close(queue, delivery);
 }
 
@@ -530,7 +543,7 @@ queue_done(struct queue *queue, struct delivery *delivery)
 static void
 recall_last(struct queue *queue, struct delivery *delivery)
 {
-	const struct queued *message = delivery_message(delivery);
+	const struct queued *message = delivery_leg(delivery)->message;
 	struct attempt attempt;
 	struct reason why;
 
@@ -555,23 +568,23 @@ recall_last(struct queue *queue, struct delivery *delivery)
 
 /* False if it could not be done now. */
 static bool
-expire_one(struct queue *queue, struct queued *message)
+expire_one(struct queue *queue, struct leg *leg)
 {
 	struct delivery *delivery;
 	struct reason why;
 	bool remains;
 
-	if (!delivery_open(queue, message, &delivery, &why)) {
-		queue_unreadable(queue, message, &why);
+	if (!delivery_open(queue, leg, &delivery, &why)) {
+		queue_unreadable(queue, leg, &why);
 		return false;
 	}
 	pthread_mutex_lock(&queue->lock);
-	delivery->hop = message->hop->name;
+	delivery->hop = leg->hop->name;
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
 		delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
 		snprintf(delivery->recipients[i].text,
 		    sizeof(delivery->recipients[i].text), "%s",
-		    message->hop->last_text);
+		    leg->hop->last_text);
 	}
 	pthread_mutex_unlock(&queue->lock);
 	recall_last(queue, delivery);
@@ -579,46 +592,54 @@ expire_one(struct queue *queue, struct queued *message)
 	queue_done(queue, delivery);
 	/* Still there: messages are freed by this thread only. */
 	pthread_mutex_lock(&queue->lock);
-	remains = message->state == MESSAGE_WAITING;
+	remains = leg->due_at != 0;
 	pthread_mutex_unlock(&queue->lock);
 	return !remains;
 }
 
-/* The oldest message if it is expired and nobody has it. */
-static struct queued *
+static struct leg *
+waiting_leg(struct queued *message)
+{
+	struct leg *leg = &message->leg;
+
+	while (leg != NULL && leg->due_at == 0)
+		leg = leg->next;
+	return leg;
+}
+
+/* A leg, that nobody has, of the oldest message if it is expired. */
+static struct leg *
 take_expired(struct queue *queue)
 {
-	struct queued *message = NULL;
 	int64_t now_ms = queue_now_ms();
+	struct leg *leg = NULL;
 
 	pthread_mutex_lock(&queue->lock);
-	while (queue->ages.count > 0) {
-		message = queue->ages.slots[0];
-		if (!is_expired(&queue->settings, message, now_ms)) {
-			message = NULL;
+	while (leg == NULL && queue->ages.count > 0) {
+		struct queued *message = queue->ages.slots[0]->message;
+
+		if (!is_expired(&queue->settings, message, now_ms))
 			break;
-		}
+		leg = waiting_leg(message);
 		/* One that a worker has comes back when the worker is done,
 		 * and expires then. */
-		heap_remove(&queue->ages, message);
-		if (message->state == MESSAGE_WAITING) {
-			queue_lend(queue, message);
-			break;
-		}
-		message = NULL;
+		if (leg == NULL)
+			heap_remove(&queue->ages, &message->leg);
+		else
+			queue_lend(queue, leg);
 	}
 	pthread_mutex_unlock(&queue->lock);
-	return message;
+	return leg;
 }
 
 int64_t
 queue_expire(struct queue *queue)
 {
-	struct queued *message;
 	int64_t look = EXPIRE_LOOK_MS;
+	struct leg *leg;
 
-	while ((message = take_expired(queue)) != NULL) {
-		if (!expire_one(queue, message))
+	while ((leg = take_expired(queue)) != NULL) {
+		if (!expire_one(queue, leg))
 			return queue_monotonic_ms() + EXPIRE_LOOK_MS;
 	}
 	pthread_mutex_lock(&queue->lock);

@@ -105,6 +105,7 @@ index_get(struct queue *queue, struct message_key key)
 		return NULL;
 	message->key = key;
 	message->state = MESSAGE_GHOST;
+	message->leg.message = message;
 	slot = table_slot(queue->table_size, key);
 	message->chain = queue->table[slot];
 	queue->table[slot] = message;
@@ -129,6 +130,7 @@ message_free(struct queued *message)
 {
 	if (message == NULL)
 		return;
+	legs_free(message);
 	free(message->done_more);
 	free(message);
 }
@@ -174,55 +176,44 @@ message_set_done(struct queued *message, uint32_t recipient)
 	return true;
 }
 
-void
-message_count_pending(struct queued *message)
-{
-	message->pending = 0;
-	for (uint32_t i = 0; i < message->recipients; i++) {
-		if (!message_is_done(message, i))
-			message->pending++;
-	}
-}
-
 /* Heaps. */
 
 static bool
-heap_before(const struct heap *heap, const struct queued *a,
-    const struct queued *b)
+heap_before(const struct heap *heap, const struct leg *a, const struct leg *b)
 {
-	return heap->by_age ? a->arrival_ms < b->arrival_ms
+	return heap->by_age ? a->message->arrival_ms < b->message->arrival_ms
 			    : a->due_ms < b->due_ms;
 }
 
 static size_t *
-heap_place(const struct heap *heap, struct queued *message)
+heap_place(const struct heap *heap, struct leg *leg)
 {
-	return heap->by_age ? &message->age_at : &message->due_at;
+	return heap->by_age ? &leg->message->age_at : &leg->due_at;
 }
 
 static void
-heap_put(struct heap *heap, size_t at, struct queued *message)
+heap_put(struct heap *heap, size_t at, struct leg *leg)
 {
-	heap->slots[at] = message;
-	*heap_place(heap, message) = at + 1;
+	heap->slots[at] = leg;
+	*heap_place(heap, leg) = at + 1;
 }
 
 static void
-heap_up(struct heap *heap, size_t at, struct queued *message)
+heap_up(struct heap *heap, size_t at, struct leg *leg)
 {
 	while (at > 0) {
 		size_t parent = (at - 1) / 2;
 
-		if (!heap_before(heap, message, heap->slots[parent]))
+		if (!heap_before(heap, leg, heap->slots[parent]))
 			break;
 		heap_put(heap, at, heap->slots[parent]);
 		at = parent;
 	}
-	heap_put(heap, at, message);
+	heap_put(heap, at, leg);
 }
 
 static void
-heap_down(struct heap *heap, size_t at, struct queued *message)
+heap_down(struct heap *heap, size_t at, struct leg *leg)
 {
 	for (;;) {
 		size_t child = 2 * at + 1;
@@ -233,25 +224,25 @@ heap_down(struct heap *heap, size_t at, struct queued *message)
 		    heap_before(heap, heap->slots[child + 1],
 			heap->slots[child]))
 			child++;
-		if (!heap_before(heap, heap->slots[child], message))
+		if (!heap_before(heap, heap->slots[child], leg))
 			break;
 		heap_put(heap, at, heap->slots[child]);
 		at = child;
 	}
-	heap_put(heap, at, message);
+	heap_put(heap, at, leg);
 }
 
 bool
 heap_reserve(struct heap *heap, size_t count)
 {
 	size_t capacity = heap->capacity == 0 ? 64 : heap->capacity;
-	struct queued **grown;
+	struct leg **grown;
 
 	if (count <= heap->capacity)
 		return true;
 	while (capacity < count)
 		capacity *= 2;
-	grown = reallocarray(heap->slots, capacity, sizeof(struct queued *));
+	grown = reallocarray(heap->slots, capacity, sizeof(struct leg *));
 	if (grown == NULL)
 		return false;
 	heap->slots = grown;
@@ -260,29 +251,29 @@ heap_reserve(struct heap *heap, size_t count)
 }
 
 bool
-heap_add(struct heap *heap, struct queued *message)
+heap_add(struct heap *heap, struct leg *leg)
 {
-	if (*heap_place(heap, message) != 0)
-		heap_remove(heap, message);
+	if (*heap_place(heap, leg) != 0)
+		heap_remove(heap, leg);
 	if (!heap_reserve(heap, heap->count + 1))
 		return false;
 	heap->count++;
-	heap_up(heap, heap->count - 1, message);
+	heap_up(heap, heap->count - 1, leg);
 	return true;
 }
 
 void
-heap_remove(struct heap *heap, struct queued *message)
+heap_remove(struct heap *heap, struct leg *leg)
 {
-	size_t *place = heap_place(heap, message);
+	size_t *place = heap_place(heap, leg);
 	size_t at = *place - 1;
-	struct queued *last;
+	struct leg *last;
 
 	if (*place == 0)
 		return;
 	*place = 0;
 	last = heap->slots[--heap->count];
-	if (last == message)
+	if (last == leg)
 		return;
 	if (at > 0 && heap_before(heap, last, heap->slots[(at - 1) / 2]))
 		heap_up(heap, at, last);
@@ -344,28 +335,58 @@ index_set_state(struct queue *queue, struct queued *message,
 	count_message(queue, message, state, true);
 	message->state = state;
 	if (state == MESSAGE_HELD || state == MESSAGE_COMPLETE)
-		heap_remove(&queue->ages, message);
+		heap_remove(&queue->ages, &message->leg);
+}
+
+static bool
+some_leg_waits(const struct queued *message)
+{
+	for (const struct leg *leg = &message->leg; leg != NULL;
+	     leg = leg->next)
+		if (leg->pending > 0 && !leg->active && !leg->held)
+			return true;
+	return false;
 }
 
 void
-index_wait(struct queue *queue, struct queued *message, int64_t due_ms)
+index_settle(struct queue *queue, struct queued *message)
 {
-	message->due_ms = due_ms;
-	/* Without memory for a heap's slot the message stays out of it, on
-	 * disk and listed; the next start takes it up again. */
-	if (message->hop == NULL || !heap_add(&message->hop->due, message))
-		message->due_at = 0;
-	if (message->age_at == 0)
-		heap_add(&queue->ages, message);
-	index_set_state(queue, message, MESSAGE_WAITING);
+	enum message_state state = MESSAGE_HELD;
+
+	if (message->active > 0)
+		state = MESSAGE_ACTIVE;
+	else if (message->pending == 0 || message->settled || message->remove)
+		state = MESSAGE_COMPLETE;
+	else if (!message->held && some_leg_waits(message))
+		state = MESSAGE_WAITING;
+	index_set_state(queue, message, state);
+}
+
+void
+index_wait(struct queue *queue, struct leg *leg, int64_t due_ms)
+{
+	leg->due_ms = due_ms;
+	/* Without memory for a heap's slot the leg stays out of it, on disk
+	 * and listed; the next start takes it up again. */
+	if (!heap_add(&leg->hop->due, leg))
+		leg->due_at = 0;
+	if (leg->message->age_at == 0)
+		heap_add(&queue->ages, &leg->message->leg);
 	pthread_cond_signal(&queue->work);
 }
 
 void
-index_unwait(struct queued *message)
+index_unwait(struct leg *leg)
 {
-	if (message->due_at != 0)
-		heap_remove(&message->hop->due, message);
+	if (leg->due_at != 0)
+		heap_remove(&leg->hop->due, leg);
+}
+
+void
+index_unwait_all(struct queued *message)
+{
+	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next)
+		index_unwait(leg);
 }
 
 int64_t
@@ -436,7 +457,7 @@ hop_to_end(struct queue *queue, struct hop *hop)
 	hop->next = NULL;
 }
 
-struct queued *
+struct leg *
 index_pick(struct queue *queue, const struct next_hop *prefer, int64_t now,
     int64_t *next_out)
 {

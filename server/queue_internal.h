@@ -3,6 +3,7 @@
  *
  *     queue.c        opening, closing, taking and finishing deliveries
  *     queue_index.c  messages in memory: table, heaps, next hops
+ *     queue_legs.c   a message's recipients, divided over next hops
  *     queue_store.c  the segments in the in folder: reading, unlinking
  *     queue_log.c    the relay's own log: its writer thread, rotation
  *     queue_record.c, queue_recover.c  its records; reading it at a start
@@ -31,10 +32,35 @@ struct message_key {
 
 enum message_state {
 	MESSAGE_GHOST,    /* the log speaks of it; its segment was not read */
-	MESSAGE_WAITING,  /* in its hop's heap */
-	MESSAGE_ACTIVE,   /* a worker has it */
-	MESSAGE_HELD,     /* until an operator removes it */
+	MESSAGE_WAITING,  /* some leg is in its hop's heap */
+	MESSAGE_ACTIVE,   /* a worker has a leg of it */
+	MESSAGE_HELD,     /* nothing else, until an operator removes it */
 	MESSAGE_COMPLETE, /* nothing left to do */
+};
+
+/* A message's way over one next hop: what is scheduled and tried. */
+struct leg {
+	struct queued *message;
+	struct leg *next; /* of the message */
+	struct hop *hop;
+	uint32_t index;   /* among the message's legs */
+	uint32_t pending; /* recipients that are not done; 0: it is over */
+	uint32_t attempts;
+	bool active;     /* a worker has it */
+	bool held;       /* failed, and nobody could be told */
+	int64_t due_ms;  /* monotonic */
+	int64_t next_ms; /* the same as Unix time, for log and list */
+	size_t due_at;   /* place in the hop's heap, + 1; 0: in none */
+};
+
+/* What is known of a leg by the name of its hop, until the message is (again)
+ * divided. */
+struct recalled {
+	char *host;
+	uint16_t port;
+	uint32_t attempts;
+	int64_t next_ms; /* Unix */
+	bool held;
 };
 
 struct queued {
@@ -45,23 +71,25 @@ struct queued {
 	struct journal_record record;
 	char queue_id[QUEUE_ID_SIZE];
 	enum message_state state;
-	bool verified; /* its body's CRC was right once */
-	bool remove;   /* by the operator, while a worker has it */
-	bool held;     /* the log says so */
-	bool settled;  /* complete, and that is on stable storage */
-	uint32_t attempts;
+	bool verified;     /* its body's CRC was right once */
+	bool remove;       /* by the operator, while a worker has it */
+	bool held;         /* all of it: it could not be read */
+	bool settled;      /* complete, and that is on stable storage */
+	uint32_t attempts; /* the most of any leg */
+	uint32_t active;   /* legs that workers have */
 	uint32_t recipients, pending;
 	uint64_t done;       /* bits of recipients 0 to 63 */
 	uint64_t *done_more; /* of the others */
 	uint32_t done_more_words;
-	uint32_t generation; /* of the routes when hop was set */
+	uint32_t generation; /* of the routes when it was divided */
 	int64_t arrival_ms;  /* Unix */
-	int64_t due_ms;      /* monotonic */
-	int64_t next_ms;     /* the same as Unix time, for log and list */
-	struct hop *hop;
-	size_t due_at, age_at; /* places in heaps, + 1; 0: in none */
-	uint32_t last_file;    /* of the last ATTEMPT; 0: none */
+	size_t age_at;       /* place in a heap, + 1; 0: in none */
+	uint32_t last_file;  /* of the last ATTEMPT; 0: none */
 	uint64_t last_offset;
+	struct leg leg;   /* the first; most messages have no other */
+	uint32_t *leg_of; /* by recipient; NULL: all are the first's */
+	struct recalled *recalled;
+	uint32_t recalled_count;
 };
 
 /* A file messages stand in: a segment, or a file of our log. */
@@ -84,7 +112,7 @@ struct segment {
 };
 
 struct heap {
-	struct queued **slots;
+	struct leg **slots; /* by age: the first of each message */
 	size_t count, capacity;
 	bool by_age; /* arrival, else due */
 };
@@ -175,8 +203,8 @@ struct attempt {
 	int64_t when_ms, next_ms; /* Unix */
 	uint32_t number;
 	unsigned flags;
-	uint64_t bounce; /* serial of the bounce made for it, or 0 */
-	uint32_t prev_file;
+	uint64_t bounce;    /* serial of the bounce made for it, or 0 */
+	uint32_t prev_file; /* of the message's attempt before; 0: none */
 	uint64_t prev_offset;
 	char *host;
 	uint16_t port;
@@ -196,29 +224,50 @@ struct queued *index_get(struct queue *queue, struct message_key key);
 void index_remove(struct queue *queue, struct queued *message);
 bool message_is_done(const struct queued *message, uint32_t recipient);
 bool message_set_done(struct queued *message, uint32_t recipient);
-/* Fix pending after bits or recipients changed. */
-void message_count_pending(struct queued *message);
 void message_free(struct queued *message);
 
 /* True after growing; heaps never fail when room was made before. */
 bool heap_reserve(struct heap *heap, size_t count);
-bool heap_add(struct heap *heap, struct queued *message);
-void heap_remove(struct heap *heap, struct queued *message);
+bool heap_add(struct heap *heap, struct leg *leg);
+void heap_remove(struct heap *heap, struct leg *leg);
 
 struct hop *index_hop(struct queue *queue, const struct next_hop *name,
     bool tls_optional);
-/* To the heaps, due at due_ms; wakes a worker. */
-void index_wait(struct queue *queue, struct queued *message, int64_t due_ms);
+/* To the heaps, due at due_ms; wakes a worker.  index_settle follows. */
+void index_wait(struct queue *queue, struct leg *leg, int64_t due_ms);
 /* Out of the due heap. */
-void index_unwait(struct queued *message);
+void index_unwait(struct leg *leg);
+/* All legs that wait: out of their heaps. */
+void index_unwait_all(struct queued *message);
+/* The state that follows from the legs and recipients. */
+void index_settle(struct queue *queue, struct queued *message);
 void index_set_state(struct queue *queue, struct queued *message,
     enum message_state state);
 /* After how long the attempt after the given number is due, jitter included. */
 int64_t backoff_ms(const struct queue_settings *settings, uint32_t attempts);
-/* The message that prefer, or any hop, has due now; *next_out (monotonic) is
- * when to look again if there is none. */
-struct queued *index_pick(struct queue *queue, const struct next_hop *prefer,
+/* The leg that prefer, or any hop, has due now; *next_out (monotonic) is when
+ * to look again if there is none. */
+struct leg *index_pick(struct queue *queue, const struct next_hop *prefer,
     int64_t now, int64_t *next_out);
+
+/* queue_legs.c; callers hold lock. */
+
+/*
+ * Divide the recipients that are left over next hops, and have the legs wait:
+ * what is recalled of a hop goes on, others are due now.  No leg may be
+ * active.  False without memory, and nothing waits.
+ */
+bool legs_divide(struct queue *queue, struct queued *message,
+    const struct envelope *envelope);
+/* Recall what is known of the legs, and end them. */
+bool legs_recall(struct queued *message);
+/* The one of a hop; made if there is none.  NULL without memory. */
+struct recalled *legs_recalled(struct queued *message, const char *host,
+    uint16_t port);
+struct leg *leg_of(struct queued *message, uint32_t recipient);
+/* Fix what is pending after recipients were done. */
+void legs_count_pending(struct queued *message);
+void legs_free(struct queued *message);
 
 /* queue_store.c; callers hold ingest (but not lock) where it says so. */
 
@@ -270,6 +319,8 @@ void log_add(struct queue *queue, struct log_entry *entry);
 bool log_wait(struct queue *queue, int timeout_ms);
 
 struct log_entry *log_attempt_entry(const struct attempt *attempt);
+/* Where the message's attempt before this one stands; while it is written. */
+void log_chain_attempt(struct log_entry *entry, uint32_t file, uint64_t offset);
 struct log_entry *log_key_entry(enum journal_type type, struct message_key key,
     const char *text);
 /* What a snapshot keeps of a message; callers hold lock. */
@@ -284,19 +335,20 @@ bool log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
 
 /* queue.c */
 
-/* Read a message for a worker: envelope, head, body's place.  The message is
- * the caller's (MESSAGE_ACTIVE); no lock. */
-bool delivery_open(struct queue *queue, struct queued *message,
+/* Read a message for a worker: envelope, head, body's place.  The leg is the
+ * caller's (active); no lock. */
+bool delivery_open(struct queue *queue, struct leg *leg,
     struct delivery **delivery_out, struct reason *why);
 void delivery_close(struct queue *queue, struct delivery *delivery);
 /* What it stands for. */
-struct queued *delivery_message(const struct delivery *delivery);
+struct leg *delivery_leg(const struct delivery *delivery);
 /* A message that could not be read: held if it is damaged, else later. */
-void queue_unreadable(struct queue *queue, struct queued *message,
+void queue_unreadable(struct queue *queue, struct leg *leg,
     const struct reason *why);
-/* Out of the heaps and into the caller's hands, or back.  Callers hold lock. */
-void queue_lend(struct queue *queue, struct queued *message);
-void queue_give_back(struct queue *queue, struct queued *message);
+/* Out of the heap and into the caller's hands, or back.  Callers hold lock;
+ * index_settle follows. */
+void queue_lend(struct queue *queue, struct leg *leg);
+void queue_give_back(struct queue *queue, struct leg *leg);
 
 /* queue_done.c */
 

@@ -71,22 +71,40 @@ log_segment_new(struct queue *queue, uint32_t file, int fd,
 
 /* The keeper's writing. */
 
+/* Several workers may have ended attempts at one message: which came before
+ * which is known only now.  If the batch fails the chain has a gap. */
 static bool
-write_entries(struct queue *queue, struct journal *journal,
+write_entry(struct queue *queue, uint32_t file, struct log_entry *entry)
+{
+	struct iovec part = { entry->octets,
+		entry->record.envelope_len + (size_t)entry->record.head_len +
+		    (size_t)entry->record.body_len };
+	struct queued *message =
+	    entry->record.type == JOURNAL_ATTEMPT ? entry->message : NULL;
+	bool ok;
+
+	if (message == NULL)
+		return journal_batch_add(queue->batch, &entry->record, &part,
+		    1);
+	pthread_mutex_lock(&queue->lock);
+	log_chain_attempt(entry, message->last_file, message->last_offset);
+	ok = journal_batch_add(queue->batch, &entry->record, &part, 1);
+	if (ok) {
+		message->last_file = file;
+		message->last_offset = entry->record.offset;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return ok;
+}
+
+static bool
+write_entries(struct queue *queue, struct journal *journal, uint32_t file,
     struct log_entry *entry, struct reason *why)
 {
 	while (entry != NULL) {
 		journal_batch_begin(queue->batch, journal);
-		for (; entry != NULL; entry = entry->next) {
-			struct iovec part = { entry->octets,
-				entry->record.envelope_len +
-				    (size_t)entry->record.head_len +
-				    (size_t)entry->record.body_len };
-
-			if (!journal_batch_add(queue->batch, &entry->record,
-				&part, 1))
-				break;
-		}
+		while (entry != NULL && write_entry(queue, file, entry))
+			entry = entry->next;
 		if (!journal_batch_write(queue->batch, why))
 			return false;
 	}
@@ -108,13 +126,6 @@ settle_entries(struct queue *queue, struct log_entry *entry)
 			&entry->record, entry->octets, &why))
 			log_line(SAY_ALARM, "queue", "trouble=\"%s\"",
 			    why.text);
-		if (entry->record.type == JOURNAL_ATTEMPT &&
-		    entry->message != NULL) {
-			pthread_mutex_lock(&queue->lock);
-			entry->message->last_file = queue->log_segment->file;
-			entry->message->last_offset = entry->record.offset;
-			pthread_mutex_unlock(&queue->lock);
-		}
 		if (entry->completes)
 			store_completed(queue, entry->message);
 		log_entry_free(entry);
@@ -319,7 +330,7 @@ copy_attempt(struct queue *queue, struct kept *kept, struct journal *journal,
  * rest on them. */
 static bool
 snapshot_write(struct queue *queue, struct snapshot *snapshot,
-    struct journal *journal, struct reason *why)
+    struct journal *journal, uint32_t file, struct reason *why)
 {
 	for (size_t i = 0; i < snapshot->count; i++) {
 		struct kept *kept = &snapshot->kept[i];
@@ -333,9 +344,9 @@ snapshot_write(struct queue *queue, struct snapshot *snapshot,
 		if (!copy_attempt(queue, &snapshot->kept[i], journal, why))
 			return false;
 	}
-	return write_entries(queue, journal, snapshot->taken, why) &&
+	return write_entries(queue, journal, file, snapshot->taken, why) &&
 	       journal_sync(journal, why) &&
-	       write_entries(queue, journal, snapshot->states, why) &&
+	       write_entries(queue, journal, file, snapshot->states, why) &&
 	       journal_sync(journal, why);
 }
 
@@ -347,9 +358,12 @@ relocate(struct queue *queue, const struct snapshot *snapshot,
 	for (size_t i = 0; i < snapshot->count; i++) {
 		const struct kept *kept = &snapshot->kept[i];
 
-		kept->message->last_file =
-		    kept->new_attempt != 0 ? segment->file : 0;
-		kept->message->last_offset = kept->new_attempt;
+		/* Unless a later attempt was written with the entries. */
+		if (kept->message->last_file != segment->file) {
+			kept->message->last_file =
+			    kept->new_attempt != 0 ? segment->file : 0;
+			kept->message->last_offset = kept->new_attempt;
+		}
 		if (!kept->own)
 			continue;
 		kept->message->segment = segment;
@@ -409,7 +423,7 @@ log_rotate(struct queue *queue, struct reason *why)
 		JOURNAL_LOG, queue->start_id, file, true, why))
 		return false;
 	ok = snapshot_make(queue, &snapshot, why) &&
-	     snapshot_write(queue, &snapshot, &fresh, why);
+	     snapshot_write(queue, &snapshot, &fresh, file, why);
 	pthread_mutex_lock(&queue->lock);
 	segment =
 	    ok ? log_segment_new(queue, file, fresh.fd, &fresh.header) : NULL;
@@ -455,7 +469,8 @@ log_flush(struct queue *queue, struct reason *why)
 	pthread_mutex_unlock(&queue->lock);
 	if (taken == NULL)
 		return true;
-	wrote = write_entries(queue, &queue->log, taken, why);
+	wrote = write_entries(queue, &queue->log, queue->log_segment->file,
+	    taken, why);
 	synced = wrote && journal_sync(&queue->log, why);
 	if (synced) {
 		settle_entries(queue, taken);

@@ -7,8 +7,9 @@
  *                   earlier attempt's file u32 and offset u64, host s,
  *                   port u16, remote s, decision s, count u32, and each:
  *                   recipient u32, outcome u8, status s, text s
- *     STATE         attempts u32, next u64, flags u8, words u32, u64 each:
- *                   what a snapshot keeps
+ *     STATE         attempts u32, next u64, flags u8, words u32, u64 each,
+ *                   ways u32, and each: host s, port u16, attempts u32,
+ *                   next u64, held u8: what a snapshot keeps; next is 0
  *     HELD, REMOVED text s
  */
 #include "queue_internal.h"
@@ -19,6 +20,9 @@
 #include "../policy/crc32c.h"
 
 enum {
+	/* Of an ATTEMPT's earlier one: after key, times, number, flags and
+	 * bounce. */
+	PREVIOUS_AT = 16 + 8 + 8 + 4 + 1 + 8,
 	TEXT_MAX = 1024,
 	TEXTS_MAX = 3 * 1024 * 1024, /* of all recipients of one attempt */
 };
@@ -111,8 +115,8 @@ log_attempt_entry(const struct attempt *attempt)
 	wire_put_u32(&w, attempt->number);
 	wire_put_u8(&w, (uint8_t)attempt->flags);
 	wire_put_u64(&w, attempt->bounce);
-	wire_put_u32(&w, attempt->prev_file);
-	wire_put_u64(&w, attempt->prev_offset);
+	wire_put_u32(&w, 0); /* log_chain_attempt knows */
+	wire_put_u64(&w, 0);
 	put_text(&w, attempt->host, TEXT_MAX);
 	wire_put_u16(&w, attempt->port);
 	put_text(&w, attempt->remote, TEXT_MAX);
@@ -133,6 +137,18 @@ log_attempt_entry(const struct attempt *attempt)
 	return entry;
 }
 
+void
+log_chain_attempt(struct log_entry *entry, uint32_t file, uint64_t offset)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, entry->octets + PREVIOUS_AT, 4 + 8);
+	wire_put_u32(&w, file);
+	wire_put_u64(&w, offset);
+	entry->record.envelope_crc =
+	    crc32c(0, entry->octets, entry->record.envelope_len);
+}
+
 struct log_entry *
 log_key_entry(enum journal_type type, struct message_key key, const char *text)
 {
@@ -145,13 +161,63 @@ log_key_entry(enum journal_type type, struct message_key key, const char *text)
 	return log_entry_new(type, octets, w.len, NULL, 0, NULL, 0);
 }
 
+static void
+put_way(struct wire_writer *w, const char *host, uint16_t port,
+    uint32_t attempts, int64_t next_ms, bool held)
+{
+	wire_put_string(w, host);
+	wire_put_u16(w, port);
+	wire_put_u32(w, attempts);
+	wire_put_u64(w, (uint64_t)next_ms);
+	wire_put_u8(w, held);
+}
+
+static bool
+has_way(const struct leg *leg)
+{
+	return leg->hop != NULL && leg->attempts > 0;
+}
+
+/* What is known by the names of hops: of legs, or of a message that has none
+ * yet. */
+static void
+put_ways(struct wire_writer *w, const struct queued *message)
+{
+	const struct leg *leg;
+	uint32_t count = message->recalled_count;
+
+	for (leg = &message->leg; leg != NULL; leg = leg->next)
+		count += has_way(leg);
+	wire_put_u32(w, count);
+	for (uint32_t i = 0; i < message->recalled_count; i++) {
+		const struct recalled *r = &message->recalled[i];
+
+		put_way(w, r->host, r->port, r->attempts, r->next_ms, r->held);
+	}
+	for (leg = &message->leg; leg != NULL; leg = leg->next)
+		if (has_way(leg))
+			put_way(w, leg->hop->name.host, leg->hop->name.port,
+			    leg->attempts, leg->next_ms, leg->held);
+}
+
+static size_t
+ways_size(const struct queued *message)
+{
+	size_t count = message->recalled_count;
+
+	for (const struct leg *leg = &message->leg; leg != NULL;
+	     leg = leg->next)
+		count++;
+	return 4 + count * (4 + sizeof(((struct next_hop *)0)->host) + 15);
+}
+
 struct log_entry *
 log_state_entry(const struct queued *message)
 {
-	size_t size = 64 + 8 * (size_t)message->done_more_words;
+	size_t size =
+	    64 + 8 * (size_t)message->done_more_words + ways_size(message);
 	bool complete = message->state == MESSAGE_COMPLETE || message->settled;
-	bool held = message->state == MESSAGE_HELD || message->held;
-	struct log_entry *entry;
+	struct log_entry *entry = NULL;
 	struct wire_writer w;
 	unsigned char *octets = malloc(size);
 
@@ -160,14 +226,17 @@ log_state_entry(const struct queued *message)
 	wire_writer_init(&w, octets, size);
 	put_key(&w, message->key);
 	wire_put_u32(&w, message->attempts);
-	wire_put_u64(&w, (uint64_t)message->next_ms);
+	wire_put_u64(&w, 0);
 	wire_put_u8(&w, (uint8_t)((complete ? ATTEMPT_COMPLETE : 0) |
-				  (held ? ATTEMPT_HELD : 0)));
+				  (message->held ? ATTEMPT_HELD : 0)));
 	wire_put_u32(&w, 1 + message->done_more_words);
 	wire_put_u64(&w, message->done);
 	for (uint32_t i = 0; i < message->done_more_words; i++)
 		wire_put_u64(&w, message->done_more[i]);
-	entry = log_entry_new(JOURNAL_STATE, octets, w.len, NULL, 0, NULL, 0);
+	put_ways(&w, message);
+	if (!w.failed)
+		entry = log_entry_new(JOURNAL_STATE, octets, w.len, NULL, 0,
+		    NULL, 0);
 	free(octets);
 	return entry;
 }

@@ -19,6 +19,24 @@
 
 enum { LOG_FILES_MAX = 1024 };
 
+/* What a record says of the message's way over one hop.  Without memory it is
+ * tried sooner than it would have been. */
+static void
+recall(struct queued *message, const char *host, uint16_t port,
+    uint32_t attempts, int64_t next_ms, bool held)
+{
+	struct recalled *recalled = legs_recalled(message, host, port);
+
+	if (attempts > message->attempts)
+		message->attempts = attempts;
+	if (recalled == NULL)
+		return;
+	if (attempts > recalled->attempts)
+		recalled->attempts = attempts;
+	recalled->next_ms = next_ms;
+	recalled->held = held;
+}
+
 static void
 apply_attempt(struct queue *queue, const struct segment *segment,
     const struct journal_record *record, const void *octets)
@@ -48,16 +66,37 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 				message_set_done(message,
 				    attempt.recipients[i].index);
 		}
-		if (attempt.number > message->attempts)
-			message->attempts = attempt.number;
-		message->next_ms = attempt.next_ms;
-		message->held = (attempt.flags & ATTEMPT_HELD) != 0;
+		recall(message, attempt.host, attempt.port, attempt.number,
+		    attempt.next_ms, (attempt.flags & ATTEMPT_HELD) != 0);
 		if ((attempt.flags & ATTEMPT_COMPLETE) != 0 && bounced)
 			message->settled = true;
 		message->last_file = segment->file;
 		message->last_offset = record->offset;
 	}
 	attempt_fini(&attempt);
+}
+
+/* Absent in logs that know of one way only. */
+static void
+recall_ways(struct queued *message, struct wire_reader *r)
+{
+	uint32_t count = wire_reader_done(r) ? 0 : wire_get_u32(r);
+
+	for (uint32_t i = 0; i < count && !r->failed; i++) {
+		char host[sizeof(((struct next_hop *)0)->host)];
+		uint32_t attempts;
+		uint16_t port;
+		int64_t next_ms;
+		bool held;
+
+		wire_get_string(r, host, sizeof(host));
+		port = wire_get_u16(r);
+		attempts = wire_get_u32(r);
+		next_ms = (int64_t)wire_get_u64(r);
+		held = wire_get_u8(r) != 0;
+		if (!r->failed)
+			recall(message, host, port, attempts, next_ms, held);
+	}
 }
 
 static void
@@ -68,13 +107,12 @@ apply_state(struct queue *queue, const struct journal_record *record,
 	struct message_key key;
 	struct queued *message;
 	uint32_t attempts, words;
-	int64_t next_ms;
 	unsigned flags;
 
 	wire_reader_init(&r, octets, record->envelope_len);
 	key = log_get_key(&r);
 	attempts = wire_get_u32(&r);
-	next_ms = (int64_t)wire_get_u64(&r);
+	wire_get_u64(&r);
 	flags = wire_get_u8(&r);
 	words = wire_get_u32(&r);
 	if (r.failed || words > ENVELOPE_RECIPIENTS_MAX / 64 + 1)
@@ -92,10 +130,10 @@ apply_state(struct queue *queue, const struct journal_record *record,
 	}
 	if (attempts > message->attempts)
 		message->attempts = attempts;
-	message->next_ms = next_ms;
 	message->held = (flags & ATTEMPT_HELD) != 0;
 	if ((flags & ATTEMPT_COMPLETE) != 0)
 		message->settled = true;
+	recall_ways(message, &r);
 }
 
 static void

@@ -191,28 +191,13 @@ set_aside_of(struct queue *queue, struct segment *segment, int fd,
 
 /* Messages. */
 
-/* When a message that the log may already speak of is due. */
-static int64_t
-first_due(const struct queue *queue, const struct queued *message)
-{
-	int64_t wait = 0;
-
-	if (message->attempts > 0)
-		wait = message->next_ms - queue_now_ms();
-	if (wait < 0)
-		wait = 0;
-	if (wait > queue->settings.retry_most_ms)
-		wait = queue->settings.retry_most_ms;
-	return queue_monotonic_ms() + wait;
-}
-
-static void
+/* The log may already speak of it. */
+static bool
 message_fill(struct queue *queue, struct queued *message,
     struct segment *segment, const struct journal_record *record,
     const struct envelope *envelope)
 {
 	int64_t now = queue_now_ms();
-	struct next_hop name;
 
 	message->segment = segment;
 	message->record = *record;
@@ -220,14 +205,20 @@ message_fill(struct queue *queue, struct queued *message,
 	message->recipients = (uint32_t)envelope->recipient_count;
 	message->arrival_ms =
 	    envelope->arrival_ms < now ? envelope->arrival_ms : now;
-	message_count_pending(message);
-	message->generation = queue->generation;
-	route_find(queue->config, envelope, 0, &name);
-	message->hop = index_hop(queue, &name, envelope->tls_optional);
+	if (!legs_divide(queue, message, envelope)) {
+		message->segment = NULL;
+		return false;
+	}
 	if (!segment->own) {
 		message->sibling = segment->messages;
 		segment->messages = message;
 	}
+	if (message->pending == 0)
+		message->settled = true;
+	if (!message->settled)
+		segment->incomplete++;
+	index_settle(queue, message);
+	return true;
 }
 
 bool
@@ -237,6 +228,7 @@ store_message_found(struct queue *queue, struct segment *segment,
 	struct message_key key = { segment->header.mark, record->offset };
 	struct envelope envelope;
 	struct queued *message;
+	bool ok;
 
 	if (segment->own)
 		key = (struct message_key){ 0, record->number };
@@ -244,28 +236,12 @@ store_message_found(struct queue *queue, struct segment *segment,
 		return false;
 	pthread_mutex_lock(&queue->lock);
 	message = index_get(queue, key);
-	if (message == NULL) {
-		pthread_mutex_unlock(&queue->lock);
-		envelope_fini(&envelope);
-		return fail(why, REASON_NO_MEMORY, "queue");
-	}
-	if (message->state == MESSAGE_GHOST) {
-		message_fill(queue, message, segment, record, &envelope);
-		if (message->settled || message->pending == 0) {
-			message->settled = true;
-			index_set_state(queue, message, MESSAGE_COMPLETE);
-		} else {
-			segment->incomplete++;
-			if (message->held)
-				index_set_state(queue, message, MESSAGE_HELD);
-			else
-				index_wait(queue, message,
-				    first_due(queue, message));
-		}
-	}
+	ok = message != NULL &&
+	     (message->state != MESSAGE_GHOST ||
+		 message_fill(queue, message, segment, record, &envelope));
 	pthread_mutex_unlock(&queue->lock);
 	envelope_fini(&envelope);
-	return true;
+	return ok || fail(why, REASON_NO_MEMORY, "queue");
 }
 
 /* Segments. */

@@ -1,0 +1,233 @@
+/*
+ * server/queue_legs.c: a message's recipients, divided over next hops.
+ *
+ * Each leg is scheduled for itself: one smarthost that is away delays nobody
+ * else's mail.  Nearly all messages have one leg, which is part of the message.
+ */
+#include "queue_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "route.h"
+
+struct leg *
+leg_of(struct queued *message, uint32_t recipient)
+{
+	struct leg *leg = &message->leg;
+
+	if (message->leg_of == NULL)
+		return leg;
+	for (uint32_t i = message->leg_of[recipient]; i > 0; i--)
+		leg = leg->next;
+	return leg;
+}
+
+void
+legs_count_pending(struct queued *message)
+{
+	struct leg *leg;
+
+	message->pending = 0;
+	for (leg = &message->leg; leg != NULL; leg = leg->next)
+		leg->pending = 0;
+	for (uint32_t i = 0; i < message->recipients; i++) {
+		if (message_is_done(message, i))
+			continue;
+		message->pending++;
+		leg_of(message, i)->pending++;
+	}
+}
+
+/* --- what was known of them before ---------------------------------------- */
+
+struct recalled *
+legs_recalled(struct queued *message, const char *host, uint16_t port)
+{
+	struct recalled *recalled = message->recalled;
+
+	for (uint32_t i = 0; i < message->recalled_count; i++)
+		if (recalled[i].port == port &&
+		    strcasecmp(recalled[i].host, host) == 0)
+			return &recalled[i];
+	recalled = reallocarray(recalled, message->recalled_count + 1u,
+	    sizeof(*recalled));
+	if (recalled == NULL)
+		return NULL;
+	message->recalled = recalled;
+	recalled += message->recalled_count;
+	*recalled = (struct recalled){ .host = strdup(host), .port = port };
+	if (recalled->host == NULL)
+		return NULL;
+	message->recalled_count++;
+	return recalled;
+}
+
+static void
+forget_recalled(struct queued *message)
+{
+	for (uint32_t i = 0; i < message->recalled_count; i++)
+		free(message->recalled[i].host);
+	free(message->recalled);
+	message->recalled = NULL;
+	message->recalled_count = 0;
+}
+
+static void
+forget_legs(struct queued *message)
+{
+	struct leg *next;
+
+	for (struct leg *leg = message->leg.next; leg != NULL; leg = next) {
+		next = leg->next;
+		free(leg);
+	}
+	free(message->leg_of);
+	message->leg_of = NULL;
+	message->leg = (struct leg){ .message = message };
+}
+
+bool
+legs_recall(struct queued *message)
+{
+	index_unwait_all(message);
+	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
+		struct recalled *recalled;
+
+		if (leg->hop == NULL || leg->attempts == 0)
+			continue;
+		recalled = legs_recalled(message, leg->hop->name.host,
+		    leg->hop->name.port);
+		if (recalled == NULL)
+			return false;
+		recalled->attempts = leg->attempts;
+		recalled->next_ms = leg->next_ms;
+		recalled->held = leg->held;
+	}
+	forget_legs(message);
+	return true;
+}
+
+void
+legs_free(struct queued *message)
+{
+	forget_legs(message);
+	forget_recalled(message);
+}
+
+/* --- dividing --------------------------------------------------------------
+ */
+
+/* The leg over that hop, made if there is none. */
+static struct leg *
+find_leg(struct queued *message, struct hop *hop)
+{
+	struct leg *leg = &message->leg;
+	uint32_t index = 0;
+
+	if (leg->hop == NULL) {
+		leg->hop = hop;
+		return leg;
+	}
+	for (;; leg = leg->next, index++) {
+		if (leg->hop == hop)
+			return leg;
+		if (leg->next == NULL)
+			break;
+	}
+	leg->next = calloc(1, sizeof(*leg));
+	if (leg->next == NULL)
+		return NULL;
+	*leg->next =
+	    (struct leg){ .message = message, .hop = hop, .index = index + 1 };
+	return leg->next;
+}
+
+/* Note whose leg a recipient is, once there is more than one. */
+static bool
+put_recipient(struct queued *message, uint32_t recipient, const struct leg *leg)
+{
+	if (leg->index == 0 && message->leg_of == NULL)
+		return true;
+	if (message->leg_of == NULL)
+		message->leg_of =
+		    calloc(message->recipients, sizeof(*message->leg_of));
+	if (message->leg_of == NULL)
+		return false;
+	message->leg_of[recipient] = leg->index;
+	return true;
+}
+
+static bool
+divide(struct queue *queue, struct queued *message,
+    const struct envelope *envelope)
+{
+	struct next_hop name;
+	struct hop *hop;
+	struct leg *leg;
+
+	for (uint32_t i = 0; i < message->recipients; i++) {
+		if (message_is_done(message, i))
+			continue;
+		route_find(queue->config, envelope, i, &name);
+		hop = index_hop(queue, &name, envelope->tls_optional);
+		leg = hop == NULL ? NULL : find_leg(message, hop);
+		if (leg == NULL || !put_recipient(message, i, leg))
+			return false;
+	}
+	return true;
+}
+
+/* When a leg that was tried before is due. */
+static int64_t
+first_due(const struct queue *queue, const struct leg *leg)
+{
+	int64_t wait = 0;
+
+	if (leg->attempts > 0)
+		wait = leg->next_ms - queue_now_ms();
+	if (wait < 0)
+		wait = 0;
+	if (wait > queue->settings.retry_most_ms)
+		wait = queue->settings.retry_most_ms;
+	return queue_monotonic_ms() + wait;
+}
+
+static void
+take_recalled(struct queued *message, struct leg *leg)
+{
+	for (uint32_t i = 0; i < message->recalled_count; i++) {
+		const struct recalled *recalled = &message->recalled[i];
+
+		if (recalled->port != leg->hop->name.port ||
+		    strcasecmp(recalled->host, leg->hop->name.host) != 0)
+			continue;
+		leg->attempts = recalled->attempts;
+		leg->next_ms = recalled->next_ms;
+		leg->held = recalled->held;
+	}
+}
+
+bool
+legs_divide(struct queue *queue, struct queued *message,
+    const struct envelope *envelope)
+{
+	message->leg = (struct leg){ .message = message };
+	if (!divide(queue, message, envelope)) {
+		forget_legs(message);
+		return false;
+	}
+	message->generation = queue->generation;
+	legs_count_pending(message);
+	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
+		if (leg->hop == NULL)
+			continue; /* all recipients are done */
+		take_recalled(message, leg);
+		if (message->held || message->settled || leg->held)
+			continue;
+		index_wait(queue, leg, first_due(queue, leg));
+	}
+	forget_recalled(message);
+	return true;
+}
