@@ -90,6 +90,12 @@ parse_hop(struct route_hop *hop, const char *word, const char *tls,
 
 	if (!key_parse(&key, word, why))
 		return false;
+	/* Written with its port it would be another WHERE. */
+	if (strncmp(key.text, "error:", 6) == 0 ||
+	    strcmp(key.text, "error") == 0)
+		return fail(why, REASON_SYNTAX,
+		    "a next hop named %s, expected one with its domain",
+		    key.text);
 	switch (key.kind) {
 	case KEY_HOST:
 	case KEY_ADDRESS:
@@ -145,25 +151,6 @@ parse_hops(struct route *out, char *word, const char *tls, struct reason *why)
 			    "expected the word smtp or smtps");
 		out->hop_count++;
 	}
-	return true;
-}
-
-static bool
-parse_srv(struct route *out, const char *domain, const char *tls,
-    struct reason *why)
-{
-	struct route_hop *hop = &out->hops[0];
-
-	if (tls != NULL)
-		return fail(why, REASON_SYNTAX,
-		    "%s beside srv:, whose service is TLS from the start, "
-		    "expected none",
-		    tls);
-	if (!host_normalise(hop->host, domain, strlen(domain)))
-		return fail(why, REASON_SYNTAX, "srv:%.80s: expected a domain",
-		    domain);
-	hop->srv = hop->implicit_tls = true;
-	out->hop_count = 1;
 	return true;
 }
 
@@ -224,9 +211,8 @@ parse_where(struct route *out, char *word, const char *last, struct reason *why)
 {
 	if (strncasecmp(word, "error:", 6) == 0)
 		return parse_error(out, word + 6, last, why);
-	if (strcasecmp(word, "hold") == 0 || strcasecmp(word, "discard") == 0) {
-		out->kind =
-		    strcasecmp(word, "hold") == 0 ? ROUTE_HOLD : ROUTE_DISCARD;
+	if (strcasecmp(word, "discard") == 0) {
+		out->kind = ROUTE_DISCARD;
 		return last == NULL ||
 		       fail(why, REASON_SYNTAX,
 			   "\"%.40s\" after %s, expected nothing", last, word);
@@ -236,8 +222,6 @@ parse_where(struct route *out, char *word, const char *last, struct reason *why)
 		return fail(why, REASON_SYNTAX,
 		    "\"%.40s\": expected smtp or smtps", last);
 	out->kind = ROUTE_RELAY;
-	if (strncasecmp(word, "srv:", 4) == 0)
-		return parse_srv(out, word + 4, last, why);
 	return parse_hops(out, word, last, why);
 }
 
@@ -309,18 +293,11 @@ route_print(const struct route *route, char *out, size_t size)
 		put(&page, "error:%s ", route->status);
 		put_quoted(&page, route->text);
 		return;
-	case ROUTE_HOLD:
-		put(&page, "hold");
-		return;
 	case ROUTE_DISCARD:
 		put(&page, "discard");
 		return;
 	case ROUTE_RELAY:
 		break;
-	}
-	if (route->hops[0].srv) {
-		put(&page, "srv:%s", route->hops[0].host);
-		return;
 	}
 	for (size_t i = 0; i < route->hop_count; i++)
 		put(&page,

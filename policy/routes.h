@@ -9,9 +9,7 @@
  * WHOSE  user@domain, domain, .suffix, "<>" (BY from alone), or *
  * BY     rcpt: the recipient's; from: the envelope sender's; any: for * alone
  * WHERE  HOST[:PORT][,HOST[:PORT]...]  next hops, the first before the others;
- *        srv:DOMAIN           what _submissions._tcp.DOMAIN says (RFC 8314)
  *        error:X.Y.Z "TEXT"   refused or bounced with that status and text
- *        hold                 kept until an operator releases it
  *        discard              accepted and dropped
  *
  * The recipient's rows speak before the sender's: mailbox, then domain, then
@@ -37,18 +35,15 @@ enum {
 enum route_kind {
 	ROUTE_RELAY,
 	ROUTE_ERROR,
-	ROUTE_HOLD,
 	ROUTE_DISCARD,
 };
 
 enum route_by { ROUTE_BY_RCPT, ROUTE_BY_FROM, ROUTE_BY_ANY };
 
 struct route_hop {
-	char host[HOST_MAX]; /* or address literal, unbracketed; a domain if
-				srv */
-	uint16_t port;       /* 0 if srv */
+	char host[HOST_MAX]; /* or address literal, unbracketed */
+	uint16_t port;
 	bool implicit_tls;
-	bool srv;
 };
 
 /* One row. */

@@ -53,6 +53,7 @@ static const struct field top_options[] = {
 	{ "realm", T_HOST, FIELD(config, realm), NULL, 0, 0, NULL },
 	{ "state", T_PATH, FIELD(config, state), "state", 0, 0, NULL },
 	{ "sites", T_PATH, FIELD(config, sites), "sites", 0, 0, NULL },
+	{ "routes", T_PATH, FIELD(config, routes), NULL, 0, 0, NULL },
 	{ "upstream", T_PATH, FIELD(config, upstream), NULL, 0, 0, NULL },
 	{ "system-ca", T_PATH, FIELD(config, system_ca),
 	    "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },

@@ -158,7 +158,8 @@ is_table_used(const struct master *m, const char *name)
 {
 	for (size_t i = 0; i <= CONFIGURATIONS_MOST; i++)
 		if (m->generations[i].number != 0 &&
-		    strcmp(m->generations[i].prepared->table, name) == 0)
+		    (strcmp(m->generations[i].prepared->table, name) == 0 ||
+			strcmp(m->generations[i].prepared->routes, name) == 0))
 			return true;
 	return false;
 }
@@ -176,7 +177,8 @@ state_sweep_tables(struct master *m)
 	if (d == NULL)
 		return;
 	while ((e = readdir(d)) != NULL)
-		if (strncmp(e->d_name, "sites.", 6) == 0 &&
+		if ((strncmp(e->d_name, "sites.", 6) == 0 ||
+			strncmp(e->d_name, "routes.", 7) == 0) &&
 		    !is_table_used(m, e->d_name))
 			unlinkat(dirfd(d), e->d_name, 0);
 	closedir(d);

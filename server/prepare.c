@@ -240,6 +240,7 @@ prepare_all(struct work *w, const gnutls_datum_t *text)
 	prepare_alarm_command(w);
 	prepare_trust_anchor(w);
 	work_table(w);
+	work_routes(w);
 	work_unshown(w);
 	if (!w->options->only_check && !w->failed)
 		work_add_table(w);

@@ -27,6 +27,7 @@ struct prepared {
 	char *alarms[PREPARED_ALARMS];
 	size_t alarm_count;
 	char table[80];      /* file name in state/run/tables */
+	char routes[80];     /* the same; "": there is none */
 	struct table *sites; /* the same, open; NULL with only_check */
 	int bundle[ROLES];   /* sealed memfd for each role, -1 for the master */
 };

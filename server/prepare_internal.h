@@ -40,7 +40,13 @@ void work_certificates(struct work *w);
 /* Of those that rows have in cert=, the ones that the relay will not show. */
 void work_unshown(struct work *w);
 
+/* prepare_routes.c: for those who ask. */
+void work_routes(struct work *w);
+
 /* prepare_table.c: logins come before it. */
+/* The newest file PREFIX.<digest>.kch in folder that is whole. */
+bool work_last_good(const char *folder, const char *prefix,
+    bool (*is_whole)(const char *path), char out[static 80]);
 void work_table(struct work *w);
 /* The compiled table, and what its rows name, for those who judge. */
 void work_add_table(struct work *w);

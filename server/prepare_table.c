@@ -53,36 +53,46 @@ names_can_ask(void *context, bool by_name, bool has_anchors)
 	return config_can_verify_clients(w->config, by_name, has_anchors);
 }
 
-/* The newest table in folder that is whole. */
-static bool
-last_good_table(const char *folder, char out[static 80])
+bool
+work_last_good(const char *folder, const char *prefix,
+    bool (*is_whole)(const char *path), char out[static 80])
 {
 	time_t newest = 0;
 	struct dirent *e;
 	DIR *d = opendir(folder);
 	bool found = false;
+	size_t len = strlen(prefix);
 
 	if (d == NULL)
 		return false;
 	while ((e = readdir(d)) != NULL) {
 		char path[PATH_MAX];
-		struct table *table;
 		struct stat st;
 
-		if (strncmp(e->d_name, "sites.", 6) != 0 ||
-		    strlen(e->d_name) >= 80 ||
+		if (strncmp(e->d_name, prefix, len) != 0 ||
+		    e->d_name[len] != '.' || strlen(e->d_name) >= 80 ||
 		    snprintf(path, sizeof(path), "%s/%s", folder, e->d_name) >=
 			(int)sizeof(path) ||
 		    stat(path, &st) != 0 || (found && st.st_mtime < newest) ||
-		    !table_open(&table, path, true, NULL))
+		    !is_whole(path))
 			continue;
-		table_close(table);
 		strcpy(out, e->d_name); /* measured above */
 		newest = st.st_mtime;
 		found = true;
 	}
 	closedir(d);
 	return found;
+}
+
+static bool
+table_is_whole(const char *path)
+{
+	struct table *table;
+
+	if (!table_open(&table, path, true, NULL))
+		return false;
+	table_close(table);
+	return true;
 }
 
 static void
@@ -110,7 +120,8 @@ compile_table(struct work *w, const struct table_source *source)
 	snprintf(folder, sizeof(folder), "%s/run/tables", w->config->state);
 	if (table_compile(source, folder, name, report_table, w, &why))
 		return;
-	if (w->options->last_table && last_good_table(folder, name))
+	if (w->options->last_table &&
+	    work_last_good(folder, "sites", table_is_whole, name))
 		report_last_table(w, "does not compile");
 	else
 		work_report(w, true, "%s", why.text);
@@ -134,7 +145,7 @@ work_table(struct work *w)
 	}
 	snprintf(folder, sizeof(folder), "%s/run/tables", w->config->state);
 	if (!w->options->only_check && w->options->last_table &&
-	    last_good_table(folder, w->prepared->table))
+	    work_last_good(folder, "sites", table_is_whole, w->prepared->table))
 		report_last_table(w, why.text);
 	else
 		work_report(w, true, "%s: sites: %s", w->config->path,

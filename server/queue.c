@@ -26,11 +26,13 @@ enum {
 
 /* Callers hold lock, or are alone. */
 static void
-settings_take(struct queue *queue, const struct config *config)
+settings_take(struct queue *queue, const struct config *config,
+    const struct routes *routes)
 {
 	struct queue_settings *settings = &queue->settings;
 
 	queue->config = config;
+	queue->routes = routes;
 	queue->generation++;
 	snprintf(settings->hostname, sizeof(settings->hostname), "%s",
 	    config->hostname != NULL ? config->hostname : "localhost");
@@ -90,7 +92,7 @@ queue_alloc(const struct queue_options *options)
 	queue->log_rotate_least =
 	    options->rotate != 0 ? options->rotate : (uint64_t)LOG_ROTATE_LEAST;
 	queue->log.fd = -1;
-	settings_take(queue, options->config);
+	settings_take(queue, options->config, options->routes);
 	return queue;
 }
 
@@ -229,10 +231,11 @@ queue_close(struct queue *queue)
 }
 
 void
-queue_configure(struct queue *queue, const struct config *config)
+queue_configure(struct queue *queue, const struct config *config,
+    const struct routes *routes)
 {
 	pthread_mutex_lock(&queue->lock);
-	settings_take(queue, config);
+	settings_take(queue, config, routes);
 	/* Messages are routed again when they are taken: what was wrong with
 	 * a hop of before says nothing now. */
 	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next)
@@ -469,32 +472,54 @@ queue_unreadable(struct queue *queue, struct leg *leg, const struct reason *why)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/*
- * Routes may be others than when the message was divided.  True: it is divided
- * anew, and the leg is gone.  While another worker has a leg of it, and
- * without memory, it goes the way it was to go.
- */
+/* Callers hold lock; the leg is the only active one.  True: it is the message's
+ * only one again, for the same recipients, and still the caller's. */
 static bool
-route_again(struct queue *queue, struct leg *leg,
-    const struct delivery *delivery)
+divide_again(struct queue *queue, struct leg *leg,
+    const struct envelope *envelope)
 {
 	struct queued *message = leg->message;
-	bool divided = false;
+	bool was_alone = message->leg.next == NULL;
+
+	queue_give_back(queue, leg);
+	leg->next_ms = queue_now_ms(); /* it was due */
+	if (!legs_recall(message) || !legs_divide(queue, message, envelope)) {
+		log_line(SAY_ALARM, "queue",
+		    "queue=%s trouble=\"no memory to route it; it waits for a "
+		    "restart\"",
+		    message->queue_id);
+	} else if (was_alone && message->leg.next == NULL &&
+		   !message->leg.held) {
+		queue_lend(queue, &message->leg);
+		return true;
+	}
+	index_settle(queue, message);
+	return false;
+}
+
+/*
+ * Routes may be others than when the message was divided.  True: it was divided
+ * anew, and the leg is gone.  While another worker has a leg of it, it goes the
+ * way it was to go.
+ */
+static bool
+route_again(struct queue *queue, struct leg *leg, struct delivery *delivery)
+{
+	struct queued *message = leg->message;
+	bool gone = false;
 
 	pthread_mutex_lock(&queue->lock);
 	if (message->generation != queue->generation && message->active == 1) {
-		queue_give_back(queue, leg);
-		if (!legs_recall(message) ||
-		    !legs_divide(queue, message, &delivery->envelope))
-			log_line(SAY_ALARM, "queue",
-			    "queue=%s trouble=\"no memory to route it; it "
-			    "waits for a restart\"",
-			    message->queue_id);
-		index_settle(queue, message);
-		divided = true;
+		gone = !divide_again(queue, leg, &delivery->envelope);
+		if (!gone)
+			delivery->attempt = leg->attempts + 1;
+	}
+	if (!gone) {
+		delivery->way = &leg->hop->way;
+		delivery->hop = *hop_name(leg->hop);
 	}
 	pthread_mutex_unlock(&queue->lock);
-	return divided;
+	return gone;
 }
 
 /* Wait for a leg that is due; NULL at the deadline. */
@@ -541,7 +566,6 @@ queue_take(struct queue *queue, const struct next_hop *prefer, int timeout_ms)
 		} else if (route_again(queue, leg, delivery)) {
 			delivery_close(queue, delivery);
 		} else {
-			delivery->hop = leg->hop->name;
 			return delivery;
 		}
 	}
@@ -566,13 +590,13 @@ queue_hop_failed(struct queue *queue, const struct delivery *delivery)
 }
 
 void
-queue_hop_worked(struct queue *queue, const struct next_hop *name)
+queue_hop_worked(struct queue *queue, const struct way *way)
 {
 	bool waited = false;
 
 	pthread_mutex_lock(&queue->lock);
 	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next) {
-		if (!next_hop_same(&hop->name, name) ||
+		if (!way_same(&hop->way, way) ||
 		    (hop->failures == 0 && hop->until_ms == 0))
 			continue;
 		hop->failures = 0;

@@ -16,21 +16,16 @@
 
 #include "config.h"
 #include "envelope.h"
+#include "route.h"
 
 struct queue;
-
-/* Where a message goes next; names the site in table and log. */
-struct next_hop {
-	char host[256]; /* A-label or address literal, as the route names it */
-	uint16_t port;
-	bool implicit_tls;
-};
 
 enum outcome {
 	OUTCOME_NONE,      /* not tried in this attempt: stays due */
 	OUTCOME_DELIVERED, /* 2xx to the final dot */
 	OUTCOME_TEMPORARY, /* try again later */
 	OUTCOME_PERMANENT, /* bounce */
+	OUTCOME_DISCARDED, /* dropped, as its route says */
 };
 
 struct delivery_recipient {
@@ -41,10 +36,11 @@ struct delivery_recipient {
 	bool decided;         /* delivery.decision is about this one */
 };
 
-/* One attempt at one message over one next hop, for one worker. */
+/* One attempt at one message over one way, for one worker. */
 struct delivery {
 	struct envelope envelope;
-	struct next_hop hop;
+	const struct way *way; /* as long as the queue is open */
+	struct next_hop hop;   /* that is tried: one of the way's */
 	/* The message: head then body, canonical CRLF, not dot-stuffed. */
 	void *head;
 	size_t head_len;
@@ -66,6 +62,7 @@ struct queue_options {
 	const char *relay_folder;    /* root "/relay" */
 	const struct config *config; /* hostname, retry, expiry; see
 					queue_configure */
+	const struct routes *routes; /* or NULL */
 	uint64_t start_id; /* of the relay itself, for its log's headers; which
 			      session lives comes by queue_live */
 	uint64_t rotate;   /* octets after which the log may be rewritten; 0:
@@ -81,7 +78,8 @@ bool queue_open(struct queue **queue_out, const struct queue_options *options,
     struct reason *why);
 void queue_close(struct queue *queue); /* workers must be gone */
 /* A new configuration is in force (borrowed until the next one). */
-void queue_configure(struct queue *queue, const struct config *config);
+void queue_configure(struct queue *queue, const struct config *config,
+    const struct routes *routes);
 
 /*
  * Which start-id still writes: segments of all others are complete, and are
@@ -113,7 +111,7 @@ void queue_done(struct queue *queue, struct delivery *delivery);
  * "TLS-Required: No" do so by themselves, as they may pass where others are
  * refused. */
 void queue_hop_failed(struct queue *queue, const struct delivery *delivery);
-void queue_hop_worked(struct queue *queue, const struct next_hop *hop);
+void queue_hop_worked(struct queue *queue, const struct way *way);
 
 /*
  * Mail an alarm to alarm-mail of the configuration in force.  True: it is on

@@ -112,7 +112,7 @@ copy_leg(struct copy *copy, const struct queued *message)
 			found = leg;
 	if (found == NULL)
 		return;
-	copy->hop = found->hop->name;
+	copy->hop = *hop_name(found->hop);
 	memcpy(copy->hop_text, found->hop->last_text, sizeof(copy->hop_text));
 	copy->next_ms = found->next_ms;
 }
@@ -296,6 +296,8 @@ outcome_name(enum outcome outcome)
 		return "delivered";
 	case OUTCOME_TEMPORARY:
 		return "deferred";
+	case OUTCOME_DISCARDED:
+		return "discarded";
 	case OUTCOME_PERMANENT:
 		return "failed";
 	case OUTCOME_NONE:
@@ -540,6 +542,7 @@ flush_message(struct queue *queue, struct queued *message, size_t *count)
 		if (leg->due_at == 0)
 			continue;
 		leg->hop->until_ms = 0;
+		leg->next_ms = queue_now_ms();
 		index_wait(queue, leg, queue_monotonic_ms());
 		any = true;
 	}

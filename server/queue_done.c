@@ -271,6 +271,8 @@ outcome_word(enum outcome outcome, const struct verdict *verdict)
 		return verdict->hold   ? "held"
 		       : verdict->drop ? "dropped"
 				       : "bounced";
+	case OUTCOME_DISCARDED:
+		return "discarded";
 	case OUTCOME_NONE:
 		break;
 	}
@@ -328,6 +330,7 @@ count_done(const struct delivery *delivery, const struct verdict *verdict)
 		enum outcome outcome = delivery->recipients[i].outcome;
 
 		if (outcome == OUTCOME_DELIVERED ||
+		    outcome == OUTCOME_DISCARDED ||
 		    (outcome == OUTCOME_PERMANENT && !verdict->hold))
 			done++;
 	}
@@ -389,7 +392,7 @@ mark_done(struct queue *queue, const struct delivery *delivery,
 			queue->counts.delivered++;
 		else if (one->outcome == OUTCOME_PERMANENT && !verdict->hold)
 			queue->counts.bounced += !verdict->drop;
-		else
+		else if (one->outcome != OUTCOME_DISCARDED)
 			continue;
 		message_set_done(verdict->message, one->index);
 	}
@@ -579,7 +582,8 @@ expire_one(struct queue *queue, struct leg *leg)
 		return false;
 	}
 	pthread_mutex_lock(&queue->lock);
-	delivery->hop = leg->hop->name;
+	delivery->way = &leg->hop->way;
+	delivery->hop = *hop_name(leg->hop);
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
 		delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
 		snprintf(delivery->recipients[i].text,

@@ -284,23 +284,38 @@ heap_remove(struct heap *heap, struct leg *leg)
 /* Next hops and states. */
 
 struct hop *
-index_hop(struct queue *queue, const struct next_hop *name, bool tls_optional)
+index_hop(struct queue *queue, const struct way *way, bool tls_optional)
 {
 	struct hop *hop;
 
 	for (hop = queue->hops; hop != NULL; hop = hop->next) {
 		if (hop->tls_optional == tls_optional &&
-		    next_hop_same(&hop->name, name))
+		    way_same(&hop->way, way))
 			return hop;
 	}
 	hop = calloc(1, sizeof(*hop));
 	if (hop == NULL)
 		return NULL;
-	hop->name = *name;
+	hop->way = *way;
 	hop->tls_optional = tls_optional;
 	hop->next = queue->hops;
 	queue->hops = hop;
 	return hop;
+}
+
+const struct next_hop *
+hop_name(const struct hop *hop)
+{
+	return &hop->way.hops[0];
+}
+
+static bool
+leads_to(const struct hop *hop, const struct next_hop *name)
+{
+	for (size_t i = 0; i < hop->way.hop_count; i++)
+		if (next_hop_same(&hop->way.hops[i], name))
+			return true;
+	return false;
 }
 
 static bool
@@ -467,8 +482,7 @@ index_pick(struct queue *queue, const struct next_hop *prefer, int64_t now,
 
 	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next) {
 		int64_t at = hop_ready_at(hop, most, now);
-		bool preferred =
-		    prefer != NULL && next_hop_same(&hop->name, prefer);
+		bool preferred = prefer != NULL && leads_to(hop, prefer);
 
 		if (at <= now && (found == NULL || preferred))
 			found = hop;

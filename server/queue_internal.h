@@ -117,9 +117,10 @@ struct heap {
 	bool by_age; /* arrival, else due */
 };
 
+/* What goes one way. */
 struct hop {
 	struct hop *next;
-	struct next_hop name;
+	struct way way;
 	bool tls_optional; /* of messages that say so: RFC 8689, section 5 */
 	struct heap due;
 	unsigned active;
@@ -154,6 +155,7 @@ struct queue {
 	unsigned open_files; /* descriptors of segments */
 
 	const struct config *config; /* borrowed; under lock */
+	const struct routes *routes; /* the same; NULL: none */
 	uint32_t generation;
 	struct queue_settings settings;
 
@@ -231,8 +233,10 @@ bool heap_reserve(struct heap *heap, size_t count);
 bool heap_add(struct heap *heap, struct leg *leg);
 void heap_remove(struct heap *heap, struct leg *leg);
 
-struct hop *index_hop(struct queue *queue, const struct next_hop *name,
+struct hop *index_hop(struct queue *queue, const struct way *way,
     bool tls_optional);
+/* The hop that names it in log and lists: its first. */
+const struct next_hop *hop_name(const struct hop *hop);
 /* To the heaps, due at due_ms; wakes a worker.  index_settle follows. */
 void index_wait(struct queue *queue, struct leg *leg, int64_t due_ms);
 /* Out of the due heap. */

@@ -97,8 +97,8 @@ legs_recall(struct queued *message)
 
 		if (leg->hop == NULL || leg->attempts == 0)
 			continue;
-		recalled = legs_recalled(message, leg->hop->name.host,
-		    leg->hop->name.port);
+		recalled = legs_recalled(message, hop_name(leg->hop)->host,
+		    hop_name(leg->hop)->port);
 		if (recalled == NULL)
 			return false;
 		recalled->attempts = leg->attempts;
@@ -163,15 +163,16 @@ static bool
 divide(struct queue *queue, struct queued *message,
     const struct envelope *envelope)
 {
-	struct next_hop name;
+	struct way way;
 	struct hop *hop;
 	struct leg *leg;
 
 	for (uint32_t i = 0; i < message->recipients; i++) {
 		if (message_is_done(message, i))
 			continue;
-		route_find(queue->config, envelope, i, &name);
-		hop = index_hop(queue, &name, envelope->tls_optional);
+		way_find(queue->config, queue->routes, envelope->reverse_path,
+		    envelope->recipients[i].forward_path, &way);
+		hop = index_hop(queue, &way, envelope->tls_optional);
 		leg = hop == NULL ? NULL : find_leg(message, hop);
 		if (leg == NULL || !put_recipient(message, i, leg))
 			return false;
@@ -197,11 +198,13 @@ first_due(const struct queue *queue, const struct leg *leg)
 static void
 take_recalled(struct queued *message, struct leg *leg)
 {
+	const struct next_hop *name = hop_name(leg->hop);
+
 	for (uint32_t i = 0; i < message->recalled_count; i++) {
 		const struct recalled *recalled = &message->recalled[i];
 
-		if (recalled->port != leg->hop->name.port ||
-		    strcasecmp(recalled->host, leg->hop->name.host) != 0)
+		if (recalled->port != name->port ||
+		    strcasecmp(recalled->host, name->host) != 0)
 			continue;
 		leg->attempts = recalled->attempts;
 		leg->next_ms = recalled->next_ms;

@@ -196,8 +196,9 @@ put_ways(struct wire_writer *w, const struct queued *message)
 	}
 	for (leg = &message->leg; leg != NULL; leg = leg->next)
 		if (has_way(leg))
-			put_way(w, leg->hop->name.host, leg->hop->name.port,
-			    leg->attempts, leg->next_ms, leg->held);
+			put_way(w, hop_name(leg->hop)->host,
+			    hop_name(leg->hop)->port, leg->attempts,
+			    leg->next_ms, leg->held);
 }
 
 static size_t
@@ -278,7 +279,7 @@ attempt_get_recipients(struct attempt *attempt, struct wire_reader *r,
 		one->status = wire_get_string_new(r, TEXT_MAX);
 		one->text = wire_get_string_new(r, TEXT_MAX);
 		if (one->status == NULL || one->text == NULL ||
-		    one->outcome > OUTCOME_PERMANENT) {
+		    one->outcome > OUTCOME_DISCARDED) {
 			attempt->count++; /* for attempt_fini */
 			return false;
 		}

@@ -61,6 +61,7 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 			enum outcome outcome = attempt.recipients[i].outcome;
 
 			if (outcome == OUTCOME_DELIVERED ||
+			    outcome == OUTCOME_DISCARDED ||
 			    (outcome == OUTCOME_PERMANENT && bounced &&
 				(attempt.flags & ATTEMPT_HELD) == 0))
 				message_set_done(message,

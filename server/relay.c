@@ -269,6 +269,7 @@ queue_begin(struct relay *relay)
 		.in_folder = in,
 		.relay_folder = own,
 		.config = relay_config_conf(relay->current),
+		.routes = relay_config_routes(relay->current),
 		.start_id = relay->info.start_id,
 	};
 	struct reason why;
@@ -307,8 +308,8 @@ on_commit(void *self, uint32_t number)
 	if (relay->queue == NULL)
 		queue_begin(relay);
 	else
-		queue_configure(relay->queue,
-		    relay_config_conf(relay->current));
+		queue_configure(relay->queue, relay_config_conf(relay->current),
+		    relay_config_routes(relay->current));
 	relay_config_unref(before);
 }
 

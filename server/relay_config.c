@@ -41,6 +41,7 @@ struct relay_config {
 	uint32_t number;
 	struct config *conf;
 	struct table *table;
+	struct routes *routes;
 	struct pem *anchor_files, *crl_files;
 	struct client_identity *identities;
 	pthread_mutex_t lock;    /* guards sets */
@@ -98,6 +99,7 @@ relay_config_free(struct relay_config *config)
 	pems_free(config->crl_files);
 	if (config->table != NULL)
 		table_close(config->table);
+	routes_close(config->routes);
 	if (config->conf != NULL)
 		config_free(config->conf);
 	pthread_mutex_destroy(&config->lock);
@@ -151,6 +153,12 @@ const struct table *
 relay_config_table(const struct relay_config *config)
 {
 	return config->table;
+}
+
+const struct routes *
+relay_config_routes(const struct relay_config *config)
+{
+	return config->routes;
 }
 
 struct tls_identity *
@@ -290,21 +298,41 @@ take_conf(struct relay_config *config, const char *name,
 }
 
 static bool
+table_path(char out[static PATH_MAX], const char *root, const char *name,
+    struct reason *why)
+{
+	int n;
+
+	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL)
+		return fail(why, REASON_PROTOCOL,
+		    "table's name, expected a plain file name");
+	n = snprintf(out, PATH_MAX, "%s/tables/%s", root, name);
+	return (n >= 0 && n < PATH_MAX) ||
+	       fail(why, REASON_RANGE, "table's path too long");
+}
+
+static bool
 take_table(struct relay_config *config, const char *root, const char *name,
     struct reason *why)
 {
 	char path[PATH_MAX];
-	int n;
 
 	if (config->table != NULL)
 		return fail(why, REASON_PROTOCOL, "two site tables");
-	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL)
-		return fail(why, REASON_PROTOCOL,
-		    "site table's name, expected a plain file name");
-	n = snprintf(path, sizeof(path), "%s/tables/%s", root, name);
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return fail(why, REASON_RANGE, "site table's path too long");
-	return table_open(&config->table, path, true, why);
+	return table_path(path, root, name, why) &&
+	       table_open(&config->table, path, true, why);
+}
+
+static bool
+take_routes(struct relay_config *config, const char *root, const char *name,
+    struct reason *why)
+{
+	char path[PATH_MAX];
+
+	if (config->routes != NULL)
+		return fail(why, REASON_PROTOCOL, "two tables of routes");
+	return table_path(path, root, name, why) &&
+	       routes_open(&config->routes, path, true, why);
 }
 
 static bool
@@ -367,6 +395,8 @@ take_entry(struct relay_config *config, const char *root, enum bundle_kind kind,
 		return take_conf(config, name, octets, why);
 	case BUNDLE_TABLE:
 		return take_table(config, root, name, why);
+	case BUNDLE_ROUTES:
+		return take_routes(config, root, name, why);
 	case BUNDLE_CHAIN:
 		return take_identity(config, name, octets, why);
 	case BUNDLE_ANCHORS:

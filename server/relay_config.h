@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "../policy/reason.h"
+#include "../policy/routes.h"
 #include "../policy/table.h"
 #include "../tls/tls.h"
 #include "bundle.h"
@@ -34,6 +35,9 @@ uint32_t relay_config_number(const struct relay_config *config);
 const struct config *relay_config_conf(const struct relay_config *config);
 /* NULL: no table, encrypt for all. */
 const struct table *relay_config_table(const struct relay_config *config);
+
+/* NULL: all mail goes to the smarthost. */
+const struct routes *relay_config_routes(const struct relay_config *config);
 
 /* The certificate section of that name as a client identity, or NULL: there is
  * none, or it lacks clientAuth and must not be shown. */

@@ -231,18 +231,22 @@ hop_is_at_fault(const struct judgement *judgement)
 	       !judgement_wants_requiretls(judgement);
 }
 
+/* is_last: no other hop of the way is left. */
 static void
 open_failed(struct relay_deliverer *deliverer, struct queue *queue,
     struct delivery *delivery, const struct judgement *judgement,
-    const struct upstream_failure *failure)
+    const struct upstream_failure *failure, bool is_last)
 {
 	if (judgement->made) {
 		report_decisions(delivery, judgement, true);
 		book_decisions(deliverer->thread.book, judgement, true, false);
-		refuse(delivery, judgement);
 	}
 	if (!judgement->made || judgement_any_passes(judgement))
 		log_no_connection(delivery, failure);
+	if (!is_last)
+		return;
+	if (judgement->made)
+		refuse(delivery, judgement);
 	fail_all(delivery, judgement, failure);
 	if (hop_is_at_fault(judgement))
 		queue_hop_failed(queue, delivery);
@@ -270,10 +274,10 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 		    upstream_said_mail(deliverer->upstream));
 	switch (end) {
 	case MAIL_KEEP:
-		queue_hop_worked(queue, &delivery->hop);
+		queue_hop_worked(queue, delivery->way);
 		return false;
 	case MAIL_CLOSE:
-		queue_hop_worked(queue, &delivery->hop);
+		queue_hop_worked(queue, delivery->way);
 		break;
 	case MAIL_REFUSED_HOP:
 		queue_hop_failed(queue, delivery);
@@ -286,10 +290,11 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 	return end == MAIL_STALE;
 }
 
-static void
+/* False if there was no connection, and another hop is to be tried. */
+static bool
 deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
     struct relay_config *config, struct delivery *delivery,
-    struct judgement *judgement)
+    struct judgement *judgement, bool is_last)
 {
 	struct upstream_failure failure = { .status = "4.4.1" };
 
@@ -297,7 +302,7 @@ deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
 		if (upstream_may_serve(deliverer->upstream, config,
 			&delivery->hop, judgement)) {
 			if (!transact(deliverer, queue, delivery, judgement))
-				return;
+				return true;
 		} else {
 			upstream_quit(deliverer->upstream);
 			deliverer->upstream = NULL;
@@ -305,21 +310,23 @@ deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
 	}
 	if (!upstream_open(&deliverer->upstream, &deliverer->thread, config,
 		&delivery->hop, judgement, &failure)) {
-		open_failed(deliverer, queue, delivery, judgement, &failure);
-		return;
+		open_failed(deliverer, queue, delivery, judgement, &failure,
+		    is_last);
+		return is_last;
 	}
 	transact(deliverer, queue, delivery, judgement);
+	return true;
 }
 
-void
-relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
-    struct relay_config *config, struct delivery *delivery)
+/* Over delivery->hop.  False as deliver_judged. */
+static bool
+deliver_over(struct relay_deliverer *deliverer, struct queue *queue,
+    struct relay_config *config, struct delivery *delivery, bool is_last)
 {
 	struct judgement *judgement;
 	struct reason why;
+	bool done;
 
-	for (size_t i = 0; i < delivery->recipient_count; i++)
-		delivery->recipients[i].outcome = OUTCOME_NONE;
 	if (!judgement_new(&judgement, config, delivery, time(NULL), &why)) {
 		/* Never "no row": a table that cannot be asked refuses. */
 		for (size_t i = 0; i < delivery->recipient_count; i++)
@@ -329,8 +336,71 @@ relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
 		    "policy", "queue=%s site=%s verdict=refuse reason=%s",
 		    delivery->envelope.queue_id, delivery->hop.host,
 		    reason_word(why.code));
+		return true;
+	}
+	done = deliver_judged(deliverer, queue, config, delivery, judgement,
+	    is_last);
+	judgement_free(judgement);
+	return done;
+}
+
+/* What the route itself says of all recipients. */
+static void
+end_here(struct delivery *delivery)
+{
+	const struct way *way = delivery->way;
+
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		struct delivery_recipient *r = &delivery->recipients[i];
+
+		if (way->kind == ROUTE_DISCARD) {
+			r->outcome = OUTCOME_DISCARDED;
+			strcpy(r->status, "2.0.0");
+			snprintf(r->text, sizeof(r->text),
+			    "discarded by line %u of the routes", way->line);
+			continue;
+		}
+		r->outcome = way->status[0] == '5' ? OUTCOME_PERMANENT
+						   : OUTCOME_TEMPORARY;
+		strcpy(r->status, way->status);
+		strcpy(r->text, way->text);
+	}
+}
+
+/* A kept connection to one of the way's hops comes first: it is up. */
+static size_t
+first_hop(const struct relay_deliverer *deliverer, const struct way *way)
+{
+	for (size_t i = 0; deliverer->upstream != NULL && i < way->hop_count;
+	     i++)
+		if (next_hop_same(&way->hops[i],
+			upstream_hop(deliverer->upstream)))
+			return i;
+	return 0;
+}
+
+void
+relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
+    struct relay_config *config, struct delivery *delivery)
+{
+	const struct way *way = delivery->way;
+	size_t first = first_hop(deliverer, way);
+
+	for (size_t i = 0; i < delivery->recipient_count; i++)
+		delivery->recipients[i].outcome = OUTCOME_NONE;
+	if (way->kind != ROUTE_RELAY) {
+		end_here(delivery);
 		return;
 	}
-	deliver_judged(deliverer, queue, config, delivery, judgement);
-	judgement_free(judgement);
+	for (size_t tried = 0; tried < way->hop_count; tried++) {
+		/* In the order of the route, but for the kept one. */
+		size_t i = tried == 0       ? first
+			   : tried <= first ? tried - 1
+					    : tried;
+
+		delivery->hop = way->hops[i];
+		if (deliver_over(deliverer, queue, config, delivery,
+			tried + 1 == way->hop_count))
+			return;
+	}
 }

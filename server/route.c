@@ -1,5 +1,5 @@
 /*
- * server/route.c: which next hop a recipient's mail takes.
+ * server/route.c: which way a recipient's mail takes.
  */
 #include "route.h"
 
@@ -7,17 +7,69 @@
 #include <string.h>
 #include <strings.h>
 
-void
-route_find(const struct config *config, const struct envelope *envelope,
-    size_t recipient, struct next_hop *hop_out)
+#include "log.h"
+
+static void
+to_smarthost(struct way *way, const struct config *config)
 {
-	(void)envelope;
-	(void)recipient;
-	memset(hop_out, 0, sizeof(*hop_out));
-	snprintf(hop_out->host, sizeof(hop_out->host), "%s",
+	struct next_hop *hop = &way->hops[0];
+
+	way->kind = ROUTE_RELAY;
+	way->hop_count = 1;
+	snprintf(hop->host, sizeof(hop->host), "%s",
 	    config->smarthost.host != NULL ? config->smarthost.host : "");
-	hop_out->port = config->smarthost.port;
-	hop_out->implicit_tls = config->smarthost.implicit_tls;
+	hop->port = config->smarthost.port;
+	hop->implicit_tls = config->smarthost.implicit_tls;
+}
+
+static void
+take_route(struct way *way, const struct route *route)
+{
+	way->kind = route->kind;
+	way->line = route->line;
+	way->hop_count = route->hop_count;
+	for (size_t i = 0; i < route->hop_count; i++) {
+		const struct route_hop *from = &route->hops[i];
+
+		strcpy(way->hops[i].host, from->host);
+		way->hops[i].port = from->port;
+		way->hops[i].implicit_tls = from->implicit_tls;
+	}
+	strcpy(way->status, route->status);
+	strcpy(way->text, route->text);
+}
+
+_Static_assert(sizeof(((struct next_hop *)0)->host) >=
+		   sizeof(((struct route_hop *)0)->host),
+    "any host of a route fits");
+
+void
+way_find(const struct config *config, const struct routes *routes,
+    const char *reverse_path, const char *forward_path, struct way *way_out)
+{
+	enum route_found found = ROUTE_NONE;
+	struct route route;
+	struct reason why;
+
+	memset(way_out, 0, sizeof(*way_out));
+	if (routes != NULL)
+		found = routes_find(routes, reverse_path, forward_path, &route,
+		    NULL, NULL, &why);
+	switch (found) {
+	case ROUTE_FOUND:
+		take_route(way_out, &route);
+		return;
+	case ROUTE_NONE:
+		to_smarthost(way_out, config);
+		return;
+	case ROUTE_FAILED:
+		break;
+	}
+	log_line(SAY_ERROR, "routes", "reason=%s detail=\"%s\"",
+	    reason_word(why.code), why.text);
+	way_out->kind = ROUTE_ERROR;
+	strcpy(way_out->status, "4.3.0");
+	strcpy(way_out->text, "the table of routes cannot be read");
 }
 
 bool
@@ -25,4 +77,16 @@ next_hop_same(const struct next_hop *a, const struct next_hop *b)
 {
 	return a->port == b->port && a->implicit_tls == b->implicit_tls &&
 	       strcasecmp(a->host, b->host) == 0;
+}
+
+bool
+way_same(const struct way *a, const struct way *b)
+{
+	if (a->kind != b->kind || a->hop_count != b->hop_count ||
+	    strcmp(a->status, b->status) != 0 || strcmp(a->text, b->text) != 0)
+		return false;
+	for (size_t i = 0; i < a->hop_count; i++)
+		if (!next_hop_same(&a->hops[i], &b->hops[i]))
+			return false;
+	return true;
 }

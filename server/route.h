@@ -1,22 +1,44 @@
 /*
- * server/route.h: which next hop a recipient's mail takes.
+ * server/route.h: which way a recipient's mail takes.
  *
- * The one place that decides it: today the configuration's smarthost for all.
+ * The one place that decides it: the table of routes, else the configuration's
+ * smarthost.
  */
 #ifndef SERVER_ROUTE_H
 #define SERVER_ROUTE_H
 
 #include <stdbool.h>
 
+#include "../policy/routes.h"
 #include "config.h"
-#include "envelope.h"
-#include "queue.h"
 
-/* recipient: index in envelope.recipients.  Quick, asks nobody.  Threads: any,
- * as long as config lives. */
-void route_find(const struct config *config, const struct envelope *envelope,
-    size_t recipient, struct next_hop *hop_out);
+/* Where a message goes next; names the site in table and log. */
+struct next_hop {
+	char host[256]; /* A-label or address literal, as the route names it */
+	uint16_t port;
+	bool implicit_tls;
+};
 
+struct way {
+	enum route_kind kind;
+	unsigned line; /* of the table of routes; 0: the smarthost */
+	/* ROUTE_RELAY: the first before the others; at least one. */
+	size_t hop_count;
+	struct next_hop hops[ROUTE_HOPS_MAX];
+	/* ROUTE_ERROR. */
+	char status[ROUTE_STATUS_SIZE];
+	char text[ROUTE_TEXT_SIZE];
+};
+
+/*
+ * Paths without angle brackets; routes NULL: there is no table.  One that
+ * cannot be read is a way of kind ROUTE_ERROR for now (4.3.0), never the
+ * smarthost.  Quick, asks nobody.  Threads: any, as long as both live.
+ */
+void way_find(const struct config *config, const struct routes *routes,
+    const char *reverse_path, const char *forward_path, struct way *way_out);
+
+bool way_same(const struct way *a, const struct way *b);
 bool next_hop_same(const struct next_hop *a, const struct next_hop *b);
 
 #endif

@@ -38,6 +38,7 @@
 #include <sys/socket.h>
 
 #include "../policy/facts.h"
+#include "../policy/routes.h"
 #include "../policy/table.h"
 #include "../tls/tls.h"
 #include "config.h"
@@ -115,6 +116,7 @@ struct generation {
 	time_t since; /* it is in force; before sessions have it */
 	struct config *config;
 	struct table *table;
+	struct routes *routes;    /* NULL: none */
 	struct service *services; /* as config->listeners */
 	struct pem_file *files;   /* anchors and CRLs as shipped */
 

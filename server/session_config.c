@@ -13,6 +13,8 @@
 #include "session.h"
 #include "signer_client.h"
 
+enum { TABLE_PATH = sizeof server.info.root + 128 };
+
 /* A copy of what the master shipped. */
 struct pem_file {
 	struct pem_file *next;
@@ -90,6 +92,7 @@ generation_free(struct generation *generation)
 	files_free(generation->files);
 	if (generation->table != NULL)
 		table_close(generation->table);
+	routes_close(generation->routes);
 	config_free(generation->config);
 	pthread_mutex_destroy(&generation->lock);
 	free(generation);
@@ -111,24 +114,37 @@ load_config(struct generation *generation, const struct bundle *bundle,
 	return fail(why, REASON_ABSENT, "no configuration in the bundle");
 }
 
-static bool
-load_table(struct generation *generation, const struct bundle *bundle,
-    struct reason *why)
+/* The table of that kind; empty if there is none. */
+static void
+table_path(const struct bundle *bundle, enum bundle_kind wanted,
+    char path[static TABLE_PATH])
 {
 	enum bundle_kind kind;
 	gnutls_datum_t octets;
 	const char *name;
-	char path[sizeof server.info.root + 128];
 	size_t i;
 
-	for (i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++) {
-		if (kind != BUNDLE_TABLE)
-			continue;
-		snprintf(path, sizeof path, "%s/tables/%s", server.info.root,
-		    name);
-		return table_open(&generation->table, path, true, why);
-	}
-	return fail(why, REASON_ABSENT, "no site table in the bundle");
+	path[0] = '\0';
+	for (i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++)
+		if (kind == wanted)
+			snprintf(path, TABLE_PATH, "%s/tables/%s",
+			    server.info.root, name);
+}
+
+static bool
+load_tables(struct generation *generation, const struct bundle *bundle,
+    struct reason *why)
+{
+	char path[TABLE_PATH];
+
+	table_path(bundle, BUNDLE_TABLE, path);
+	if (path[0] == '\0')
+		return fail(why, REASON_ABSENT, "no site table in the bundle");
+	if (!table_open(&generation->table, path, true, why))
+		return false;
+	table_path(bundle, BUNDLE_ROUTES, path);
+	return path[0] == '\0' ||
+	       routes_open(&generation->routes, path, true, why);
 }
 
 static struct pem_file *
@@ -290,7 +306,7 @@ generation_prepare(uint32_t number, const struct bundle *bundle,
 	generation->held = true;
 	atomic_init(&generation->references, 1);
 	if (!load_config(generation, bundle, why) ||
-	    !load_table(generation, bundle, why) ||
+	    !load_tables(generation, bundle, why) ||
 	    !copy_files(generation, bundle, why) ||
 	    !make_services(generation, bundle, why) ||
 	    !open_spool(generation->config, why)) {

@@ -300,24 +300,16 @@ judge_with_demand(struct recipient *to, struct reason *why)
 	return answer;
 }
 
-bool
-policy_judge_rcpt(struct session *s)
+/* Where its next hop is known for sure. */
+static bool
+judge_by_proof(struct session *s, const char *path, const struct next_hop *hop)
 {
-	const struct envelope *envelope = &s->transaction->envelope;
-	size_t last = envelope->recipient_count - 1;
-	struct recipient to = { .session = s };
+	struct recipient to = { .session = s, .path = path, .now = time(NULL) };
 	enum answer answer;
-	struct next_hop hop;
 	struct reason why;
 	char reply[300];
 
-	if (!envelope->requiretls &&
-	    !table_has(s->generation->table, DIRECTION_RCPT))
-		return true;
-	route_find(s->generation->config, envelope, last, &hop);
-	to.path = envelope->recipients[last].forward_path;
-	to.now = time(NULL);
-	to.proof = proofs_find(server.proofs, &hop);
+	to.proof = proofs_find(server.proofs, hop);
 	if (to.proof == NULL)
 		return true;
 	answer = judge_with_demand(&to, &why);
@@ -327,4 +319,27 @@ policy_judge_rcpt(struct session *s)
 		session_reply(s, "%s", reply);
 	}
 	return answer == ACCEPTED;
+}
+
+bool
+policy_judge_rcpt(struct session *s)
+{
+	const struct envelope *envelope = &s->transaction->envelope;
+	const char *path =
+	    envelope->recipients[envelope->recipient_count - 1].forward_path;
+	bool has_demands = envelope->requiretls ||
+			   table_has(s->generation->table, DIRECTION_RCPT);
+	struct way way;
+
+	if (!has_demands && s->generation->routes == NULL)
+		return true;
+	way_find(s->generation->config, s->generation->routes,
+	    envelope->reverse_path, path, &way);
+	if (way.kind == ROUTE_ERROR) {
+		session_reply(s, "%s %s %s",
+		    way.status[0] == '5' ? "550" : "450", way.status, way.text);
+		return false;
+	}
+	return !has_demands || way.kind != ROUTE_RELAY || way.hop_count != 1 ||
+	       judge_by_proof(s, path, &way.hops[0]);
 }

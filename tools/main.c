@@ -20,6 +20,8 @@ static const struct command {
 	    "logins in the credential store" },
 	{ "policy", tool_policy, "check|build|list|explain ...",
 	    "the per-site table" },
+	{ "route", tool_route, "check|list|explain ...",
+	    "which way mail takes" },
 	{ "cert", tool_cert, "ca|issue|show|check ...",
 	    "keys and certificates" },
 	{ "queue", tool_queue, "list|show|flush|remove ...",

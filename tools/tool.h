@@ -45,6 +45,7 @@ bool tool_port(const char *text, uint16_t *out);
 
 int tool_user(int argc, char **argv);
 int tool_policy(int argc, char **argv);
+int tool_route(int argc, char **argv);
 int tool_cert(int argc, char **argv);
 int tool_queue(int argc, char **argv);
 int tool_init(int argc, char **argv);

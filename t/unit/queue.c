@@ -2,22 +2,13 @@
  * t/unit/queue.c: the relay's queue over real segments written by the spool:
  * delivery, restart, lost notices, unlinking, bounces, back-off, holding.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-#undef fail /* ours is in policy/reason.h */
+#include "queue_world.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -28,10 +19,7 @@
 #include "../../server/bounce.h"
 #include "../../server/journal.h"
 #include "../../server/messages.h"
-#include "../../server/queue.h"
 #include "../../server/queue_control.h"
-#include "../../server/queue_internal.h"
-#include "../../server/spool.h"
 
 /* In place of libc's, for all objects of this program: the disk's faults. */
 static atomic_int sync_fails; /* how many of the next calls */
@@ -49,204 +37,7 @@ fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
-static void
-end_with(const struct reason *why)
-{
-	print_error("%s\n", why->text);
-	_fail(__FILE__, __LINE__);
-}
-
-/* A scratch state folder with both processes' sides of the queue. */
-struct world {
-	char root[64], in[80], own[80];
-	struct config config;
-	uint64_t start_id;
-	struct spool *spool;
-	struct queue *queue;
-	pthread_mutex_t lock; /* of queue, between us and the committer */
-	bool deaf;            /* notices are lost */
-	uint64_t rotate;
-	uint64_t segment;
-};
-
-static void
-notice(void *context, uint32_t segment, uint64_t end, bool closed)
-{
-	struct world *world = context;
-
-	pthread_mutex_lock(&world->lock);
-	if (!world->deaf && world->queue != NULL)
-		queue_committed(world->queue, world->start_id, segment, end,
-		    closed);
-	pthread_mutex_unlock(&world->lock);
-}
-
-static void
-spool_start(struct world *world)
-{
-	struct spool_options options = {
-		.folder = world->in,
-		.start_id = ++world->start_id,
-		.memory = 64 << 20,
-		.segment = world->segment,
-		.committed = notice,
-		.context = world,
-	};
-	struct reason why;
-
-	if (!spool_open(&world->spool, &options, &why))
-		end_with(&why);
-}
-
-static void
-queue_start(struct world *world)
-{
-	struct queue_options options = {
-		.in_folder = world->in,
-		.relay_folder = world->own,
-		.config = &world->config,
-		.start_id = 77,
-		.rotate = world->rotate,
-	};
-	struct reason why;
-	struct queue *queue;
-
-	if (!queue_open(&queue, &options, &why))
-		end_with(&why);
-	queue_live(queue, world->start_id);
-	world->queue = queue;
-}
-
-/* As after kill -9 of both and a start: the session's id is a new one. */
-static void
-queue_restart(struct world *world)
-{
-	struct queue *queue = world->queue;
-
-	pthread_mutex_lock(&world->lock);
-	world->queue = NULL;
-	queue_close(queue);
-	queue_start(world);
-	pthread_mutex_unlock(&world->lock);
-}
-
-static int
-world_new(void **state)
-{
-	struct world *world = calloc(1, sizeof(*world));
-
-	snprintf(world->root, sizeof(world->root), "/tmp/t-queue-XXXXXX");
-	assert_non_null(mkdtemp(world->root));
-	snprintf(world->in, sizeof(world->in), "%s/in", world->root);
-	snprintf(world->own, sizeof(world->own), "%s/relay", world->root);
-	assert_int_equal(mkdir(world->in, 0770), 0);
-	assert_int_equal(mkdir(world->own, 0700), 0);
-	world->config.hostname = "mail.example.org";
-	world->config.smarthost.host = "smtp.isp.example";
-	world->config.smarthost.port = 465;
-	world->config.smarthost.implicit_tls = true;
-	world->config.retry_first_s = 60;
-	world->config.retry_most_s = 3600;
-	world->config.expire_s = 86400;
-	world->config.relay_threads = 4;
-	world->start_id = 0x1000;
-	world->segment = 1 << 20;
-	pthread_mutex_init(&world->lock, NULL);
-	*state = world;
-	spool_start(world);
-	queue_start(world);
-	return 0;
-}
-
-static int
-world_free(void **state)
-{
-	struct world *world = *state;
-	char command[128];
-
-	spool_close(world->spool);
-	if (world->queue != NULL)
-		queue_close(world->queue);
-	snprintf(command, sizeof(command), "rm -rf %s", world->root);
-	assert_int_equal(system(command), 0);
-	free(world);
-	return 0;
-}
-
-struct submitted {
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	unsigned done;
-	bool ok;
-};
-
-static void
-submitted_done(void *context, bool ok, const struct reason *why)
-{
-	struct submitted *submitted = context;
-
-	(void)why;
-	pthread_mutex_lock(&submitted->lock);
-	submitted->ok = ok;
-	submitted->done++;
-	pthread_cond_signal(&submitted->cond);
-	pthread_mutex_unlock(&submitted->lock);
-}
-
-/* Submit and wait; id_out gets the queue id. */
-static bool
-submit(struct world *world, const char *from, const char *const *to,
-    const char *head, const char *body, size_t len, char *id_out)
-{
-	struct submitted submitted = { PTHREAD_MUTEX_INITIALIZER,
-		PTHREAD_COND_INITIALIZER, 0, false };
-	struct spool_message *message = spool_message_new(world->spool);
-	struct envelope envelope;
-	struct reason why;
-
-	envelope_init(&envelope);
-	spool_queue_id(world->spool, envelope.queue_id);
-	envelope.arrival_ms = queue_now_ms();
-	envelope.reverse_path = strdup(from);
-	for (; *to != NULL; to++)
-		assert_true(envelope_add_recipient(&envelope, *to));
-	assert_true(spool_message_append(message, body, len, &why));
-	if (id_out != NULL)
-		strcpy(id_out, envelope.queue_id);
-	spool_commit(world->spool, message, &envelope, head, strlen(head),
-	    submitted_done, &submitted);
-	envelope_fini(&envelope);
-	pthread_mutex_lock(&submitted.lock);
-	while (submitted.done == 0)
-		pthread_cond_wait(&submitted.cond, &submitted.lock);
-	pthread_mutex_unlock(&submitted.lock);
-	return submitted.ok;
-}
-
-static const char *const one_rcpt[] = { "a@x.example", NULL };
 static const char *const two_rcpts[] = { "a@x.example", "b@x.example", NULL };
-static const char text[] = "Subject: hello\r\n\r\nbody\r\n";
-
-static void
-submit_one(struct world *world, char *id_out)
-{
-	assert_true(submit(world, "s@y.example", one_rcpt, "Received: x\r\n",
-	    text, strlen(text), id_out));
-}
-
-static void
-finish(struct world *world, struct delivery *delivery, enum outcome outcome,
-    const char *status, const char *reply)
-{
-	for (size_t i = 0; i < delivery->recipient_count; i++) {
-		struct delivery_recipient *one = &delivery->recipients[i];
-
-		one->outcome = outcome;
-		snprintf(one->status, sizeof(one->status), "%s", status);
-		snprintf(one->text, sizeof(one->text), "%s", reply);
-	}
-	queue_done(world->queue, delivery);
-}
 
 static char *
 whole_text(const struct delivery *delivery)
@@ -400,7 +191,7 @@ test_partial(void **state)
 	struct delivery *delivery;
 
 	world->config.retry_first_s = world->config.retry_most_s = 1;
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	assert_true(submit(world, "s@y.example", two_rcpts, "", text,
 	    strlen(text), NULL));
 	delivery = queue_take(world->queue, NULL, 2000);
@@ -641,7 +432,7 @@ test_notice(void **state)
 	assert_false(queue_notice(world->queue, "an alarm", &why));
 	assert_int_equal(why.code, REASON_ABSENT);
 	world->config.alarm_mail = "ops@example.org";
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	assert_true(queue_notice(world->queue, "an alarm", &why));
 	queue_restart(world);
 	delivery = queue_take(world->queue, NULL, 1000);
@@ -657,7 +448,7 @@ test_notice(void **state)
 	assert_int_equal(counts.deferred, 1);
 	/* Too old. */
 	world->config.expire_s = 1;
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	sleep(1);
 	settle(world);
 	queue_restart(world);
@@ -667,7 +458,7 @@ test_notice(void **state)
 	assert_int_equal(counts.bounced, 0);
 	/* Refused. */
 	world->config.expire_s = 86400;
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	assert_true(queue_notice(world->queue, "another", &why));
 	delivery = queue_take(world->queue, NULL, 1000);
 	finish(world, delivery, OUTCOME_PERMANENT, "5.1.1", "550 no");
@@ -694,7 +485,7 @@ test_expire(void **state)
 	char *whole;
 
 	world->config.expire_s = 1;
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	submit_one(world, NULL);
 	delivery = queue_take(world->queue, NULL, 1000);
 	finish(world, delivery, OUTCOME_TEMPORARY, "4.4.1",
@@ -749,14 +540,14 @@ test_hop(void **state)
 {
 	struct world *world = *state;
 	struct delivery *delivery, *second;
-	struct next_hop hop;
+	const struct way *way;
 
 	world->config.retry_first_s = world->config.retry_most_s = 1;
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	submit_one(world, NULL);
 	submit_one(world, NULL);
 	delivery = queue_take(world->queue, NULL, 1000);
-	hop = delivery->hop;
+	way = delivery->way;
 	queue_hop_failed(world->queue, delivery);
 	finish(world, delivery, OUTCOME_NONE, "", "connection refused");
 	assert_null(queue_take(world->queue, NULL, 300));
@@ -764,7 +555,7 @@ test_hop(void **state)
 	assert_non_null(delivery);
 	assert_int_equal(delivery->attempt, 1);
 	assert_null(queue_take(world->queue, NULL, 300));
-	queue_hop_worked(world->queue, &hop);
+	queue_hop_worked(world->queue, way);
 	second = queue_take(world->queue, NULL, 1500);
 	assert_non_null(second);
 	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
@@ -789,7 +580,7 @@ test_half(void **state)
 		finish(world, taken[i], OUTCOME_NONE, "", "");
 	/* A second hop, by a configuration that routes elsewhere. */
 	world->config.smarthost.host = "other.example";
-	queue_configure(world->queue, &world->config);
+	queue_configure(world->queue, &world->config, NULL);
 	submit_one(world, NULL);
 	taken[0] = queue_take(world->queue, NULL, 2000);
 	taken[1] = queue_take(world->queue, NULL, 2000);

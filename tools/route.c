@@ -1,0 +1,417 @@
+/*
+ * tools/route.c: "sallyport route": which way mail takes, and what TLS has to
+ * be on it.
+ */
+#include <getopt.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../policy/routes.h"
+#include "../server/files.h"
+#include "../server/route.h"
+#include "policy.h"
+#include "tool.h"
+
+/* The text, and what was made of it. */
+struct table_of_routes {
+	struct config *config; /* NULL where only a named file is checked */
+	struct routes_source source;
+	struct routes *routes; /* NULL: the configuration has none */
+	unsigned errors;
+};
+
+static void
+tell(void *context, bool is_error, const char *text)
+{
+	struct table_of_routes *t = context;
+
+	t->errors += is_error;
+	fprintf(stderr, "%s\n", text);
+}
+
+static void
+fini(struct table_of_routes *t)
+{
+	routes_close(t->routes);
+	files_free(&t->source.text);
+	config_free(t->config);
+}
+
+/* path NULL: that of the configuration, if it has one. */
+static bool
+load(struct table_of_routes *t, const char *path)
+{
+	struct reason why;
+
+	if (path == NULL) {
+		if (!tool_config(&t->config, &why)) {
+			tool_error(&why);
+			return false;
+		}
+		path = t->config->routes;
+	}
+	t->source.path = path;
+	if (path == NULL || files_read(path, &t->source.text, &why))
+		return true;
+	tool_error(&why);
+	return false;
+}
+
+/* Compile aside and open. */
+static bool
+compile(struct table_of_routes *t)
+{
+	const char *base = getenv("TMPDIR");
+	char folder[PATH_MAX], path[PATH_MAX + MAP_NAME], name[MAP_NAME];
+	struct reason why;
+	bool ok;
+
+	if (t->source.path == NULL)
+		return true;
+	(void)snprintf(folder, sizeof(folder), "%s/sallyport-route-XXXXXX",
+	    base != NULL && base[0] == '/' ? base : "/tmp");
+	if (mkdtemp(folder) == NULL) {
+		(void)fail_errno(&why, "%s", folder);
+		tool_error(&why);
+		return false;
+	}
+	ok = routes_compile(&t->source, folder, name, tell, t, &why);
+	if (ok) {
+		(void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+		ok = routes_open(&t->routes, path, false, &why);
+		(void)unlink(path);
+	}
+	(void)rmdir(folder);
+	if (!ok)
+		tool_error(&why);
+	return ok;
+}
+
+/* --- check -----------------------------------------------------------------
+ */
+
+static int
+run_check(char **words, bool json)
+{
+	struct table_of_routes t = { 0 };
+	int status = TOOL_NO;
+
+	(void)json;
+	if (load(&t, words[0])) {
+		if (t.source.path == NULL) {
+			printf("no option routes: all mail goes to the "
+			       "smarthost\n");
+			status = TOOL_DONE;
+		} else if (routes_check(&t.source, tell, &t)) {
+			printf("%s: compiles\n", t.source.path);
+			status = TOOL_DONE;
+		}
+	}
+	fini(&t);
+	return status;
+}
+
+/* --- list ------------------------------------------------------------------
+ */
+
+static void
+list_line(const struct table_of_routes *t, unsigned line, const char *text,
+    json_t *rows)
+{
+	if (rows == NULL)
+		printf("%s:%u: %s\n", t->source.path, line, text);
+	else
+		json_array_append_new(rows,
+		    json_pack("{s:i, s:s}", "line", (int)line, "row", text));
+}
+
+/* In the order of the text, in canonical form; it is known to compile. */
+static void
+list_rows(const struct table_of_routes *t, json_t *rows)
+{
+	const char *at = (const char *)t->source.text.data, *stop;
+	const char *end = at + t->source.text.size;
+	char text[4096];
+	struct route route;
+	struct reason why;
+
+	for (unsigned line = 1; at < end; at = stop + 1, line++) {
+		stop = memchr(at, '\n', (size_t)(end - at));
+		if (stop == NULL)
+			return;
+		if (route_parse(&route, at, (size_t)(stop - at), &why) !=
+		    ROUTE_ROW)
+			continue;
+		route_print(&route, text, sizeof(text));
+		list_line(t, line, text, rows);
+	}
+}
+
+static int
+run_list(char **words, bool json)
+{
+	struct table_of_routes t = { 0 };
+	json_t *rows = json ? json_array() : NULL;
+	int status = TOOL_NO;
+
+	(void)words;
+	if (load(&t, NULL) && compile(&t)) {
+		if (t.source.path != NULL)
+			list_rows(&t, rows);
+		if (rows != NULL) {
+			json_dumpf(rows, stdout, JSON_INDENT(2));
+			putchar('\n');
+		}
+		status = TOOL_DONE;
+	}
+	json_decref(rows);
+	fini(&t);
+	return status;
+}
+
+/* --- explain ---------------------------------------------------------------
+ */
+
+static void
+note_tried(void *context, enum route_by by, const char *key, unsigned line)
+{
+	static const char *const words[] = { [ROUTE_BY_RCPT] = "rcpt",
+		[ROUTE_BY_FROM] = "from",
+		[ROUTE_BY_ANY] = "any" };
+	json_t *tried = context;
+
+	json_array_append_new(tried,
+	    json_pack("{s:s, s:s, s:i}", "by", words[by], "key", key, "line",
+		(int)line));
+}
+
+/* What the site table asks of a hop for mail to that recipient. */
+static json_t *
+hop_object(const struct policy *policy, const struct next_hop *hop,
+    const char *rcpt)
+{
+	struct demand *demand = demand_new();
+	struct decision decision;
+	struct reason why = { REASON_NO_MEMORY, "out of memory" };
+	json_t *object = NULL;
+	char record[1024];
+
+	if (demand != NULL &&
+	    demand_out(demand, policy->table, hop->host, hop->port,
+		policy->source.now, &why) &&
+	    demand_add_rcpt(demand, policy->table, rcpt, policy->source.now,
+		&why)) {
+		decide_without_tls(&decision, demand, REASON_NONE, NULL);
+		(void)decision_print_asked(&decision, record, sizeof(record));
+		object = json_pack("{s:s, s:i, s:s, s:s, s:s}", "host",
+		    hop->host, "port", (int)hop->port, "tls",
+		    hop->implicit_tls ? "implicit" : "starttls", "level",
+		    level_word(demand->level), "record", record);
+	} else {
+		tool_error(&why);
+	}
+	demand_free(demand);
+	return object;
+}
+
+static const char *const kinds[] = { [ROUTE_RELAY] = "relay",
+	[ROUTE_ERROR] = "error",
+	[ROUTE_DISCARD] = "discard" };
+
+static json_t *
+explain(const struct table_of_routes *t, const struct policy *policy,
+    const char *from, const char *rcpt)
+{
+	json_t *tried = json_array(), *hops = json_array();
+	struct route route;
+	struct reason why;
+	struct way way;
+
+	if (t->routes != NULL)
+		(void)routes_find(t->routes, from, rcpt, &route, note_tried,
+		    tried, &why);
+	way_find(t->config, t->routes, from, rcpt, &way);
+	for (size_t i = 0; i < way.hop_count; i++) {
+		json_t *hop = hop_object(policy, &way.hops[i], rcpt);
+
+		if (hop == NULL) {
+			json_decref(tried);
+			json_decref(hops);
+			return NULL;
+		}
+		json_array_append_new(hops, hop);
+	}
+	return json_pack("{s:s, s:s, s:s, s:s?, s:i, s:o, s:o, s:s, s:s}",
+	    "from", from, "rcpt", rcpt, "kind", kinds[way.kind], "file",
+	    way.line != 0 ? t->source.path : NULL, "line", (int)way.line,
+	    "tried", tried, "hops", hops, "status", way.status, "text",
+	    way.text);
+}
+
+static const char *
+text_in(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL ? text : "";
+}
+
+static int
+line_in(const json_t *object)
+{
+	return (int)json_integer_value(json_object_get(object, "line"));
+}
+
+static void
+print_way(const json_t *answer)
+{
+	const char *kind = text_in(answer, "kind");
+	const json_t *one;
+	size_t i;
+
+	if (strcmp(kind, "error") == 0)
+		printf("refused with %s %s\n", text_in(answer, "status"),
+		    text_in(answer, "text"));
+	else if (strcmp(kind, "discard") == 0)
+		printf("discarded\n");
+	json_array_foreach(json_object_get(answer, "hops"), i,
+	    one) printf("%s %s:%d, %s TLS, %s\n  %s\n",
+	    i == 0 ? "to" : "else to", text_in(one, "host"),
+	    (int)json_integer_value(json_object_get(one, "port")),
+	    text_in(one, "tls"), text_in(one, "level"), text_in(one, "record"));
+}
+
+static void
+print_explained(const json_t *answer)
+{
+	const json_t *one;
+	size_t i;
+
+	printf("from <%s> to <%s>\n", text_in(answer, "from"),
+	    text_in(answer, "rcpt"));
+	json_array_foreach(json_object_get(answer, "tried"), i, one)
+	    printf("  %-4s %-40s %s\n", text_in(one, "by"), text_in(one, "key"),
+		line_in(one) != 0 ? "speaks" : "no row");
+	if (line_in(answer) != 0)
+		printf("%s:%d speaks\n", text_in(answer, "file"),
+		    line_in(answer));
+	else
+		printf("no row speaks: the smarthost\n");
+	print_way(answer);
+}
+
+static int
+run_explain(char **words, bool json)
+{
+	struct table_of_routes t = { 0 };
+	struct policy policy = { 0 };
+	const char *from = strcmp(words[0], "<>") == 0 ? "" : words[0];
+	json_t *answer = NULL;
+
+	if (strchr(words[1], '@') == NULL ||
+	    (*from != '\0' && strchr(from, '@') == NULL)) {
+		fprintf(stderr,
+		    "sallyport: route explain: expected addresses user@domain, "
+		    "or <> as FROM\n");
+		return TOOL_USAGE;
+	}
+	if (load(&t, NULL) && compile(&t) && policy_load(&policy, NULL) &&
+	    policy_open(&policy))
+		answer = explain(&t, &policy, from, words[1]);
+	if (answer != NULL && json) {
+		json_dumpf(answer, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else if (answer != NULL) {
+		print_explained(answer);
+	}
+	policy_fini(&policy);
+	fini(&t);
+	if (answer == NULL)
+		return TOOL_NO;
+	json_decref(answer);
+	return TOOL_DONE;
+}
+
+/* --- the command ------------------------------------------------------------
+ */
+
+static const struct action {
+	const char *word, *usage, *help;
+	int least, most; /* words */
+	bool json;
+	int (*run)(char **words, bool json);
+} actions[] = {
+	{ "check", "check [FILE]", "would it compile?", 0, 1, false,
+	    run_check },
+	{ "list", "list [--json]", "all rows, as they were understood", 0, 0,
+	    true, run_list },
+	{ "explain", "explain FROM RCPT [--json]",
+	    "which row speaks, where the mail goes and what TLS has to be", 2,
+	    2, true, run_explain },
+};
+
+enum { ACTIONS = sizeof actions / sizeof actions[0] };
+
+static void
+print_help(FILE *to)
+{
+	fprintf(to, "usage: sallyport [-c FILE] route COMMAND ...\n\n");
+	for (int i = 0; i < ACTIONS; i++)
+		fprintf(to, "  %s\n\t%s\n", actions[i].usage, actions[i].help);
+	fprintf(to, "\nExit status: 0 done, 1 not done, 2 wrong usage.\n");
+}
+
+static int
+wrong_usage(const struct action *action)
+{
+	if (action == NULL)
+		print_help(stderr);
+	else
+		fprintf(stderr, "usage: sallyport [-c FILE] route %s\n",
+		    action->usage);
+	return TOOL_USAGE;
+}
+
+int
+tool_route(int argc, char **argv)
+{
+	static const struct option longs[] = { { "json", no_argument, NULL,
+						   'j' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	const struct action *action = NULL;
+	bool json = false;
+	int c, words;
+
+	if (argc < 2)
+		return wrong_usage(NULL);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_help(stdout);
+		return TOOL_DONE;
+	}
+	for (int i = 0; i < ACTIONS; i++)
+		if (strcmp(actions[i].word, argv[1]) == 0)
+			action = &actions[i];
+	if (action == NULL) {
+		fprintf(stderr, "sallyport: route: unknown command \"%s\"\n",
+		    argv[1]);
+		return wrong_usage(NULL);
+	}
+	optind = 0;
+	while ((c = getopt_long(argc - 1, argv + 1, "h", longs, NULL)) != -1) {
+		if (c == 'h') {
+			print_help(stdout);
+			return TOOL_DONE;
+		}
+		if (c != 'j' || !action->json)
+			return wrong_usage(action);
+		json = true;
+	}
+	words = argc - 1 - optind;
+	if (words < action->least || words > action->most)
+		return wrong_usage(action);
+	return action->run(argv + 1 + optind, json);
+}
