@@ -20,20 +20,33 @@
 #include "store.h"
 
 enum control_user_verb {
-	CONTROL_USER_ADD = 1, /* name, kind, enabled, verifiers or keys */
-	CONTROL_USER_SET,     /* name, verifiers: a new password */
-	CONTROL_USER_REMOVE,  /* name */
+	CONTROL_USER_ADD = 1, /* name, kind (no device), enabled, rights; and
+				 verifiers, keys, or neither */
+	CONTROL_USER_SET,     /* name, verifiers, and a legacy secret or none:
+				 a new password */
+	CONTROL_USER_REMOVE,  /* name: with all its devices; a device as
+				 REVOKE does */
 	CONTROL_USER_ENABLE,  /* name */
 	CONTROL_USER_DISABLE, /* name */
 	CONTROL_USER_SHOW,    /* name; data: that entry */
 	CONTROL_USER_LIST,    /* nothing; data: all entries, in no order */
-	CONTROL_USER_BIND,    /* name, keys: added to those there are */
-	CONTROL_USER_UNBIND,  /* name, keys: taken away; none: all */
+	CONTROL_USER_BIND,    /* name, keys, sans: added to those there are */
+	CONTROL_USER_UNBIND,  /* name, keys, sans: taken away; none: all */
 	CONTROL_USER_FIND,    /* name; data: that entry, if there is one */
 	CONTROL_USER_IMPORT,  /* a whole entry, its times too; 0: now */
 	CONTROL_USER_REPLACE, /* the same, in place of one that may be there */
 	CONTROL_USER_EXPORT,  /* nothing; data: all entries, whole */
 	CONTROL_USER_SECRET,  /* nothing; data: STORE_SECRET_OCTETS */
+	/* An entry as SHOW gave it, with other settings: rights, networks,
+	 * rate, until, legacy_until and binding_required are taken from it, and
+	 * nothing else.  REASON_EXISTS if change is no longer the entry's. */
+	CONTROL_USER_ALTER,
+	/* A whole entry of kind device with its owner, and a credential; the
+	 * times are set.  Adds it, or replaces a device that the owner no
+	 * longer lists, and adds its label to the owner's. */
+	CONTROL_USER_ENROL,
+	/* The name of a device: removes it, and its label from the owner's. */
+	CONTROL_USER_REVOKE,
 	CONTROL_USER_VERBS
 };
 
@@ -68,9 +81,9 @@ bool control_user_data_next(const unsigned char **at, size_t *left,
     struct entry *out, struct reason *why);
 
 /*
- * Do what a request with an entry asks.  SHOW and FIND fill *entry; FIND
- * empties its name if there is none.  name must be canonical already: decoding
- * has checked it.
+ * Do what a request with an entry asks, all of it or nothing.  SHOW and FIND
+ * fill *entry; FIND empties its name if there is none.  name must be canonical
+ * already: decoding has checked it.
  */
 bool control_user_apply(struct store *store, enum control_user_verb verb,
     struct entry *entry, int64_t now, struct reason *why);

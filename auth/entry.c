@@ -76,6 +76,16 @@ entry_has_key(const struct entry *entry,
 	return false;
 }
 
+bool
+entry_has_san(const struct entry *entry, const struct entry_san *san)
+{
+	for (size_t i = 0; i < entry->san_count; i++)
+		if (memcmp(entry->sans[i].ca, san->ca, SPKI_OCTETS) == 0 &&
+		    strcmp(entry->sans[i].name, san->name) == 0)
+			return true;
+	return false;
+}
+
 void
 entry_san_id(const unsigned char ca[static SPKI_OCTETS], const char *name,
     unsigned char out[static SPKI_OCTETS])
@@ -352,6 +362,8 @@ get_san(struct entry *entry, const unsigned char *at, size_t len)
 		len - SPKI_OCTETS))
 		return false;
 	memcpy(san->ca, at, SPKI_OCTETS);
+	if (entry_has_san(entry, san))
+		return false;
 	entry->san_count++;
 	return true;
 }

@@ -98,6 +98,8 @@ bool entry_kind_parse(enum entry_kind *out, const char *word);
 bool entry_has_key(const struct entry *entry,
     const unsigned char key[static SPKI_OCTETS]);
 
+bool entry_has_san(const struct entry *entry, const struct entry_san *san);
+
 /* What a certificate's name under an authority is found by: as long as a
  * key's digest, and never one. */
 void entry_san_id(const unsigned char ca[static SPKI_OCTETS], const char *name,

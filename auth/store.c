@@ -1,6 +1,10 @@
-/* auth/store.c: the credential store, a Kyoto Cabinet hash database. */
+/*
+ * auth/store.c: the credential store as a database: its opening, its records
+ * and the one way they are written.
+ */
 #include "store.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/crypto.h>
@@ -16,49 +20,12 @@
 
 #include "../policy/crc32c.h"
 #include "store_file.h"
-#include "totals.h"
+#include "store_internal.h"
 
-/*
- * Records: "u" and a canonical name for each entry, "k" and a certificate's key
- * for each that an entry has (its value is the name), and two of the store's
- * own.  Each value ends with the CRC-32C of key and value, so that a value in
- * another's place is found out.
- */
-enum { KEY_MAX = 1 + NAME_SIZE, CRC_OCTETS = 4, OWN_RECORDS = 2 };
-enum { SECRET_OCTETS = STORE_SECRET_OCTETS };
-enum { VALUE_MAX = ENTRY_OCTETS_MAX + CRC_OCTETS };
+enum { OWN_RECORDS = 2 };
 
 static const char state_key[] = ".state"; /* version, struct totals */
 static const char secret_key[] = ".secret";
-
-struct store {
-	KCDB *db;
-	char path[PATH_MAX];
-	struct totals totals;
-	unsigned char secret[SECRET_OCTETS];
-	bool broken; /* a transaction did not end as it should have */
-};
-
-struct record {
-	const char *key;
-	size_t key_len;
-	const unsigned char *value; /* NULL: remove it */
-	size_t value_len;
-};
-
-enum { KEY_RECORD = 1 + SPKI_OCTETS };
-
-/* What one change of an entry writes: the entry, and the records of
- * certificates' keys that come or go with it. */
-struct change {
-	struct record records[1 + 2 * ENTRY_KEYS_MAX];
-	size_t count;
-	struct totals totals; /* of the store afterwards */
-	char entry_key[KEY_MAX];
-	unsigned char value[VALUE_MAX];
-	char keys_of[2 * ENTRY_KEYS_MAX][KEY_RECORD];
-	unsigned char names[2 * ENTRY_KEYS_MAX][NAME_SIZE + CRC_OCTETS];
-};
 
 static int64_t
 records_of(const struct totals *totals)
@@ -66,30 +33,30 @@ records_of(const struct totals *totals)
 	return (int64_t)(totals->count + totals->keys) + OWN_RECORDS;
 }
 
-static void
-seal(const char *key, size_t key_len, unsigned char *value, size_t len)
+void
+store_seal(const char *key, size_t key_len, unsigned char *value, size_t len)
 {
 	uint32_t crc = crc32c(crc32c(0, key, key_len), value, len);
 
-	for (int i = 0; i < CRC_OCTETS; i++)
+	for (int i = 0; i < STORE_CRC_OCTETS; i++)
 		value[len + (size_t)i] = (unsigned char)(crc >> (24 - 8 * i));
 }
 
-static bool
-is_sealed(const char *key, size_t key_len, const unsigned char *value,
+bool
+store_is_sealed(const char *key, size_t key_len, const unsigned char *value,
     size_t len)
 {
 	uint32_t crc = crc32c(crc32c(0, key, key_len), value, len);
 
-	for (int i = 0; i < CRC_OCTETS; i++)
+	for (int i = 0; i < STORE_CRC_OCTETS; i++)
 		if (value[len + (size_t)i] !=
 		    (unsigned char)(crc >> (24 - 8 * i)))
 			return false;
 	return true;
 }
 
-static bool
-fail_kyoto(struct store *store, struct reason *why, const char *what)
+bool
+store_fail(struct store *store, struct reason *why, const char *what)
 {
 	int32_t code = kcdbecode(store->db);
 
@@ -97,36 +64,42 @@ fail_kyoto(struct store *store, struct reason *why, const char *what)
 	    "%s: %s: %s", store->path, what, kcdbemsg(store->db));
 }
 
-/* *len_out octets of a value without its CRC. */
 static bool
-read_record(struct store *store, const char *key, size_t key_len,
-    unsigned char out[static VALUE_MAX], size_t *len_out, struct reason *why)
+fail_broken(const struct store *store, struct reason *why)
+{
+	return fail(why, REASON_IO,
+	    "%s: a change could not be completed, the store must be opened "
+	    "again",
+	    store->path);
+}
+
+bool
+store_read(struct store *store, const char *key, size_t key_len,
+    unsigned char out[static STORE_VALUE_MAX], size_t *len_out,
+    struct reason *why)
 {
 	int32_t len;
 
 	if (store->broken)
-		return fail(why, REASON_IO,
-		    "%s: a change could not be completed, the store must be "
-		    "opened again",
-		    store->path);
-	len = kcdbgetbuf(store->db, key, key_len, (char *)out, VALUE_MAX);
+		return fail_broken(store, why);
+	len = kcdbgetbuf(store->db, key, key_len, (char *)out, STORE_VALUE_MAX);
 	if (len < 0 && kcdbecode(store->db) == KCENOREC)
 		return fail(why, REASON_ABSENT, "no such entry");
 	if (len < 0)
-		return fail_kyoto(store, why, "cannot be read");
+		return store_fail(store, why, "cannot be read");
 	/* kcdbgetbuf gives the whole length even of what did not fit. */
-	if (len < CRC_OCTETS || len > VALUE_MAX ||
-	    !is_sealed(key, key_len, out, (size_t)len - CRC_OCTETS))
+	if (len < STORE_CRC_OCTETS || len > STORE_VALUE_MAX ||
+	    !store_is_sealed(key, key_len, out, (size_t)len - STORE_CRC_OCTETS))
 		return fail(why, REASON_DAMAGED,
 		    "%s: a record is damaged (its checksum is wrong); put the "
 		    "store back from a copy",
 		    store->path);
-	*len_out = (size_t)len - CRC_OCTETS;
+	*len_out = (size_t)len - STORE_CRC_OCTETS;
 	return true;
 }
 
 static bool
-apply(struct store *store, const struct record *record)
+apply(struct store *store, const struct store_record *record)
 {
 	if (record->value == NULL)
 		return kcdbremove(store->db, record->key, record->key_len);
@@ -135,51 +108,99 @@ apply(struct store *store, const struct record *record)
 }
 
 /*
- * The one function that writes.  All of it is in one transaction on stable
- * storage: what is written outside of one vanishes at the next open after a
- * crash, since we never let the library repair.
+ * Everything is written in a transaction on stable storage: what is written
+ * outside of one vanishes at the next open after a crash, since we never let
+ * the library repair.
  */
-static bool
-commit(struct store *store, const struct record *records, size_t n,
-    const struct totals *totals, struct reason *why)
+bool
+store_begin(struct store *store, struct reason *why)
 {
-	unsigned char state[TOTALS_OCTETS + CRC_OCTETS];
-	struct record own = { state_key, sizeof state_key - 1, state,
-		sizeof state };
-	mode_t mask = umask(077);
-	bool ok = false, begun;
+	mode_t mask;
+	bool ok;
 
-	totals_put(state, totals);
-	seal(own.key, own.key_len, state, TOTALS_OCTETS);
-	begun = kcdbbegintran(store->db, 1);
-	if (!begun) {
-		fail_kyoto(store, why, "transaction");
-		goto out;
-	}
-	ok = apply(store, &own);
-	for (size_t i = 0; ok && i < n; i++)
-		ok = apply(store, &records[i]);
-	if (ok && kcdbcount(store->db) != records_of(totals)) {
-		fail(why, REASON_DAMAGED,
-		    "%s: has not the number of records "
-		    "that it should have",
-		    store->path);
-		ok = false;
-	} else if (!ok) {
-		fail_kyoto(store, why, "cannot be written");
-	}
-	if (!kcdbendtran(store->db, ok)) {
+	assert(!store->in_group);
+	if (store->broken)
+		return fail_broken(store, why);
+	mask = umask(077);
+	ok = kcdbbegintran(store->db, 1);
+	umask(mask);
+	if (!ok)
+		return store_fail(store, why, "transaction");
+	store->in_group = true;
+	store->before = store->totals;
+	fail(&store->failure, REASON_NONE, "%s", "");
+	return true;
+}
+
+/* The state record; is the group complete then? */
+static bool
+write_state(struct store *store, struct reason *why)
+{
+	unsigned char state[TOTALS_OCTETS + STORE_CRC_OCTETS];
+	struct store_record own = { state_key, sizeof state_key - 1, state,
+		sizeof state };
+
+	totals_put(state, &store->totals);
+	store_seal(own.key, own.key_len, state, TOTALS_OCTETS);
+	if (!apply(store, &own))
+		return store_fail(store, why, "cannot be written");
+	if (kcdbcount(store->db) == records_of(&store->totals))
+		return true;
+	return fail(why, REASON_DAMAGED,
+	    "%s: has not the number of records that it should have",
+	    store->path);
+}
+
+bool
+store_end(struct store *store, bool keep, struct reason *why)
+{
+	bool ok = store->failure.code == REASON_NONE;
+	mode_t mask = umask(077);
+
+	assert(store->in_group);
+	if (keep && !ok && why != NULL)
+		*why = store->failure;
+	if (keep && ok)
+		ok = write_state(store, why);
+	if (!kcdbendtran(store->db, keep && ok)) {
 		/* Which state the file is in only the next open can tell. */
 		store->broken = true;
-		if (ok)
-			fail_kyoto(store, why, "cannot be written");
+		if (!keep || ok)
+			store_fail(store, why, "cannot be written");
 		ok = false;
 	}
+	if (!keep || !ok) {
+		store->totals = store->before;
+		store->undone++;
+	}
+	umask(mask);
+	store->in_group = false;
+	return ok;
+}
+
+bool
+store_write(struct store *store, const struct store_record *records, size_t n,
+    const struct totals *totals, struct reason *why)
+{
+	bool alone = !store->in_group, ok;
+	mode_t mask;
+
+	if (alone && !store_begin(store, why))
+		return false;
+	mask = umask(077);
+	ok = store->failure.code == REASON_NONE;
+	for (size_t i = 0; ok && i < n; i++)
+		if (!apply(store, &records[i]))
+			ok = store_fail(store, &store->failure,
+			    "cannot be written");
+	umask(mask);
 	if (ok)
 		store->totals = *totals;
-out:
-	umask(mask);
-	return ok;
+	else if (why != NULL)
+		*why = store->failure;
+	if (!alone)
+		return ok;
+	return store_end(store, ok, ok ? why : NULL) && ok;
 }
 
 static struct store *
@@ -221,7 +242,7 @@ open_database(struct store *store, uint32_t create, struct reason *why)
 		return fail(why, REASON_AWAY, "%s: another process has it open",
 		    store->path);
 	return ok ? true
-		  : fail_kyoto(store, why,
+		  : store_fail(store, why,
 			"cannot be opened; put the "
 			"store back from a copy");
 }
@@ -231,6 +252,8 @@ store_close(struct store *store)
 {
 	if (store == NULL)
 		return;
+	if (store->in_group)
+		store_end(store, false, NULL);
 	kcdbclose(store->db);
 	kcdbdel(store->db);
 	explicit_bzero(store, sizeof *store);
@@ -240,23 +263,23 @@ store_close(struct store *store)
 static bool
 fill_new(const char *path, struct reason *why)
 {
-	unsigned char secret[SECRET_OCTETS + CRC_OCTETS];
-	struct record record = { secret_key, sizeof secret_key - 1, secret,
-		sizeof secret };
+	unsigned char secret[STORE_SECRET_OCTETS + STORE_CRC_OCTETS];
+	struct store_record record = { secret_key, sizeof secret_key - 1,
+		secret, sizeof secret };
 	struct store *store = store_alloc(path, why);
 	bool ok = false;
 
 	if (store == NULL)
 		return false;
-	if (gnutls_rnd(GNUTLS_RND_KEY, secret, SECRET_OCTETS) < 0) {
+	if (gnutls_rnd(GNUTLS_RND_KEY, secret, STORE_SECRET_OCTETS) < 0) {
 		fail(why, REASON_INTERNAL, "no random octets for a secret");
 		goto out;
 	}
-	seal(record.key, record.key_len, secret, SECRET_OCTETS);
+	store_seal(record.key, record.key_len, secret, STORE_SECRET_OCTETS);
 	ok = open_database(store, KCOCREATE, why) &&
-	     commit(store, &record, 1, &store->totals, why);
+	     store_write(store, &record, 1, &store->totals, why);
 	if (ok && !kcdbclose(store->db))
-		ok = fail_kyoto(store, why, "cannot be closed");
+		ok = store_fail(store, why, "cannot be closed");
 out:
 	explicit_bzero(secret, sizeof secret);
 	store_close(store);
@@ -297,11 +320,11 @@ bad:
 static bool
 load_own(struct store *store, struct reason *why)
 {
-	unsigned char value[VALUE_MAX];
+	unsigned char value[STORE_VALUE_MAX];
 	size_t len;
 	bool ok = false;
 
-	if (!read_record(store, state_key, sizeof state_key - 1, value, &len,
+	if (!store_read(store, state_key, sizeof state_key - 1, value, &len,
 		why))
 		goto out;
 	if (len != TOTALS_OCTETS || !totals_get(&store->totals, value)) {
@@ -309,15 +332,15 @@ load_own(struct store *store, struct reason *why)
 		    store->path);
 		goto out;
 	}
-	if (!read_record(store, secret_key, sizeof secret_key - 1, value, &len,
+	if (!store_read(store, secret_key, sizeof secret_key - 1, value, &len,
 		why))
 		goto out;
-	if (len != SECRET_OCTETS) {
+	if (len != STORE_SECRET_OCTETS) {
 		fail(why, REASON_DAMAGED, "%s: its secret is damaged",
 		    store->path);
 		goto out;
 	}
-	memcpy(store->secret, value, SECRET_OCTETS);
+	memcpy(store->secret, value, STORE_SECRET_OCTETS);
 	ok = true;
 out:
 	explicit_bzero(value, sizeof value);
@@ -360,191 +383,6 @@ store_open(struct store **store_out, const char *path, struct reason *why)
 	return false;
 }
 
-static size_t
-entry_key(const char *name, char out[static KEY_MAX])
-{
-	size_t len = strnlen(name, NAME_SIZE - 1);
-
-	out[0] = 'u';
-	memcpy(out + 1, name, len);
-	return 1 + len;
-}
-
-/* The entry of a key, from its octets. */
-static bool
-decode(struct store *store, const char *key, size_t key_len,
-    const unsigned char *octets, size_t len, struct entry *out,
-    struct reason *why)
-{
-	if (!entry_decode(out, octets, len, why))
-		return false;
-	if (strlen(out->name) != key_len - 1 ||
-	    memcmp(out->name, key + 1, key_len - 1) != 0)
-		return fail(why, REASON_DAMAGED,
-		    "%s: an entry is in another's place", store->path);
-	return true;
-}
-
-bool
-store_get(struct store *store, const char *name, struct entry *out,
-    struct reason *why)
-{
-	unsigned char value[VALUE_MAX];
-	char key[KEY_MAX];
-	size_t key_len = entry_key(name, key), len;
-	bool ok;
-
-	if (!read_record(store, key, key_len, value, &len, why))
-		return why != NULL && why->code == REASON_ABSENT
-			   ? fail(why, REASON_ABSENT, "%s: no such user", name)
-			   : false;
-	ok = decode(store, key, key_len, value, len, out, why);
-	explicit_bzero(value, sizeof value);
-	return ok;
-}
-
-static void
-key_record(const unsigned char key[static SPKI_OCTETS],
-    char out[static KEY_RECORD])
-{
-	out[0] = 'k';
-	memcpy(out + 1, key, SPKI_OCTETS);
-}
-
-bool
-store_find_key(struct store *store, const unsigned char key[static SPKI_OCTETS],
-    char name_out[static NAME_SIZE], struct reason *why)
-{
-	unsigned char value[VALUE_MAX];
-	char record[KEY_RECORD];
-	size_t len;
-
-	key_record(key, record);
-	if (!read_record(store, record, sizeof record, value, &len, why))
-		return false;
-	if (len == 0 || len >= NAME_SIZE || memchr(value, 0, len) != NULL)
-		return fail(why, REASON_DAMAGED,
-		    "%s: the name that a key leads to is damaged", store->path);
-	memcpy(name_out, value, len);
-	name_out[len] = '\0';
-	return true;
-}
-
-/* name: who has the key from now on; NULL: nobody. */
-static void
-change_add_key(struct change *change,
-    const unsigned char key[static SPKI_OCTETS], const char *name)
-{
-	size_t i = change->count - 1, len = 0;
-	struct record *record = &change->records[change->count++];
-
-	key_record(key, change->keys_of[i]);
-	*record = (struct record){ change->keys_of[i], KEY_RECORD, NULL, 0 };
-	if (name == NULL) {
-		change->totals.keys--;
-		return;
-	}
-	len = strlen(name);
-	memcpy(change->names[i], name, len);
-	seal(change->keys_of[i], KEY_RECORD, change->names[i], len);
-	record->value = change->names[i];
-	record->value_len = len + CRC_OCTETS;
-	change->totals.keys++;
-}
-
-/* The records of keys that before had and after has not, and the other way
- * round; either may be NULL. */
-static bool
-change_keys(struct change *change, struct store *store,
-    const struct entry *before, const struct entry *after, struct reason *why)
-{
-	char other[NAME_SIZE];
-	struct reason absent;
-
-	for (size_t i = 0; before != NULL && i < before->key_count; i++)
-		if (after == NULL || !entry_has_key(after, before->keys[i]))
-			change_add_key(change, before->keys[i], NULL);
-	for (size_t i = 0; after != NULL && i < after->key_count; i++) {
-		if (before != NULL && entry_has_key(before, after->keys[i]))
-			continue;
-		if (store_find_key(store, after->keys[i], other, &absent))
-			return fail(why, REASON_EXISTS,
-			    "%s: that certificate's key is %s's already",
-			    after->name, other);
-		if (absent.code != REASON_ABSENT) {
-			if (why != NULL)
-				*why = absent;
-			return false;
-		}
-		change_add_key(change, after->keys[i], after->name);
-	}
-	return true;
-}
-
-/* Put after in the place of before; either may be NULL, not both. */
-static bool
-replace(struct store *store, const struct entry *before,
-    const struct entry *after, uint64_t number, struct reason *why)
-{
-	struct change change = { .count = 1, .totals = store->totals };
-	struct record *record = &change.records[0];
-	size_t len;
-	bool ok;
-
-	record->key = change.entry_key;
-	record->key_len =
-	    entry_key((after != NULL ? after : before)->name, change.entry_key);
-	if (after != NULL) {
-		len = entry_encode(after, true, change.value);
-		seal(record->key, record->key_len, change.value, len);
-		record->value = change.value;
-		record->value_len = len + CRC_OCTETS;
-	}
-	change.totals.change = number;
-	change.totals.count += (after != NULL) - (before != NULL);
-	totals_tally(&change.totals, before, -1);
-	totals_tally(&change.totals, after, 1);
-	ok = change_keys(&change, store, before, after, why) &&
-	     commit(store, change.records, change.count, &change.totals, why);
-	explicit_bzero(&change, sizeof change);
-	return ok;
-}
-
-bool
-store_put(struct store *store, struct entry *entry, struct reason *why)
-{
-	uint64_t change = entry->change;
-	struct entry before;
-	struct reason absent = { 0 };
-	bool there, ok;
-
-	there = store_get(store, entry->name, &before, &absent);
-	if (!there && absent.code != REASON_ABSENT) {
-		if (why != NULL)
-			*why = absent;
-		return false;
-	}
-	entry->change = store->totals.change + 1;
-	ok = replace(store, there ? &before : NULL, entry, entry->change, why);
-	if (!ok)
-		entry->change = change;
-	explicit_bzero(&before, sizeof before);
-	return ok;
-}
-
-bool
-store_remove(struct store *store, const char *name, struct reason *why)
-{
-	struct entry before;
-	bool ok;
-
-	if (!store_get(store, name, &before, why))
-		return false;
-	ok = replace(store, &before, NULL, store->totals.change + 1, why);
-	explicit_bzero(&before, sizeof before);
-	return ok;
-}
-
 bool
 store_is_broken(const struct store *store)
 {
@@ -561,16 +399,16 @@ void
 store_secret(const struct store *store,
     unsigned char out[static STORE_SECRET_OCTETS])
 {
-	memcpy(out, store->secret, SECRET_OCTETS);
+	memcpy(out, store->secret, STORE_SECRET_OCTETS);
 }
 
 bool
 store_set_secret(struct store *store,
     const unsigned char secret[static STORE_SECRET_OCTETS], struct reason *why)
 {
-	unsigned char value[SECRET_OCTETS + CRC_OCTETS];
-	const struct record record = { secret_key, sizeof secret_key - 1, value,
-		sizeof value };
+	unsigned char value[STORE_SECRET_OCTETS + STORE_CRC_OCTETS];
+	const struct store_record record = { secret_key, sizeof secret_key - 1,
+		value, sizeof value };
 	struct totals totals = store->totals;
 	bool ok;
 
@@ -578,152 +416,13 @@ store_set_secret(struct store *store,
 		return fail(why, REASON_EXISTS,
 		    "%s: holds %ju users, expected an empty store", store->path,
 		    (uintmax_t)totals.count);
-	memcpy(value, secret, SECRET_OCTETS);
-	seal(record.key, record.key_len, value, SECRET_OCTETS);
+	memcpy(value, secret, STORE_SECRET_OCTETS);
+	store_seal(record.key, record.key_len, value, STORE_SECRET_OCTETS);
 	totals.change++;
-	ok = commit(store, &record, 1, &totals, why);
+	ok = store_write(store, &record, 1, &totals, why);
 	if (ok)
-		memcpy(store->secret, secret, SECRET_OCTETS);
+		memcpy(store->secret, secret, STORE_SECRET_OCTETS);
 	explicit_bzero(value, sizeof value);
-	return ok;
-}
-
-struct store_walk {
-	struct store *store;
-	KCCUR *cursor;
-};
-
-bool
-store_walk_new(struct store_walk **walk_out, struct store *store,
-    struct reason *why)
-{
-	struct store_walk *walk = calloc(1, sizeof *walk);
-
-	if (walk == NULL)
-		return fail(why, REASON_NO_MEMORY, "walk of the store");
-	walk->store = store;
-	walk->cursor = kcdbcursor(store->db);
-	if (!kccurjump(walk->cursor) && kccurecode(walk->cursor) != KCENOREC) {
-		store_walk_free(walk);
-		return fail_kyoto(store, why, "cannot be read");
-	}
-	*walk_out = walk;
-	return true;
-}
-
-void
-store_walk_free(struct store_walk *walk)
-{
-	if (walk == NULL)
-		return;
-	kccurdel(walk->cursor);
-	free(walk);
-}
-
-bool
-store_walk_next(struct store_walk *walk, struct entry *out, struct reason *why)
-{
-	struct store *store = walk->store;
-	const char *value;
-	size_t key_len, len;
-	char *key;
-	bool ok;
-
-	fail(why, REASON_NONE, "%s", "");
-	do {
-		key = kccurget(walk->cursor, &key_len, &value, &len, 1);
-		if (key == NULL)
-			return kccurecode(walk->cursor) == KCENOREC
-				   ? false
-				   : fail_kyoto(store, why, "cannot be read");
-		if (key_len > 1 && key_len <= KEY_MAX && key[0] == 'u')
-			break;
-		kcfree(key);
-	} while (true);
-	if (len < CRC_OCTETS || len > VALUE_MAX ||
-	    !is_sealed(key, key_len, (const unsigned char *)value,
-		len - CRC_OCTETS))
-		ok = fail(why, REASON_DAMAGED,
-		    "%s: a record is damaged (its checksum is wrong); put the "
-		    "store back from a copy",
-		    store->path);
-	else
-		ok = decode(store, key, key_len, (const unsigned char *)value,
-		    len - CRC_OCTETS, out, why);
-	/* Key and value are in one block. */
-	explicit_bzero(key, key_len);
-	kcfree(key);
-	return ok;
-}
-
-static int
-compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Names of all entries, sorted; the caller frees each and the list. */
-static bool
-sorted_names(struct store *store, char ***names_out, size_t *n_out,
-    struct reason *why)
-{
-	struct store_walk *walk;
-	struct reason end = { 0 };
-	struct entry entry;
-	size_t n = 0, room = (size_t)store->totals.count;
-	char **names = calloc(room + 1, sizeof *names);
-	bool ok = false;
-
-	if (names == NULL)
-		return fail(why, REASON_NO_MEMORY, "list of the store");
-	if (!store_walk_new(&walk, store, why)) {
-		free(names);
-		return false;
-	}
-	while (n < room && store_walk_next(walk, &entry, &end)) {
-		names[n] = strdup(entry.name);
-		if (names[n++] == NULL)
-			fail(&end, REASON_NO_MEMORY, "list of the store");
-		if (end.code != REASON_NONE)
-			break;
-	}
-	store_walk_free(walk);
-	explicit_bzero(&entry, sizeof entry);
-	ok = end.code == REASON_NONE;
-	if (ok) {
-		qsort(names, n, sizeof *names, compare_names);
-		*names_out = names;
-		*n_out = n;
-		return true;
-	}
-	while (n > 0)
-		free(names[--n]);
-	free(names);
-	if (why != NULL)
-		*why = end;
-	return false;
-}
-
-bool
-store_each(struct store *store,
-    bool (*each)(void *context, const struct entry *entry), void *context,
-    struct reason *why)
-{
-	char **names = NULL;
-	size_t n = 0;
-	struct entry entry;
-	bool ok = true, more = true;
-
-	if (!sorted_names(store, &names, &n, why))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (ok && more &&
-		    (ok = store_get(store, names[i], &entry, why)))
-			more = each(context, &entry);
-		free(names[i]);
-	}
-	free(names);
-	explicit_bzero(&entry, sizeof entry);
 	return ok;
 }
 
@@ -736,7 +435,7 @@ draw(const struct store *store, const char *purpose, enum verifier_hash hash,
 	gnutls_hmac_hd_t h;
 
 	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, store->secret,
-		SECRET_OCTETS) < 0)
+		STORE_SECRET_OCTETS) < 0)
 		return fail(why, REASON_INTERNAL, "HMAC failed");
 	/* With their NULs, so that they cannot run together. */
 	gnutls_hmac(h, purpose, strlen(purpose) + 1);

@@ -41,16 +41,26 @@ void store_close(struct store *store);
 bool store_get(struct store *store, const char *name, struct entry *out,
     struct reason *why);
 
-/* The name of the entry that has key among its keys.  REASON_ABSENT if none
- * has. */
+/* The name of the entry that has key among its keys, or a name in certificates
+ * (entry_san_id) among its sans.  REASON_ABSENT if none has. */
 bool store_find_key(struct store *store,
     const unsigned char key[static SPKI_OCTETS],
     char name_out[static NAME_SIZE], struct reason *why);
 
 /*
+ * Changes that are made together: all those between store_begin and store_end
+ * are on stable storage once store_end returns true for keep, and else none is.
+ * A change that is refused leaves the others as they are; after one that could
+ * not be written there is no keeping any.  Reading sees what was changed so
+ * far.  One group at a time; a change outside of one is one of its own.
+ */
+bool store_begin(struct store *store, struct reason *why);
+bool store_end(struct store *store, bool keep, struct reason *why);
+
+/*
  * Write entry, new or in place of the one of its name, and set its change
  * counter.  On failure the store is as before.  REASON_EXISTS if one of its
- * keys is another entry's.
+ * keys, or of its names in certificates, is another entry's.
  */
 bool store_put(struct store *store, struct entry *entry, struct reason *why);
 
@@ -66,7 +76,8 @@ uint64_t store_count(const struct store *store);
 /*
  * The secret that store_fake draws by, for an export and from one: with another
  * secret, names that do not exist change their salts, and can be told by that.
- * It is set only in a store without entries (REASON_EXISTS otherwise).
+ * It is set only in a store without entries (REASON_EXISTS otherwise), and in
+ * no group.
  */
 enum { STORE_SECRET_OCTETS = 32 };
 void store_secret(const struct store *store,
@@ -82,7 +93,8 @@ bool store_each(struct store *store,
 
 /*
  * All entries in no order, a few at a time, while others change the store:
- * entries that come or go meanwhile may or may not be seen.
+ * entries that come or go meanwhile may or may not be seen.  REASON_IO once a
+ * group of changes was undone meanwhile.
  */
 struct store_walk;
 bool store_walk_new(struct store_walk **walk_out, struct store *store,

@@ -26,7 +26,7 @@ struct tally {
 /* What stands in the state record. */
 struct totals {
 	uint64_t count;  /* entries */
-	uint64_t keys;   /* of certificates */
+	uint64_t keys;   /* of certificates, and names in them */
 	uint64_t change; /* the last one made */
 	struct tally tallies[TALLIES];
 };
