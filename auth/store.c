@@ -162,7 +162,9 @@ store_end(struct store *store, bool keep, struct reason *why)
 		*why = store->failure;
 	if (keep && ok)
 		ok = write_state(store, why);
-	if (!kcdbendtran(store->db, keep && ok)) {
+	if (store->is_copy) {
+		store->broken |= !keep || !ok;
+	} else if (!kcdbendtran(store->db, keep && ok)) {
 		/* Which state the file is in only the next open can tell. */
 		store->broken = true;
 		if (!keep || ok)
@@ -222,6 +224,7 @@ store_alloc(const char *path, struct reason *why)
 		return NULL;
 	}
 	strcpy(store->path, path);
+	store->copied_fd = -1;
 	return store;
 }
 
@@ -247,6 +250,25 @@ open_database(struct store *store, uint32_t create, struct reason *why)
 			"store back from a copy");
 }
 
+/* A copy may have taken its place (store_adopt) before we had the lock: then
+ * what we opened is nobody's. */
+static bool
+open_same(struct store *store, struct reason *why)
+{
+	struct stat before, after;
+
+	if (lstat(store->path, &before) < 0)
+		return fail_errno(why, "%s", store->path);
+	if (!open_database(store, 0, why))
+		return false;
+	if (lstat(store->path, &after) < 0)
+		return fail_errno(why, "%s", store->path);
+	return (before.st_dev == after.st_dev &&
+		   before.st_ino == after.st_ino) ||
+	       fail(why, REASON_AWAY, "%s: another process has replaced it",
+		   store->path);
+}
+
 void
 store_close(struct store *store)
 {
@@ -256,6 +278,10 @@ store_close(struct store *store)
 		store_end(store, false, NULL);
 	kcdbclose(store->db);
 	kcdbdel(store->db);
+	if (store->is_copy && !store->is_adopted)
+		unlink(store->path);
+	if (store->copied_fd >= 0)
+		close(store->copied_fd);
 	explicit_bzero(store, sizeof *store);
 	free(store);
 }
@@ -374,7 +400,7 @@ store_open(struct store **store_out, const char *path, struct reason *why)
 
 	if (store == NULL)
 		return false;
-	if (store_file_check(path, why) && open_database(store, 0, why) &&
+	if (store_file_check(path, why) && open_same(store, why) &&
 	    load_own(store, why) && check_count(store, why)) {
 		*store_out = store;
 		return true;

@@ -64,6 +64,19 @@ bool store_end(struct store *store, bool keep, struct reason *why);
  */
 bool store_put(struct store *store, struct entry *entry, struct reason *why);
 
+/*
+ * For very many changes, each of which would wait for the disk in a group too:
+ * a copy of the store beside it, which is a group of its own.  store stays
+ * open, so that nobody else changes it, and must not be changed.
+ *
+ * store_adopt puts the copy in the store's place, on stable storage and all at
+ * once; after a failure the store is as before.  Either way there is nothing
+ * left to do but to close both.  A copy that was just closed is gone.
+ */
+bool store_copy(struct store **copy_out, struct store *store,
+    struct reason *why);
+bool store_adopt(struct store *copy, struct store *store, struct reason *why);
+
 /* REASON_ABSENT if there is no such entry. */
 bool store_remove(struct store *store, const char *name, struct reason *why);
 

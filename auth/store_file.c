@@ -63,6 +63,58 @@ store_file_make(const char *path, const char *folder, struct reason *why)
 	return ok;
 }
 
+static bool
+write_all(int fd, const unsigned char *octets, size_t len)
+{
+	while (len > 0) {
+		ssize_t done = write(fd, octets, len);
+
+		if (done < 0 && errno != EINTR)
+			return false;
+		octets += done > 0 ? done : 0;
+		len -= done > 0 ? (size_t)done : 0;
+	}
+	return true;
+}
+
+bool
+store_file_copy(int fd, const char *path, struct reason *why)
+{
+	enum { CHUNK_OCTETS = 64 * 1024 };
+	unsigned char chunk[CHUNK_OCTETS];
+	int to = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t got = -1;
+	off_t at = 0;
+	bool ok = to >= 0;
+
+	while (ok && (got = pread(fd, chunk, sizeof chunk, at)) > 0) {
+		ok = write_all(to, chunk, (size_t)got);
+		at += got;
+	}
+	ok = ok && got == 0;
+	if (!ok)
+		fail_errno(why, "%s: cannot be copied", path);
+	explicit_bzero(chunk, sizeof chunk);
+	if (to >= 0)
+		close(to);
+	return ok;
+}
+
+bool
+store_file_put_in_place(const char *made, const char *path, struct reason *why)
+{
+	char folder[PATH_MAX];
+	int fd = open(made, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	bool ok = fd >= 0 && fsync(fd) == 0 && rename(made, path) == 0;
+
+	if (!ok)
+		fail_errno(why, "%s", made);
+	if (fd >= 0)
+		close(fd);
+	store_file_folder(path, folder);
+	return ok && store_file_sync_folder(folder, why);
+}
+
 /* Who may read path, or write where it is, is checked before it is used. */
 static bool
 check_folder(const char *path, struct reason *why)

@@ -20,6 +20,14 @@ bool store_file_sync_folder(const char *folder, struct reason *why);
  */
 bool store_file_make(const char *path, const char *folder, struct reason *why);
 
+/* All that fd has goes to the file of path, which is there. */
+bool store_file_copy(int fd, const char *path, struct reason *why);
+
+/* Put made, with all that was written to it, in the place of path: on stable
+ * storage when it returns true. */
+bool store_file_put_in_place(const char *made, const char *path,
+    struct reason *why);
+
 /*
  * Who may read it and its write-ahead log, or write where they lie.  Closes a
  * descriptor, which drops the locks that this process has on the file: nothing

@@ -4,6 +4,7 @@
  *   store.c          opening, records, and the one way they are written
  *   store_entries.c  entries, and what leads to them
  *   store_walk.c     all entries, one after another
+ *   store_copy.c     a copy that takes the store's place
  */
 #ifndef AUTH_STORE_INTERNAL_H
 #define AUTH_STORE_INTERNAL_H
@@ -37,6 +38,11 @@ struct store {
 	struct reason failure; /* of a write in the group, or REASON_NONE */
 	uint64_t undone;       /* groups; the library's cursors do not survive
 				  that */
+	/* A copy is one group, without transactions: it is whole in the end, or
+	 * nobody ever sees it. */
+	bool is_copy, is_adopted;
+	int copied_fd; /* what the copy was read from, or -1: to close it would
+			  drop the lock */
 };
 
 struct store_record {

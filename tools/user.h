@@ -35,6 +35,12 @@ bool user_access_ask(struct user_access *access, enum control_user_verb verb,
     struct entry *entry, bool (*each)(void *context, const struct entry *entry),
     void *context, struct reason *why);
 
+/* Many changes in a copy of the file, which takes its place all at once; with
+ * the server there is none, and each change is one of its own.  After the end
+ * there is nothing to do but to close. */
+bool user_access_copy(struct user_access *access, struct reason *why);
+bool user_access_adopt(struct user_access *access, struct reason *why);
+
 bool user_access_secret(struct user_access *access,
     unsigned char out[static STORE_SECRET_OCTETS], struct reason *why);
 

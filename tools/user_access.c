@@ -16,9 +16,10 @@
 
 struct user_access {
 	const struct config *config;
-	int fd;              /* a connection that was not used yet, or -1 */
-	struct store *store; /* NULL: the server has it */
-	int folder;          /* where we were before we went to the store */
+	int fd;                 /* a connection that was not used yet, or -1 */
+	struct store *store;    /* NULL: the server has it */
+	struct store *original; /* what store is a copy of, or NULL */
+	int folder;             /* where we were before we went to the store */
 	bool was_root;
 };
 
@@ -99,6 +100,7 @@ user_access_close(struct user_access *access)
 	if (access == NULL)
 		return;
 	store_close(access->store);
+	store_close(access->original);
 	become_oneself(access);
 	if (access->fd >= 0)
 		close(access->fd);
@@ -117,6 +119,40 @@ struct store *
 user_access_store(struct user_access *access)
 {
 	return access->store;
+}
+
+/* What is wrong with the file is said with its folder. */
+static bool
+fail_at(const struct user_access *access, struct reason *why,
+    const struct reason *at)
+{
+	return fail(why, at->code, "%s/store/%s", access->config->state,
+	    at->text);
+}
+
+bool
+user_access_copy(struct user_access *access, struct reason *why)
+{
+	struct store *copy;
+	struct reason at;
+
+	if (access->store == NULL || access->original != NULL)
+		return true;
+	if (!store_copy(&copy, access->store, &at))
+		return fail_at(access, why, &at);
+	access->original = access->store;
+	access->store = copy;
+	return true;
+}
+
+bool
+user_access_adopt(struct user_access *access, struct reason *why)
+{
+	struct reason at;
+
+	return access->original == NULL ||
+	       store_adopt(access->store, access->original, &at) ||
+	       fail_at(access, why, &at);
 }
 
 /* An answer on its way to whoever takes entries, or the secret. */

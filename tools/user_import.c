@@ -1,9 +1,10 @@
 /*
  * tools/user_import.c: "sallyport user import": users from text.
  *
- * Each line that is somebody becomes one change of the store, on stable storage
- * before the next line is looked at.  A line that cannot be taken is named and
- * left out.
+ * While the server runs, each line that is somebody becomes one change of the
+ * store, on stable storage before the next line is looked at.  Without it they
+ * all go into a copy of the store, which takes its place at the end.  A line
+ * that cannot be taken is named and left out.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,8 @@ take(struct reading *r, struct entry *entry, struct reason *why)
 	enum control_user_verb verb =
 	    r->options->replace ? CONTROL_USER_REPLACE : CONTROL_USER_IMPORT;
 
+	if (!user_access_copy(r->access, why))
+		return false;
 	if (user_access_ask(r->access, verb, entry, NULL, NULL, why)) {
 		r->taken++;
 		return true;
@@ -120,6 +123,16 @@ take_line(struct reading *r, size_t len, struct reason *why)
 	}
 	explicit_bzero(&entry, sizeof entry);
 	return more;
+}
+
+/* Of a text that is cut off, what came before the cut is kept. */
+static bool
+keep(struct reading *r, struct reason *why)
+{
+	if (r->taken == 0 || user_access_adopt(r->access, why))
+		return true;
+	r->taken = 0;
+	return false;
 }
 
 static void
@@ -218,7 +231,8 @@ user_import(const struct config *config,
 {
 	struct reading *r = calloc(1, sizeof *r);
 	struct reason why = { 0 };
-	enum tool_status status = TOOL_NO;
+	enum tool_status status;
+	bool ok;
 
 	if (r == NULL)
 		return TOOL_NO;
@@ -226,15 +240,17 @@ user_import(const struct config *config,
 	r->config = config;
 	import_init(&r->import, options->format, config->realm,
 	    config->scram_iterations);
-	if (open_input(r, &why) && open_store(r, &why)) {
+	ok = open_input(r, &why) && open_store(r, &why);
+	if (ok) {
 		read_all(r);
+		ok = keep(r, &why);
 		printf("%" PRIu64 " users imported, %" PRIu64
 		       " lines refused\n",
 		    r->taken, r->refused);
-		status = r->refused == 0 ? TOOL_DONE : TOOL_NO;
-	} else {
-		tool_error(&why);
 	}
+	if (!ok)
+		tool_error(&why);
+	status = ok && r->refused == 0 ? TOOL_DONE : TOOL_NO;
 	user_access_close(r->access);
 	if (r->from != NULL)
 		fclose(r->from);
