@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "rights.h"
 #include "san.h"
 
 static bool
@@ -42,6 +43,21 @@ check_password(const struct entry *entry, struct reason *why)
 	if (has_password(entry) && has_whole_legacy(entry))
 		return true;
 	return fail(why, REASON_PROTOCOL, "%s: no verifier", entry->name);
+}
+
+/* As they are matched: nobody canonicalises them later. */
+static bool
+check_rights(const struct entry *entry, struct reason *why)
+{
+	char pattern[ENTRY_RIGHT_MAX + 1];
+
+	for (size_t i = 0; i < entry->rights_len;
+	     i += strlen(entry->rights + i) + 1)
+		if (!rights_pattern_parse(pattern, entry->rights + i, why) ||
+		    strcmp(pattern, entry->rights + i) != 0)
+			return fail(why, REASON_SYNTAX,
+			    "%s: a sender right that is none", entry->name);
+	return true;
 }
 
 static bool
@@ -127,7 +143,7 @@ add(struct store *store, struct entry *entry, int64_t now, struct reason *why)
 	if ((has_any_verifier(entry) || entry->has_legacy) &&
 	    !check_password(entry, why))
 		return false;
-	if (!check_sans(entry, why))
+	if (!check_sans(entry, why) || !check_rights(entry, why))
 		return false;
 	is_there = look_up(store, entry->name, &there, why);
 	explicit_bzero(&there, sizeof there);
@@ -161,7 +177,8 @@ check_whole(const struct entry *entry, struct reason *why)
 		    "%s: a legacy secret without its octets", entry->name);
 	if (entry->foreign[0] != '\0' && !foreign_check(entry->foreign, why))
 		return false;
-	return check_sans(entry, why) && check_owner(entry, why);
+	return check_sans(entry, why) && check_rights(entry, why) &&
+	       check_owner(entry, why);
 }
 
 static bool
@@ -303,6 +320,8 @@ alter(struct entry *there, const struct entry *request, struct reason *why)
 	if (there->change != request->change)
 		return fail(why, REASON_EXISTS,
 		    "%s: was changed meanwhile, try again", there->name);
+	if (!check_rights(request, why))
+		return false;
 	there->binding_required = request->binding_required;
 	there->legacy_until = request->legacy_until;
 	there->rights_len = request->rights_len;

@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rights.h"
+#include "san.h"
+
 static const char format_name[] = "sallyport-users";
+static const char never[] = "never"; /* legacy_until */
 
 enum { BASE64_MAX = 128, KEY_TEXT = 7 + 2 * SPKI_OCTETS + 1 };
 
@@ -97,19 +101,105 @@ verifiers_json(const struct entry *entry)
 	return list;
 }
 
+static void
+key_text(const unsigned char key[static SPKI_OCTETS], char out[static KEY_TEXT])
+{
+	char *at = out + sprintf(out, "sha256:");
+
+	for (size_t i = 0; i < SPKI_OCTETS; i++)
+		at += sprintf(at, "%02x", key[i]);
+}
+
 static json_t *
 keys_json(const struct entry *entry)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < entry->key_count; i++) {
-		char text[KEY_TEXT] = "sha256:";
+		char text[KEY_TEXT];
 
-		for (size_t o = 0; o < SPKI_OCTETS; o++)
-			sprintf(text + 7 + 2 * o, "%02x", entry->keys[i][o]);
+		key_text(entry->keys[i], text);
 		json_array_append_new(list, json_string(text));
 	}
 	return list;
+}
+
+static json_t *
+sans_json(const struct entry *entry)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < entry->san_count; i++) {
+		char ca[KEY_TEXT];
+
+		key_text(entry->sans[i].ca, ca);
+		json_array_append_new(list, json_pack("{s:s, s:s}", "ca", ca,
+						"name", entry->sans[i].name));
+	}
+	return list;
+}
+
+static json_t *
+rights_json(const struct entry *entry)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < entry->rights_len;
+	     i += strlen(entry->rights + i) + 1)
+		json_array_append_new(list, json_string(entry->rights + i));
+	return list;
+}
+
+static json_t *
+networks_json(const struct entry *entry)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < entry->network_count; i++) {
+		char text[NETWORK_TEXT];
+
+		network_print(&entry->networks[i], text);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
+static json_t *
+devices_json(const struct entry *entry)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < entry->device_count; i++)
+		json_array_append_new(list, json_string(entry->devices[i]));
+	return list;
+}
+
+/* What an entry without it reads as is left out.  A value that JSON cannot have
+ * is NULL, and fails. */
+static bool
+set(json_t *object, bool is_there, const char *member, json_t *value)
+{
+	if (is_there)
+		return json_object_set_new(object, member, value) == 0;
+	json_decref(value);
+	return true;
+}
+
+static bool
+set_settings(json_t *object, const struct entry *e)
+{
+	return set(object, e->binding_required, "binding_required",
+		   json_true()) &&
+	       set(object, e->legacy_until != ENTRY_LEGACY_AS_CONFIGURED,
+		   "legacy_until",
+		   e->legacy_until == ENTRY_LEGACY_ALWAYS
+		       ? json_string(never)
+		       : json_integer(e->legacy_until)) &&
+	       set(object, e->rights_len > 0, "rights", rights_json(e)) &&
+	       set(object, e->network_count > 0, "networks",
+		   networks_json(e)) &&
+	       set(object, e->rate != 0, "rate", json_integer(e->rate)) &&
+	       set(object, e->until != 0, "until", json_integer(e->until));
 }
 
 char *
@@ -121,10 +211,20 @@ export_entry(const struct entry *entry)
 	    (json_int_t)entry->created, "changed", (json_int_t)entry->changed,
 	    "verifiers", verifiers_json(entry), "keys", keys_json(entry));
 
-	if (object != NULL && entry->foreign[0] != '\0')
-		json_object_set_new(object, "foreign",
-		    json_string(entry->foreign));
-	return dump(object);
+	if (object != NULL &&
+	    set(object, entry->foreign[0] != '\0', "foreign",
+		json_string(entry->foreign)) &&
+	    set(object, entry->san_count > 0, "sans", sans_json(entry)) &&
+	    set(object, entry->has_legacy, "legacy",
+		json_string(entry->legacy)) &&
+	    set_settings(object, entry) &&
+	    set(object, entry->owner[0] != '\0', "owner",
+		json_string(entry->owner)) &&
+	    set(object, entry->device_count > 0, "devices",
+		devices_json(entry)))
+		return dump(object);
+	json_decref(object);
+	return NULL;
 }
 
 /* Reading. */
@@ -245,39 +345,102 @@ read_verifier(json_t *object, struct entry *entry)
 }
 
 static bool
-read_key(const char *text, struct entry *entry)
+read_digest(const char *text, unsigned char out[static SPKI_OCTETS])
 {
-	unsigned char *key = entry->keys[entry->key_count];
 	size_t len = SPKI_OCTETS;
 	const gnutls_datum_t hex = { (unsigned char *)(uintptr_t)text + 7,
 		2 * SPKI_OCTETS };
 
-	if (strncmp(text, "sha256:", 7) != 0 || strlen(text) != KEY_TEXT - 1 ||
-	    gnutls_hex_decode(&hex, key, &len) < 0 || len != SPKI_OCTETS ||
-	    entry_has_key(entry, key))
+	return strncmp(text, "sha256:", 7) == 0 &&
+	       strlen(text) == KEY_TEXT - 1 &&
+	       gnutls_hex_decode(&hex, out, &len) >= 0 && len == SPKI_OCTETS;
+}
+
+static bool
+read_key(json_t *value, struct entry *entry)
+{
+	const char *text = json_string_value(value);
+	unsigned char *key = entry->keys[entry->key_count];
+
+	if (text == NULL || entry->key_count == ENTRY_KEYS_MAX ||
+	    !read_digest(text, key) || entry_has_key(entry, key))
 		return false;
 	entry->key_count++;
 	return true;
 }
 
 static bool
-read_lists(json_t *verifiers, json_t *keys, struct entry *entry,
+read_san(json_t *value, struct entry *entry)
+{
+	struct entry_san *san = &entry->sans[entry->san_count];
+	const char *ca, *name;
+
+	if (entry->san_count == ENTRY_SANS_MAX ||
+	    json_unpack(value, "{s:s, s:s!}", "ca", &ca, "name", &name) != 0 ||
+	    !read_digest(ca, san->ca) || !san_parse(san->name, name, NULL) ||
+	    entry_has_san(entry, san))
+		return false;
+	entry->san_count++;
+	return true;
+}
+
+static bool
+read_right(json_t *value, struct entry *entry)
+{
+	const char *text = json_string_value(value);
+	char pattern[ENTRY_RIGHT_MAX + 1];
+	size_t size;
+
+	if (text == NULL || !rights_pattern_parse(pattern, text, NULL))
+		return false;
+	size = strlen(pattern) + 1;
+	if (size > sizeof entry->rights - entry->rights_len)
+		return false;
+	memcpy(entry->rights + entry->rights_len, pattern, size);
+	entry->rights_len += size;
+	return true;
+}
+
+static bool
+read_network(json_t *value, struct entry *entry)
+{
+	const char *text = json_string_value(value);
+
+	if (text == NULL || entry->network_count == ENTRY_NETWORKS_MAX ||
+	    !network_parse(&entry->networks[entry->network_count], text, NULL))
+		return false;
+	entry->network_count++;
+	return true;
+}
+
+static bool
+read_device(json_t *value, struct entry *entry)
+{
+	const char *label = json_string_value(value);
+
+	if (label == NULL || entry->device_count == ENTRY_DEVICES_MAX ||
+	    !entry_label_is_valid(label) || entry_has_device(entry, label))
+		return false;
+	strcpy(entry->devices[entry->device_count++], label);
+	return true;
+}
+
+/* list NULL: the member is missing, which is as good as empty. */
+static bool
+read_list(json_t *list, const char *what,
+    bool (*read)(json_t *value, struct entry *entry), struct entry *entry,
     struct reason *why)
 {
-	json_t *each;
-	size_t i;
+	size_t n = list != NULL ? json_array_size(list) : 0;
 
-	if (!json_is_array(verifiers) || !json_is_array(keys))
-		return unreadable(why, "\"verifiers\" or \"keys\" is no list");
-	json_array_foreach(verifiers, i,
-	    each) if (!read_verifier(each, entry)) return unreadable(why,
-	    "a verifier cannot be read");
-	if (json_array_size(keys) > ENTRY_KEYS_MAX)
-		return unreadable(why, "too many keys");
-	json_array_foreach(keys, i, each) if (!json_is_string(each) ||
-					      !read_key(json_string_value(each),
-						  entry)) return unreadable(why,
-	    "a key cannot be read");
+	if (list != NULL && !json_is_array(list))
+		return fail(why, REASON_SYNTAX, "\"%s\" is no list", what);
+	for (size_t i = 0; i < n; i++)
+		if (!read(json_array_get(list, i), entry))
+			return fail(why, REASON_SYNTAX,
+			    "\"%s\": one of them cannot be read, or is there "
+			    "twice or too many are",
+			    what);
 	return true;
 }
 
@@ -305,31 +468,110 @@ read_foreign(const char *hash, struct entry *entry, struct reason *why)
 }
 
 static bool
+read_owner(const char *owner, struct entry *entry, struct reason *why)
+{
+	if (owner == NULL)
+		return true;
+	if (!name_parse(entry->owner, owner, NULL, why))
+		return false;
+	return strcmp(entry->owner, owner) == 0 ||
+	       unreadable(why, "the owner is not in its canonical form");
+}
+
+static bool
+read_legacy(const char *legacy, struct entry *entry, struct reason *why)
+{
+	char prepared[PASSWORD_MAX + 1];
+
+	if (legacy == NULL)
+		return true;
+	entry->has_legacy = strlen(legacy) <= ENTRY_LEGACY_MAX &&
+			    password_prepare(prepared, legacy, NULL) &&
+			    strcmp(prepared, legacy) == 0;
+	explicit_bzero(prepared, sizeof prepared);
+	if (!entry->has_legacy)
+		return unreadable(why, "\"legacy\" is no prepared password");
+	strcpy(entry->legacy, legacy);
+	return true;
+}
+
+static bool
+read_legacy_until(json_t *value, struct entry *entry, struct reason *why)
+{
+	if (value == NULL)
+		return true;
+	if (json_is_string(value) &&
+	    strcmp(json_string_value(value), never) == 0)
+		entry->legacy_until = ENTRY_LEGACY_ALWAYS;
+	else
+		entry->legacy_until = json_integer_value(value);
+	return entry->legacy_until > 0 ||
+	       unreadable(why, "\"legacy_until\" is no time");
+}
+
+/* The members that a line may have, as they are. */
+struct members {
+	const char *name, *kind, *foreign, *legacy, *owner;
+	json_int_t created, changed, rate, until;
+	json_t *verifiers, *keys, *sans, *rights, *networks, *devices;
+	json_t *legacy_until;
+	int enabled, binding_required;
+};
+
+static bool
+unpack(json_t *object, struct members *m, struct reason *why)
+{
+	return json_unpack(object,
+		   "{s:s, s:s, s:b, s:I, s:I, s:o, s:o, s?s, s?o, s?s, s?b, "
+		   "s?o, s?o, s?o, s?I, s?I, s?s, s?o!}",
+		   "name", &m->name, "kind", &m->kind, "enabled", &m->enabled,
+		   "created", &m->created, "changed", &m->changed, "verifiers",
+		   &m->verifiers, "keys", &m->keys, "foreign", &m->foreign,
+		   "sans", &m->sans, "legacy", &m->legacy, "binding_required",
+		   &m->binding_required, "legacy_until", &m->legacy_until,
+		   "rights", &m->rights, "networks", &m->networks, "rate",
+		   &m->rate, "until", &m->until, "owner", &m->owner, "devices",
+		   &m->devices) == 0 ||
+	       unreadable(why,
+		   "an entry with a member that is missing, broken, or not "
+		   "known to this version");
+}
+
+static bool
+read_scalars(const struct members *m, struct entry *entry, struct reason *why)
+{
+	if (m->created < 0 || m->changed < 0 || m->until < 0)
+		return unreadable(why, "a time before 1970");
+	if (m->rate < 0 || m->rate > UINT32_MAX)
+		return unreadable(why, "\"rate\" is no number of messages");
+	entry->enabled = m->enabled != 0;
+	entry->created = m->created;
+	entry->changed = m->changed;
+	entry->binding_required = m->binding_required != 0;
+	entry->rate = (uint32_t)m->rate;
+	entry->until = m->until;
+	return entry_kind_parse(&entry->kind, m->kind) ||
+	       unreadable(why,
+		   "unknown kind, expected person, server or device");
+}
+
+static bool
 read_object(json_t *object, struct entry *entry, struct reason *why)
 {
-	const char *name, *kind, *foreign = NULL;
-	json_int_t created, changed;
-	json_t *verifiers, *keys;
-	int enabled;
+	struct members m = { 0 };
 
-	if (json_unpack(object, "{s:s, s:s, s:b, s:I, s:I, s:o, s:o, s?s!}",
-		"name", &name, "kind", &kind, "enabled", &enabled, "created",
-		&created, "changed", &changed, "verifiers", &verifiers, "keys",
-		&keys, "foreign", &foreign) != 0)
-		return unreadable(why,
-		    "an entry with a member that is missing, broken, or not "
-		    "known to this version");
-	if (created < 0 || changed < 0)
-		return unreadable(why, "a time before 1970");
-	entry->enabled = enabled != 0;
-	entry->created = created;
-	entry->changed = changed;
-	if (!entry_kind_parse(&entry->kind, kind))
-		return unreadable(why,
-		    "unknown kind, expected person, server or device");
-	return read_name(name, entry, why) &&
-	       read_lists(verifiers, keys, entry, why) &&
-	       read_foreign(foreign, entry, why);
+	return unpack(object, &m, why) && read_scalars(&m, entry, why) &&
+	       read_name(m.name, entry, why) &&
+	       read_list(m.verifiers, "verifiers", read_verifier, entry, why) &&
+	       read_list(m.keys, "keys", read_key, entry, why) &&
+	       read_foreign(m.foreign, entry, why) &&
+	       read_list(m.sans, "sans", read_san, entry, why) &&
+	       read_legacy(m.legacy, entry, why) &&
+	       read_legacy_until(m.legacy_until, entry, why) &&
+	       read_list(m.rights, "rights", read_right, entry, why) &&
+	       read_list(m.networks, "networks", read_network, entry, why) &&
+	       read_owner(m.owner, entry, why) &&
+	       read_list(m.devices, "devices", read_device, entry, why);
 }
 
 bool

@@ -6,12 +6,16 @@
  *     {"name":...,"kind":...,"enabled":...,"created":SECONDS,
  *      "changed":SECONDS,"verifiers":[{"mechanism":...,"iterations":N,
  *      "salt":BASE64,"stored":BASE64,"server":BASE64}],"keys":["sha256:HEX"],
- *      "foreign":HASH}
+ *      "foreign":HASH,"sans":[{"ca":"sha256:HEX","name":...}],
+ *      "legacy":PASSWORD,"binding_required":true,
+ *      "legacy_until":SECONDS|"never","rights":[PATTERN],"networks":[...],
+ *      "rate":N,"until":SECONDS,"owner":...,"devices":[LABEL]}
  *     {"users":N}
  *
  * The first line has the secret that salts of unknown names are drawn by, the
- * last one how many users there are: text that was cut off is found out.  A
- * member that is missing or not known makes its line unreadable, as in
+ * last one how many users there are: text that was cut off is found out.  The
+ * members from "foreign" on are there where an entry has them.  Another one
+ * that is missing, or one that is not known, makes its line unreadable, as in
  * auth/entry.h.  All of it is a secret.
  *
  * Threads: any; nothing here is shared.
@@ -27,7 +31,8 @@
 #include "entry.h"
 #include "store.h"
 
-enum { EXPORT_LINE_MAX = 8192, EXPORT_VERSION = 1 };
+/* JSON has up to six octets for one of an entry. */
+enum { EXPORT_LINE_MAX = 6 * ENTRY_OCTETS_MAX, EXPORT_VERSION = 1 };
 
 /* Lines without their ends; free them with export_wipe.  NULL: no memory. */
 char *export_header(const unsigned char secret[static STORE_SECRET_OCTETS]);

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
-enum { FIELD_MAX = IMPORT_LINE_MAX + 1, SCHEME_MAX = 32, NAME_IN_MAX = 512 };
+/* Lines of other programs are shorter: their fields are copied, and wiped. */
+enum { LINE_MAX_OF_OTHERS = 8192, FIELD_MAX = LINE_MAX_OF_OTHERS + 1 };
+enum { SCHEME_MAX = 32, NAME_IN_MAX = 512 };
 
 static const char *const words[IMPORT_FORMATS] = {
 	[IMPORT_SALLYPORT] = "sallyport",
@@ -461,9 +463,12 @@ enum user_import_result
 user_import_line(struct user_import *import, const char *line, size_t len,
     struct entry *out, struct reason *why)
 {
+	size_t most = import->format == IMPORT_SALLYPORT ? IMPORT_LINE_MAX
+							 : LINE_MAX_OF_OTHERS;
+
 	memset(out, 0, sizeof *out);
 	out->enabled = true;
-	if (len > IMPORT_LINE_MAX || memchr(line, '\0', len) != NULL)
+	if (len > most || memchr(line, '\0', len) != NULL)
 		return refused(why, "line too long, or with a NUL octet");
 	switch (import->format) {
 	case IMPORT_SALLYPORT:

@@ -1,7 +1,8 @@
 /*
  * tools/user.c: "sallyport user": who may log in.
  *
- * Verifiers are derived here: no password goes anywhere.
+ * Verifiers are derived here: no password goes anywhere, unless a legacy secret
+ * is asked for.
  */
 #include "user.h"
 
@@ -9,45 +10,88 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../pki/cert.h"
-#include "../server/files.h"
+/* Options that are no settings. */
+enum {
+	OPT_JSON = 'j',
+	OPT_STDIN = 'p',
+	OPT_DISABLED = 'd',
+	OPT_KIND = 'k',
+	OPT_CERTIFICATE = 'C',
+	OPT_NO_PASSWORD = 'n',
+	OPT_LEGACY_SECRET = 'l',
+	OPT_SENDER = 's',
+	OPT_EXPLAIN = 'x',
+	OPT_CA = 'F',
+	OPT_SAN = 'S',
+	OPT_FORMAT = 'f',
+	OPT_REPLACE = 'r',
+	OPT_INTO_EMPTY = 'e',
+};
+
+enum { CHANGES_MAX = 64 };
 
 struct options {
-	bool json;
-	bool from_stdin;
-	bool disabled;
+	bool json, from_stdin, disabled, no_password, legacy_secret;
 	enum entry_kind kind;
 	const char *certificate; /* file or sha256:HEX, or NULL */
+	const char *ca, *san;    /* NULL, or both */
+	const char *explain;     /* an address, or NULL */
+	struct user_change changes[CHANGES_MAX];
+	size_t change_count;
 	struct user_import_options import;
 };
 
 static const struct action {
 	const char *word;
 	enum control_user_verb verb;
+	const char *options; /* that it has use for */
+	int least, most;     /* words */
 	const char *usage, *help;
 } actions[] = {
-	{ "add", CONTROL_USER_ADD,
-	    "add NAME [--kind person|server|device] [--disabled] "
-	    "[--password-stdin | --certificate FILE]",
-	    "a new user; with --certificate, without a password" },
-	{ "passwd", CONTROL_USER_SET, "passwd NAME [--password-stdin]",
-	    "another password" },
-	{ "list", CONTROL_USER_LIST, "list [--json]",
+	{ "add", CONTROL_USER_ADD, "kdpCnls", 1, 1,
+	    "add NAME [--kind person|server] [--disabled] "
+	    "[--sender PATTERN]...\n"
+	    "\t[--password-stdin] [--legacy-secret] | --certificate FILE | "
+	    "--no-password",
+	    "a new user; with --certificate or --no-password, without a "
+	    "password" },
+	{ "passwd", CONTROL_USER_SET, "pl", 1, 1,
+	    "passwd NAME [--password-stdin] [--legacy-secret]",
+	    "another password; --legacy-secret keeps it for CRAM-MD5 and "
+	    "DIGEST-MD5" },
+	{ "list", CONTROL_USER_LIST, "j", 0, 0, "list [--json]",
 	    "all users and the mechanisms they can use" },
-	{ "show", CONTROL_USER_SHOW, "show NAME [--json]", "one user" },
-	{ "enable", CONTROL_USER_ENABLE, "enable NAME", "may log in (again)" },
-	{ "disable", CONTROL_USER_DISABLE, "disable NAME",
+	{ "show", CONTROL_USER_SHOW, "j", 1, 1, "show NAME [--json]",
+	    "one user" },
+	{ "enable", CONTROL_USER_ENABLE, "", 1, 1, "enable NAME",
+	    "may log in (again)" },
+	{ "disable", CONTROL_USER_DISABLE, "", 1, 1, "disable NAME",
 	    "may not log in, and is kept" },
-	{ "remove", CONTROL_USER_REMOVE, "remove NAME", "is forgotten" },
-	{ "bind", CONTROL_USER_BIND, "bind NAME CERTIFICATE|sha256:HEX",
-	    "may log in by this client certificate's key" },
-	{ "unbind", CONTROL_USER_UNBIND,
-	    "unbind NAME CERTIFICATE|sha256:HEX|all", "may not any longer" },
-	{ "check", CONTROL_USER_FIND, "check NAME [--json]",
+	{ "remove", CONTROL_USER_REMOVE, "", 1, 1, "remove NAME",
+	    "is forgotten, with all its devices" },
+	{ "bind", CONTROL_USER_BIND, "FS", 1, 2,
+	    "bind NAME CERTIFICATE|sha256:HEX | --ca CERTIFICATE|sha256:HEX\n"
+	    "\t--san dns:HOST|email:MAILBOX",
+	    "may log in by this client certificate's key, or by one of this\n"
+	    "\tauthority with this name in it" },
+	{ "unbind", CONTROL_USER_UNBIND, "FS", 1, 2,
+	    "unbind NAME CERTIFICATE|sha256:HEX|all | --ca ... --san ...",
+	    "may not any longer" },
+	{ "rights", CONTROL_USER_ALTER, "aRcxj", 1, 1,
+	    "rights NAME [--clear] [--remove PATTERN]... [--add PATTERN]...\n"
+	    "\t| [--explain ADDRESS] [--json]",
+	    "the addresses it may send from; patterns are user@domain with *\n"
+	    "\tin the local part, @domain, @.domain and *" },
+	{ "limit", CONTROL_USER_ALTER, "NAtubg", 1, 1,
+	    "limit NAME [--network NET]... [--any-network] [--rate N|none]\n"
+	    "\t[--until DATE|none] [--binding required|optional]\n"
+	    "\t[--legacy-until DATE|never|default]",
+	    "from where, how many messages an hour, until when, and how" },
+	{ "check", CONTROL_USER_FIND, "j", 1, 1, "check NAME [--json]",
 	    "who would answer for it, and with which mechanisms" },
-	{ "export", CONTROL_USER_EXPORT, "export [FILE]",
+	{ "export", CONTROL_USER_EXPORT, "", 0, 1, "export [FILE]",
 	    "the whole store as text, verifiers and all" },
-	{ "import", CONTROL_USER_IMPORT,
+	{ "import", CONTROL_USER_IMPORT, "fre", 1, 1,
 	    "import [--format dovecot|htpasswd|cyrus] [--replace] "
 	    "[--into-empty] FILE|-",
 	    "users from such text, or from other programs" },
@@ -55,11 +99,17 @@ static const struct action {
 
 enum { ACTIONS = sizeof actions / sizeof actions[0] };
 
-/* What a command line has beside the action. */
 static bool
-takes_key(enum control_user_verb verb)
+is_bind(const struct action *action)
 {
-	return verb == CONTROL_USER_BIND || verb == CONTROL_USER_UNBIND;
+	return action->verb == CONTROL_USER_BIND ||
+	       action->verb == CONTROL_USER_UNBIND;
+}
+
+static bool
+is_rights(const struct action *action)
+{
+	return strcmp(action->word, "rights") == 0;
 }
 
 static void
@@ -71,8 +121,29 @@ print_help(FILE *to)
 	fprintf(to,
 	    "\nNAME is local@realm; a bare name gets the realm of "
 	    "sallyport.conf.\nA password is asked for at the terminal, or is "
-	    "the first line of standard\ninput with --password-stdin.\n"
-	    "Exit status: 0 done, 1 not done, 2 wrong usage.\n");
+	    "the first line of standard\ninput with --password-stdin.  DATE is "
+	    "such as 2027-03-31.\n"
+	    "Exit status: 0 done, 1 not done, or the answer is no, 2 wrong "
+	    "usage.\n");
+}
+
+/* What CRAM-MD5 and DIGEST-MD5 compute with is the prepared password. */
+static bool
+keep_legacy(struct entry *entry, const char *password, struct reason *why)
+{
+	char prepared[PASSWORD_MAX + 1];
+	bool ok = password_prepare(prepared, password, why);
+
+	if (ok && strlen(prepared) > ENTRY_LEGACY_MAX)
+		ok = fail(why, REASON_RANGE,
+		    "password of %zu octets, expected at most %d for "
+		    "--legacy-secret",
+		    strlen(prepared), ENTRY_LEGACY_MAX);
+	if (ok)
+		strcpy(entry->legacy, prepared);
+	entry->has_legacy = ok;
+	explicit_bzero(prepared, sizeof prepared);
+	return ok;
 }
 
 static bool
@@ -86,49 +157,25 @@ take_password(const struct config *config, const struct options *options,
 	ok = tool_secret(prompt, options->from_stdin, true, password,
 		 sizeof password, why) &&
 	     verifier_make(entry->verifiers, password, config->scram_iterations,
-		 why);
+		 why) &&
+	     (!options->legacy_secret || keep_legacy(entry, password, why));
 	explicit_bzero(password, sizeof password);
 	return ok;
 }
 
+/* By what it will be able to log in, as far as that is asked for. */
 static bool
-parse_pin(unsigned char out[static SPKI_OCTETS], const char *hex,
-    struct reason *why)
+take_credential(const struct config *config, const struct action *action,
+    const struct options *options, struct entry *entry, struct reason *why)
 {
-	size_t len = SPKI_OCTETS;
-	const gnutls_datum_t text = { (unsigned char *)(uintptr_t)hex,
-		(unsigned)strlen(hex) };
-
-	if (text.size == 2 * SPKI_OCTETS &&
-	    gnutls_hex_decode(&text, out, &len) >= 0 && len == SPKI_OCTETS)
+	if (options->certificate != NULL)
+		return user_take_key(options->certificate, entry, why);
+	if (options->san != NULL)
+		return user_take_san(options->ca, options->san, entry, why);
+	if (options->no_password || (action->verb != CONTROL_USER_ADD &&
+					action->verb != CONTROL_USER_SET))
 		return true;
-	return fail(why, REASON_SYNTAX,
-	    "sha256:%.80s: expected sha256: and 64 hex digits", hex);
-}
-
-/* The key of the first certificate in a PEM file, or a digest as it is. */
-static bool
-take_key(const char *word, struct entry *entry, struct reason *why)
-{
-	gnutls_x509_crt_t *chain;
-	gnutls_datum_t pem;
-	unsigned count;
-	struct reason at;
-	bool ok;
-
-	entry->key_count = 1;
-	if (strncmp(word, "sha256:", 7) == 0)
-		return parse_pin(entry->keys[0], word + 7, why);
-	if (!files_read(word, &pem, why))
-		return false;
-	ok = cert_chain_parse(&pem, &chain, &count, &at);
-	files_free(&pem);
-	if (!ok)
-		return fail(why, at.code, "%s: %s", word, at.text);
-	ok = cert_spki(chain[0], entry->keys[0], &at) ||
-	     fail(why, at.code, "%s: %s", word, at.text);
-	cert_chain_free(chain, count);
-	return ok;
+	return take_password(config, options, entry, why);
 }
 
 static bool
@@ -147,34 +194,49 @@ act(const struct config *config, enum control_user_verb verb,
 	return ok;
 }
 
-/* What is about one user, or lists them all. */
-static enum tool_status
+/* One user as he is asked for, or all. */
+static bool
 run_entry(const struct config *config, const struct action *action,
-    const struct options *options, const char *name)
+    const struct options *options, const char *name, struct reason *why)
 {
 	struct user_listing l = { .json = options->json,
 		.show = action->verb == CONTROL_USER_SHOW };
 	struct entry entry = { .enabled = !options->disabled,
 		.kind = options->kind };
-	struct reason why = { 0 };
-	bool ok = true;
+	bool ok;
 
-	if (name != NULL)
-		ok = name_parse(entry.name, name, config->realm, &why);
-	if (ok && action->verb == CONTROL_USER_FIND)
-		return user_check(config, entry.name, options->json);
-	if (ok && options->certificate != NULL)
-		ok = take_key(options->certificate, &entry, &why);
-	else if (ok && (action->verb == CONTROL_USER_ADD ||
-			   action->verb == CONTROL_USER_SET))
-		ok = take_password(config, options, &entry, &why);
-	ok = ok && act(config, action->verb, &entry, &l, &why);
+	strcpy(entry.name, name);
+	ok = user_settings_apply(&entry, options->changes,
+		 options->change_count, why) &&
+	     take_credential(config, action, options, &entry, why) &&
+	     act(config, action->verb, &entry, &l, why);
 	if (ok && (l.show || action->verb == CONTROL_USER_LIST))
 		user_listing_print(&l);
-	if (!ok)
-		tool_error(&why);
 	explicit_bzero(&entry, sizeof entry);
 	user_listing_free(&l);
+	return ok;
+}
+
+/* name is canonical, or "" for no user in particular. */
+static enum tool_status
+run_name(const struct config *config, const struct action *action,
+    const struct options *options, const char *name)
+{
+	struct reason why = { 0 };
+	bool ok;
+
+	if (action->verb == CONTROL_USER_FIND)
+		return user_check(config, name, options->json);
+	if (is_rights(action) && options->change_count == 0)
+		return user_rights(config, name, options->explain,
+		    options->json);
+	if (action->verb == CONTROL_USER_ALTER)
+		ok = user_settings_change(config, name, options->changes,
+		    options->change_count, &why);
+	else
+		ok = run_entry(config, action, options, name, &why);
+	if (!ok)
+		tool_error(&why);
 	return ok ? TOOL_DONE : TOOL_NO;
 }
 
@@ -183,7 +245,8 @@ run(const struct action *action, struct options *options, const char *word)
 {
 	struct config *config = NULL;
 	struct reason why = { 0 };
-	enum tool_status status;
+	enum tool_status status = TOOL_NO;
+	char name[NAME_SIZE] = "";
 
 	if (!tool_config(&config, &why)) {
 		tool_error(&why);
@@ -194,8 +257,10 @@ run(const struct action *action, struct options *options, const char *word)
 		status = user_export(config, word);
 	else if (action->verb == CONTROL_USER_IMPORT)
 		status = user_import(config, &options->import);
+	else if (word != NULL && !name_parse(name, word, config->realm, &why))
+		tool_error(&why);
 	else
-		status = run_entry(config, action, options, word);
+		status = run_name(config, action, options, name);
 	config_free(config);
 	return status;
 }
@@ -209,36 +274,24 @@ find_action(const char *word)
 	return NULL;
 }
 
-enum {
-	OPT_JSON = 'j',
-	OPT_STDIN = 'p',
-	OPT_DISABLED = 'd',
-	OPT_KIND = 'k',
-	OPT_CERTIFICATE = 'C',
-	OPT_FORMAT = 'f',
-	OPT_REPLACE = 'r',
-	OPT_INTO_EMPTY = 'e',
-};
-
-/* Only what the action has use for. */
 static bool
-option_fits(const struct action *action, int option)
+take_change(struct options *options, enum user_setting setting)
 {
-	switch (option) {
-	case OPT_JSON:
-		return action->verb == CONTROL_USER_LIST ||
-		       action->verb == CONTROL_USER_SHOW ||
-		       action->verb == CONTROL_USER_FIND;
-	case OPT_STDIN:
-		return action->verb == CONTROL_USER_ADD ||
-		       action->verb == CONTROL_USER_SET;
-	case OPT_FORMAT:
-	case OPT_REPLACE:
-	case OPT_INTO_EMPTY:
-		return action->verb == CONTROL_USER_IMPORT;
-	default:
-		return action->verb == CONTROL_USER_ADD;
-	}
+	if (options->change_count == CHANGES_MAX)
+		return false;
+	options->changes[options->change_count++] =
+	    (struct user_change){ setting, optarg };
+	return true;
+}
+
+/* Given once. */
+static bool
+take_text(const char **to)
+{
+	bool first = *to == NULL;
+
+	*to = optarg;
+	return first;
 }
 
 static bool
@@ -246,52 +299,67 @@ take_option(int option, struct options *options)
 {
 	switch (option) {
 	case OPT_JSON:
-		options->json = true;
-		return true;
+		return options->json = true;
 	case OPT_STDIN:
-		options->from_stdin = true;
-		return true;
+		return options->from_stdin = true;
 	case OPT_DISABLED:
-		options->disabled = true;
-		return true;
+		return options->disabled = true;
+	case OPT_NO_PASSWORD:
+		return options->no_password = true;
+	case OPT_LEGACY_SECRET:
+		return options->legacy_secret = true;
 	case OPT_KIND:
-		return entry_kind_parse(&options->kind, optarg);
+		/* "sallyport device" makes devices. */
+		return entry_kind_parse(&options->kind, optarg) &&
+		       options->kind != ENTRY_DEVICE;
 	case OPT_CERTIFICATE:
-		options->certificate = optarg;
-		return true;
+		return take_text(&options->certificate);
+	case OPT_CA:
+		return take_text(&options->ca);
+	case OPT_SAN:
+		return take_text(&options->san);
+	case OPT_EXPLAIN:
+		return take_text(&options->explain);
 	case OPT_FORMAT:
 		return import_format_parse(&options->import.format, optarg);
 	case OPT_REPLACE:
-		options->import.replace = true;
-		return true;
+		return options->import.replace = true;
 	case OPT_INTO_EMPTY:
-		options->import.into_empty = true;
-		return true;
+		return options->import.into_empty = true;
+	case OPT_SENDER:
+		return take_change(options, USER_RIGHT_ADD);
 	default:
-		return false;
+		return take_change(options, (enum user_setting)option);
 	}
-}
-
-static bool
-words_fit(enum control_user_verb verb, int words)
-{
-	if (verb == CONTROL_USER_EXPORT)
-		return words <= 1;
-	return words == (verb == CONTROL_USER_LIST ? 0
-			    : takes_key(verb)      ? 2
-						   : 1);
 }
 
 /* Other programs' text knows no secret, and what is empty needs no
  * replacement. */
 static bool
-options_fit(const struct options *options)
+import_fits(const struct user_import_options *import)
 {
-	const struct user_import_options *import = &options->import;
+	return !import->into_empty ||
+	       (!import->replace && import->format == IMPORT_SALLYPORT);
+}
 
-	return !(options->certificate != NULL && options->from_stdin) &&
-	       !(import->into_empty &&
-		   (import->replace || import->format != IMPORT_SALLYPORT));
+static bool
+options_fit(const struct action *action, const struct options *options,
+    int words)
+{
+	bool by_name = options->ca != NULL && options->san != NULL;
+	int ways = (options->certificate != NULL) + options->no_password +
+		   (options->from_stdin || options->legacy_secret);
+
+	if (words < action->least || words > action->most || ways > 1 ||
+	    (options->ca != NULL) != (options->san != NULL))
+		return false;
+	if (is_bind(action) && (words == 2) == by_name)
+		return false;
+	if (is_rights(action) && options->change_count > 0)
+		return options->explain == NULL && !options->json;
+	if (action->verb == CONTROL_USER_ALTER && !is_rights(action))
+		return options->change_count > 0;
+	return import_fits(&options->import);
 }
 
 static int
@@ -305,22 +373,67 @@ wrong_usage(const struct action *action)
 	return TOOL_USAGE;
 }
 
+static const struct option longs[] = { { "json", no_argument, NULL, OPT_JSON },
+	{ "password-stdin", no_argument, NULL, OPT_STDIN },
+	{ "disabled", no_argument, NULL, OPT_DISABLED },
+	{ "kind", required_argument, NULL, OPT_KIND },
+	{ "certificate", required_argument, NULL, OPT_CERTIFICATE },
+	{ "no-password", no_argument, NULL, OPT_NO_PASSWORD },
+	{ "legacy-secret", no_argument, NULL, OPT_LEGACY_SECRET },
+	{ "sender", required_argument, NULL, OPT_SENDER },
+	{ "ca", required_argument, NULL, OPT_CA },
+	{ "san", required_argument, NULL, OPT_SAN },
+	{ "explain", required_argument, NULL, OPT_EXPLAIN },
+	{ "add", required_argument, NULL, USER_RIGHT_ADD },
+	{ "remove", required_argument, NULL, USER_RIGHT_REMOVE },
+	{ "clear", no_argument, NULL, USER_RIGHT_CLEAR },
+	{ "network", required_argument, NULL, USER_NETWORK },
+	{ "any-network", no_argument, NULL, USER_ANY_NETWORK },
+	{ "rate", required_argument, NULL, USER_RATE },
+	{ "until", required_argument, NULL, USER_UNTIL },
+	{ "binding", required_argument, NULL, USER_BINDING },
+	{ "legacy-until", required_argument, NULL, USER_LEGACY_UNTIL },
+	{ "format", required_argument, NULL, OPT_FORMAT },
+	{ "replace", no_argument, NULL, OPT_REPLACE },
+	{ "into-empty", no_argument, NULL, OPT_INTO_EMPTY },
+	{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+
+static int
+take_line(const struct action *action, int argc, char **argv)
+{
+	struct options options = { .kind = ENTRY_PERSON };
+	struct reason why;
+	int c, words;
+
+	optind = 0;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h') {
+			print_help(stdout);
+			return TOOL_DONE;
+		}
+		if (c == '?' || strchr(action->options, c) == NULL ||
+		    !take_option(c, &options))
+			return wrong_usage(action);
+	}
+	words = argc - optind;
+	if (!options_fit(action, &options, words))
+		return wrong_usage(action);
+	if (!user_settings_are_readable(options.changes, options.change_count,
+		&why)) {
+		tool_error(&why);
+		return TOOL_USAGE;
+	}
+	if (is_bind(action) && words == 2 &&
+	    (action->verb == CONTROL_USER_BIND ||
+		strcmp(argv[optind + 1], "all") != 0))
+		options.certificate = argv[optind + 1];
+	return run(action, &options, words > 0 ? argv[optind] : NULL);
+}
+
 int
 tool_user(int argc, char **argv)
 {
-	static const struct option longs[] = { { "json", no_argument, NULL,
-						   OPT_JSON },
-		{ "password-stdin", no_argument, NULL, OPT_STDIN },
-		{ "disabled", no_argument, NULL, OPT_DISABLED },
-		{ "kind", required_argument, NULL, OPT_KIND },
-		{ "certificate", required_argument, NULL, OPT_CERTIFICATE },
-		{ "format", required_argument, NULL, OPT_FORMAT },
-		{ "replace", no_argument, NULL, OPT_REPLACE },
-		{ "into-empty", no_argument, NULL, OPT_INTO_EMPTY },
-		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
-	struct options options = { .kind = ENTRY_PERSON };
 	const struct action *action;
-	int c, words;
 
 	if (argc < 2)
 		return wrong_usage(NULL);
@@ -334,22 +447,5 @@ tool_user(int argc, char **argv)
 		    argv[1]);
 		return wrong_usage(NULL);
 	}
-	optind = 0;
-	while ((c = getopt_long(argc - 1, argv + 1, "h", longs, NULL)) != -1) {
-		if (c == 'h') {
-			print_help(stdout);
-			return TOOL_DONE;
-		}
-		if (c == '?' || !option_fits(action, c) ||
-		    !take_option(c, &options))
-			return wrong_usage(action);
-	}
-	words = argc - 1 - optind;
-	if (!words_fit(action->verb, words) || !options_fit(&options))
-		return wrong_usage(action);
-	if (takes_key(action->verb) &&
-	    (action->verb != CONTROL_USER_UNBIND ||
-		strcmp(argv[2 + optind], "all") != 0))
-		options.certificate = argv[2 + optind];
-	return run(action, &options, words > 0 ? argv[1 + optind] : NULL);
+	return take_line(action, argc - 1, argv + 1);
 }

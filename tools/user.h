@@ -7,6 +7,8 @@
 #ifndef TOOLS_USER_H
 #define TOOLS_USER_H
 
+#include <jansson.h>
+
 #include "../auth/control.h"
 #include "../auth/import.h"
 #include "tool.h"
@@ -44,6 +46,9 @@ bool user_access_adopt(struct user_access *access, struct reason *why);
 bool user_access_secret(struct user_access *access,
     unsigned char out[static STORE_SECRET_OCTETS], struct reason *why);
 
+void user_key_print(const unsigned char key[static SPKI_OCTETS],
+    char out[static USER_KEY_TEXT]);
+
 /* user_text.c: entries for people, and as JSON.  What came back, before it is
  * sorted and printed. */
 struct user_listing {
@@ -59,6 +64,56 @@ struct user_listing {
 bool user_listing_add(void *context, const struct entry *entry);
 void user_listing_print(struct user_listing *listing);
 void user_listing_free(struct user_listing *listing);
+
+/* user_json.c: the caller's, or NULL. */
+char *user_entry_json(const struct entry *entry);
+json_t *user_rights_json(const struct entry *entry);
+
+/* user_settings.c: settings of an entry, as operators write them. */
+enum { USER_DATE_TEXT = 32 };
+
+/* A day (its first second in UTC) or a second, in Unix seconds. */
+bool user_date_parse(int64_t *out, const char *text, struct reason *why);
+void user_date_print(int64_t when, char out[static USER_DATE_TEXT]);
+
+enum user_setting {
+	USER_RIGHT_ADD = 'a',
+	USER_RIGHT_REMOVE = 'R',
+	USER_RIGHT_CLEAR = 'c',
+	USER_NETWORK = 'N', /* the first one takes the place of all there are */
+	USER_ANY_NETWORK = 'A',
+	USER_RATE = 't',
+	USER_UNTIL = 'u',
+	USER_BINDING = 'b',
+	USER_LEGACY_UNTIL = 'g',
+};
+
+struct user_change {
+	enum user_setting setting;
+	const char *value; /* NULL for USER_RIGHT_CLEAR, USER_ANY_NETWORK */
+};
+
+/* In their order.  REASON_SYNTAX: a value that cannot be read; REASON_EXISTS,
+ * REASON_ABSENT, REASON_RANGE: the entry does not go with it. */
+bool user_settings_apply(struct entry *entry, const struct user_change *changes,
+    size_t n, struct reason *why);
+/* Before the store is asked. */
+bool user_settings_are_readable(const struct user_change *changes, size_t n,
+    struct reason *why);
+
+/* user_rights.c: change the settings of name's entry in the store. */
+bool user_settings_change(const struct config *config, const char *name,
+    const struct user_change *changes, size_t n, struct reason *why);
+/* What name may send from; address NULL: the patterns. */
+enum tool_status user_rights(const struct config *config, const char *name,
+    const char *address, bool json);
+
+/* user_bind.c: the key of the first certificate in a PEM file, or
+ * "sha256:HEX", as the entry's only one. */
+bool user_take_key(const char *word, struct entry *entry, struct reason *why);
+/* The same of an authority, with a name (auth/san.h) in what it issues. */
+bool user_take_san(const char *ca, const char *san, struct entry *entry,
+    struct reason *why);
 
 /* user_export.c, user_import.c, user_check.c: file NULL is standard output,
  * "-" standard input. */

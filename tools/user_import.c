@@ -144,11 +144,13 @@ read_all(struct reading *r)
 	size_t len;
 
 	while (more && (line = next_line(r, &len, &why)) != LINE_NONE) {
-		if (line == LINE)
+		if (line == LINE) {
 			more = take_line(r, len, &why);
-		else
+			explicit_bzero(r->text, len);
+		} else {
 			say(r, &why);
-		explicit_bzero(r->text, sizeof r->text);
+			explicit_bzero(r->text, sizeof r->text);
+		}
 	}
 	if (more && ferror(r->from))
 		more = fail_errno(&why, "reading");

@@ -1,25 +1,12 @@
-/* tools/user_text.c: entries of the store for people, and as JSON. */
-#include <jansson.h>
+/* tools/user_text.c: entries of the store for people, and lists of them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "user.h"
 
-static void
-format_time(int64_t when, char out[static 32])
-{
-	time_t t = (time_t)when;
-	struct tm tm;
-
-	if (gmtime_r(&t, &tm) == NULL ||
-	    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		strcpy(out, "-");
-}
-
-static void
-format_key(const unsigned char key[static SPKI_OCTETS],
+void
+user_key_print(const unsigned char key[static SPKI_OCTETS],
     char out[static USER_KEY_TEXT])
 {
 	char *at = out + sprintf(out, "sha256:");
@@ -28,97 +15,142 @@ format_key(const unsigned char key[static SPKI_OCTETS],
 		at += sprintf(at, "%02x", key[i]);
 }
 
-static char *
-entry_json(const struct entry *entry)
+static void
+put_date(FILE *to, const char *label, int64_t when)
 {
-	char created[32], changed[32], *text;
-	json_t *mechanisms = json_array(), *keys = json_array(), *object;
+	char text[USER_DATE_TEXT];
 
-	format_time(entry->created, created);
-	format_time(entry->changed, changed);
-	for (int h = 0; h < VERIFIER_HASHES; h++)
-		if (entry->verifiers[h].present)
-			json_array_append_new(mechanisms,
-			    json_pack("{s:s, s:I}", "name",
-				verifier_mechanism((enum verifier_hash)h),
-				"iterations",
-				(json_int_t)entry->verifiers[h].iterations));
-	for (size_t i = 0; i < entry->key_count; i++) {
-		char key[USER_KEY_TEXT];
-
-		format_key(entry->keys[i], key);
-		json_array_append_new(keys, json_string(key));
-	}
-	object = json_pack("{s:s, s:b, s:s, s:o, s:o, s:s, s:s}", "name",
-	    entry->name, "enabled", (int)entry->enabled, "kind",
-	    entry_kind_word(entry->kind), "mechanisms", mechanisms, "keys",
-	    keys, "created", created, "changed", changed);
-	if (object != NULL && entry->foreign[0] != '\0')
-		json_object_set_new(object, "hash",
-		    json_string(foreign_scheme(entry->foreign)));
-	text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
-	json_decref(object);
-	return text;
+	user_date_print(when, text);
+	fprintf(to, "%s%s\n", label, text);
 }
 
 /* As sasldblistusers2 prints them: the name, and what is kept for it. */
-static char *
-entry_line(const struct entry *entry)
+static void
+put_line(FILE *to, const struct entry *entry)
 {
-	char *text = NULL;
-	const struct verifier *v = entry->verifiers;
-	bool is_foreign = entry->foreign[0] != '\0';
-
-	if (asprintf(&text, "%s:%s%s%s%s%s%s%s%s", entry->name,
-		entry->key_count > 0 ? " EXTERNAL" : "",
-		is_foreign ? " hash:" : "",
-		is_foreign ? foreign_scheme(entry->foreign) : "",
-		v[VERIFIER_SHA_256].present ? " SCRAM-SHA-256" : "",
-		v[VERIFIER_SHA_1].present ? " SCRAM-SHA-1" : "",
-		entry->enabled ? "" : " disabled",
-		entry->kind == ENTRY_PERSON ? "" : " ",
-		entry->kind == ENTRY_PERSON ? ""
-					    : entry_kind_word(entry->kind)) < 0)
-		return NULL;
-	return text;
+	fprintf(to, "%s:", entry->name);
+	if (entry->key_count + entry->san_count > 0)
+		fprintf(to, " EXTERNAL");
+	if (entry->foreign[0] != '\0')
+		fprintf(to, " hash:%s", foreign_scheme(entry->foreign));
+	for (int h = 0; h < VERIFIER_HASHES; h++)
+		if (entry->verifiers[h].present)
+			fprintf(to, " %s",
+			    verifier_mechanism((enum verifier_hash)h));
+	if (entry->has_legacy)
+		fprintf(to, " CRAM-MD5 DIGEST-MD5");
+	if (!entry->enabled)
+		fprintf(to, " disabled");
+	if (entry->kind != ENTRY_PERSON)
+		fprintf(to, " %s", entry_kind_word(entry->kind));
+	if (entry->binding_required)
+		fprintf(to, " binding");
+	if (entry->until != 0)
+		put_date(to, " until=", entry->until);
+	else
+		fputc('\n', to);
 }
 
-static char *
-entry_text(const struct entry *entry)
+static void
+put_mechanisms(FILE *to, const struct entry *entry)
 {
-	char created[32], changed[32], mechanisms[128] = "", *text = NULL;
-	bool is_foreign = entry->foreign[0] != '\0';
-	char keys[ENTRY_KEYS_MAX * (USER_KEY_TEXT + 16)] = "";
+	const char *between = "";
 
-	format_time(entry->created, created);
-	format_time(entry->changed, changed);
+	fprintf(to, "mechanisms: ");
 	for (int h = 0; h < VERIFIER_HASHES; h++) {
-		size_t len = strlen(mechanisms);
-
-		if (entry->verifiers[h].present)
-			snprintf(mechanisms + len, sizeof mechanisms - len,
-			    "%s%s (%u iterations)", len > 0 ? ", " : "",
-			    verifier_mechanism((enum verifier_hash)h),
-			    (unsigned)entry->verifiers[h].iterations);
+		if (!entry->verifiers[h].present)
+			continue;
+		fprintf(to, "%s%s (%u iterations)", between,
+		    verifier_mechanism((enum verifier_hash)h),
+		    (unsigned)entry->verifiers[h].iterations);
+		between = ", ";
 	}
+	fputc('\n', to);
+	if (entry->has_legacy)
+		fprintf(to, "legacy:     yes, the password itself is kept for "
+			    "CRAM-MD5 and DIGEST-MD5\n");
+	if (entry->foreign[0] != '\0')
+		fprintf(to, "hash:       %s, until a PLAIN or LOGIN login\n",
+		    foreign_scheme(entry->foreign));
+}
+
+static void
+put_certificates(FILE *to, const struct entry *entry)
+{
+	char key[USER_KEY_TEXT];
+
 	for (size_t i = 0; i < entry->key_count; i++) {
-		char key[USER_KEY_TEXT];
-		size_t len = strlen(keys);
-
-		format_key(entry->keys[i], key);
-		snprintf(keys + len, sizeof keys - len, "key:        %s\n",
-		    key);
+		user_key_print(entry->keys[i], key);
+		fprintf(to, "key:        %s\n", key);
 	}
-	if (asprintf(&text,
-		"name:       %s\nenabled:    %s\nkind:       %s\n"
-		"mechanisms: %s\n%s%s%s%screated:    %s\nchanged:    %s",
-		entry->name, entry->enabled ? "yes" : "no",
-		entry_kind_word(entry->kind), mechanisms,
-		is_foreign ? "hash:       " : "",
-		is_foreign ? foreign_scheme(entry->foreign) : "",
-		is_foreign ? ", until a PLAIN or LOGIN login\n" : "", keys,
-		created, changed) < 0)
+	for (size_t i = 0; i < entry->san_count; i++) {
+		user_key_print(entry->sans[i].ca, key);
+		fprintf(to, "san:        %s, of the authority %s\n",
+		    entry->sans[i].name, key);
+	}
+}
+
+static void
+put_settings(FILE *to, const struct entry *entry)
+{
+	char network[NETWORK_TEXT];
+
+	if (entry->binding_required)
+		fprintf(to, "binding:    required\n");
+	if (entry->legacy_until == ENTRY_LEGACY_ALWAYS)
+		fprintf(to, "old ways:   never refused\n");
+	else if (entry->legacy_until != ENTRY_LEGACY_AS_CONFIGURED)
+		put_date(to, "old ways:   until ", entry->legacy_until);
+	for (size_t i = 0; i < entry->rights_len;
+	     i += strlen(entry->rights + i) + 1)
+		fprintf(to, "sender:     %s\n", entry->rights + i);
+	for (size_t i = 0; i < entry->network_count; i++) {
+		network_print(&entry->networks[i], network);
+		fprintf(to, "network:    %s\n", network);
+	}
+	if (entry->rate != 0)
+		fprintf(to, "rate:       %u messages an hour\n",
+		    (unsigned)entry->rate);
+	if (entry->until != 0)
+		put_date(to, "until:      ", entry->until);
+}
+
+static void
+put_text(FILE *to, const struct entry *entry)
+{
+	fprintf(to, "name:       %s\nenabled:    %s\nkind:       %s\n",
+	    entry->name, entry->enabled ? "yes" : "no",
+	    entry_kind_word(entry->kind));
+	put_mechanisms(to, entry);
+	put_certificates(to, entry);
+	put_settings(to, entry);
+	if (entry->owner[0] != '\0')
+		fprintf(to, "owner:      %s\n", entry->owner);
+	for (size_t i = 0; i < entry->device_count; i++)
+		fprintf(to, "device:     %s\n", entry->devices[i]);
+	put_date(to, "created:    ", entry->created);
+	put_date(to, "changed:    ", entry->changed);
+}
+
+/* Without the last line's end; the caller's, or NULL. */
+static char *
+entry_text(const struct entry *entry, bool show)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *to = open_memstream(&text, &len);
+
+	if (to == NULL)
 		return NULL;
+	if (show)
+		put_text(to, entry);
+	else
+		put_line(to, entry);
+	if (fclose(to) != 0 || len == 0) {
+		free(text);
+		return NULL;
+	}
+	text[len - 1] = '\0';
 	return text;
 }
 
@@ -139,9 +171,8 @@ user_listing_add(void *context, const struct entry *entry)
 	}
 	line = &l->lines[l->count];
 	line->name = strdup(entry->name);
-	line->text = l->json   ? entry_json(entry)
-		     : l->show ? entry_text(entry)
-			       : entry_line(entry);
+	line->text =
+	    l->json ? user_entry_json(entry) : entry_text(entry, l->show);
 	if (line->name == NULL || line->text == NULL) {
 		free(line->name);
 		free(line->text);

@@ -255,6 +255,37 @@ foreign_in_entries(void **state)
 	assert_false(entry_decode(&out, octets, len, NULL));
 }
 
+static void
+fill_settings(struct entry *entry)
+{
+	static const char *const rights[] = { "*", "@.sub.example.org",
+		"alice+*@example.org", "\"odd name\"@example.org" };
+
+	for (size_t i = 0; i < sizeof rights / sizeof rights[0]; i++) {
+		strcpy(entry->rights + entry->rights_len, rights[i]);
+		entry->rights_len += strlen(rights[i]) + 1;
+	}
+	for (size_t i = 0; i < ENTRY_SANS_MAX; i++) {
+		memset(entry->sans[i].ca, (int)(0xb0 + i), SPKI_OCTETS);
+		sprintf(entry->sans[i].name, "dns:h%zu", i);
+	}
+	entry->san_count = ENTRY_SANS_MAX;
+	entry->binding_required = true;
+	entry->has_legacy = true;
+	strcpy(entry->legacy, "p\xc3\xa4ss \"\\word");
+	entry->legacy_until = ENTRY_LEGACY_ALWAYS;
+	for (size_t i = 0; i < ENTRY_NETWORKS_MAX; i++)
+		assert_true(network_parse(&entry->networks[i],
+		    i % 2 ? "2001:db8::/32" : "192.0.2.0/24", NULL));
+	entry->network_count = ENTRY_NETWORKS_MAX;
+	entry->rate = UINT32_MAX;
+	entry->until = 1900000000;
+	strcpy(entry->owner, "full@example.com");
+	for (size_t i = 0; i < ENTRY_DEVICES_MAX; i++)
+		sprintf(entry->devices[i], "d%zu", i);
+	entry->device_count = ENTRY_DEVICES_MAX;
+}
+
 static struct entry
 full_entry(void)
 {
@@ -279,6 +310,7 @@ full_entry(void)
 		memset(v->server, 3 + h,
 		    verifier_key_len((enum verifier_hash)h));
 	}
+	fill_settings(&entry);
 	return entry;
 }
 
@@ -302,11 +334,60 @@ export_comes_back(void **state)
 	assert_true(export_read_entry(line, strlen(line), &out, NULL));
 	export_wipe(line);
 	assert_memory_equal(&out, &entry, sizeof out);
+	/* Another date than none or never. */
+	entry.legacy_until = 1850000000;
+	line = export_entry(&entry);
+	assert_true(export_read_entry(line, strlen(line), &out, NULL));
+	export_wipe(line);
+	assert_memory_equal(&out, &entry, sizeof out);
 	line = export_trailer(7);
 	assert_true(export_read_trailer(line, strlen(line), &users));
 	assert_int_equal(users, 7);
 	export_wipe(line);
 }
+
+/* What JSON has the most octets for fits in a line; and an export of before
+ * there were settings is read. */
+static void
+export_extremes(void **state)
+{
+	static const char old[] =
+	    "{\"name\":\"a@x.org\",\"kind\":\"device\",\"enabled\":false,"
+	    "\"created\":1,\"changed\":2,\"verifiers\":[],\"keys\":[]}";
+	struct entry entry = full_entry(), out;
+	char *line;
+
+	(void)state;
+	entry.rights_len = 0;
+	while (entry.rights_len + 2 <= sizeof entry.rights) {
+		memcpy(entry.rights + entry.rights_len, "*", 2);
+		entry.rights_len += 2;
+	}
+	for (size_t i = 0; i < ENTRY_SANS_MAX; i++) {
+		memset(entry.sans[i].name, 'h', ENTRY_SAN_MAX);
+		memcpy(entry.sans[i].name, "email:", 6);
+		memset(entry.sans[i].name + 6, '"', NAME_LOCAL_MAX);
+		entry.sans[i].name[6 + NAME_LOCAL_MAX] = '@';
+		for (size_t o = 6 + NAME_LOCAL_MAX + 2; o < ENTRY_SAN_MAX - 1;
+		     o += 2)
+			entry.sans[i].name[o] = '.';
+	}
+	memset(entry.legacy, '"', ENTRY_LEGACY_MAX);
+	line = export_entry(&entry);
+	assert_non_null(line);
+	if (!export_read_entry(line, strlen(line), &out, NULL))
+		fail_msg("%s", line);
+	export_wipe(line);
+	assert_memory_equal(&out, &entry, sizeof out);
+	assert_true(export_read_entry(old, strlen(old), &out, NULL));
+	assert_int_equal(out.kind, ENTRY_DEVICE);
+	assert_string_equal(out.owner, "");
+	assert_int_equal(out.rights_len, 0);
+	assert_false(out.has_legacy);
+}
+
+#define ROW_64                                                                 \
+	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static void
 broken_exports(void **state)
@@ -319,7 +400,33 @@ broken_exports(void **state)
 		{ "full@example.org", "full@EXAMPLE.org" },
 		{ "\"device\"", "\"thing\"" }, { "\"device\"", "3" },
 		{ "\"enabled\":true", "\"enabled\":1" },
-		{ "\"enabled\":true", "\"enabled\":true,\"until\":5" },
+		{ "\"enabled\":true", "\"enabled\":true,\"untold\":5" },
+		{ "\"legacy\":\"", "\"legacy\":\"\\u0007" },
+		{ "\"legacy\":\"", "\"legacy\":\"" ROW_64 ROW_64 },
+		{ "\"legacy\":\"", "\"legacy\":7,\"" },
+		{ "\"legacy_until\":\"never\"", "\"legacy_until\":\"ever\"" },
+		{ "\"legacy_until\":\"never\"", "\"legacy_until\":-5" },
+		{ "\"legacy_until\":\"never\"", "\"legacy_until\":1.5" },
+		{ "\"binding_required\":true", "\"binding_required\":1" },
+		{ "\"sans\":[", "\"sans\":[{}," },
+		{ "\"sans\":[", "\"sans\":[7," },
+		{ "\"ca\":\"sha256:b0", "\"ca\":\"sha256:b" },
+		{ "dns:h0", "ip:h0" }, { "dns:h0", "dns:*" },
+		{ "\"rights\":[", "\"rights\":[\"@\"," },
+		{ "\"rights\":[", "\"rights\":[[]," },
+		{ "\"rights\":[",
+		    "\"rights\":[\"" ROW_64 ROW_64 ROW_64 ROW_64 ROW_64
+		    "@x.org\"," },
+		{ "\"rights\":[", "\"rights\":{},\"right\":[" },
+		{ "\"networks\":[", "\"networks\":[\"192.0.2.1/24\"," },
+		{ "\"networks\":[", "\"networks\":[\"192.0.2.0/24\"," },
+		{ "\"rate\":4294967295", "\"rate\":4294967296" },
+		{ "\"rate\":4294967295", "\"rate\":-1" },
+		{ "\"until\":1900000000", "\"until\":-1" },
+		{ "\"owner\":\"", "\"owner\":\"@" },
+		{ "\"owner\":\"full@e", "\"owner\":\"full@E" },
+		{ "\"devices\":[", "\"devices\":[\"a b\"," },
+		{ "\"devices\":[\"d0\"", "\"devices\":[\"d1\"" },
 		{ "\"enabled\":true", "\"enabled\":true,\"enabled\":true" },
 		{ ":1700000000", ":-1" }, { ":1700000000", ":1e400" },
 		{ "SCRAM-SHA-256", "SCRAM-SHA-512" },
@@ -491,6 +598,7 @@ main(void)
 		cmocka_unit_test(foreign_hashes_match),
 		cmocka_unit_test(foreign_in_entries),
 		cmocka_unit_test(export_comes_back),
+		cmocka_unit_test(export_extremes),
 		cmocka_unit_test(broken_exports),
 		cmocka_unit_test(whole_text),
 		cmocka_unit_test(cyrus_dumps),
