@@ -127,6 +127,7 @@ store_begin(struct store *store, struct reason *why)
 	if (!ok)
 		return store_fail(store, why, "transaction");
 	store->in_group = true;
+	store->has_written = false;
 	store->before = store->totals;
 	fail(&store->failure, REASON_NONE, "%s", "");
 	return true;
@@ -160,11 +161,12 @@ store_end(struct store *store, bool keep, struct reason *why)
 	assert(store->in_group);
 	if (keep && !ok && why != NULL)
 		*why = store->failure;
-	if (keep && ok)
+	if (keep && ok && store->has_written)
 		ok = write_state(store, why);
 	if (store->is_copy) {
 		store->broken |= !keep || !ok;
-	} else if (!kcdbendtran(store->db, keep && ok)) {
+	} else if (!kcdbendtran(store->db,
+		       (keep && ok) || !store->has_written)) {
 		/* Which state the file is in only the next open can tell. */
 		store->broken = true;
 		if (!keep || ok)
@@ -173,7 +175,7 @@ store_end(struct store *store, bool keep, struct reason *why)
 	}
 	if (!keep || !ok) {
 		store->totals = store->before;
-		store->undone++;
+		store->undone += store->has_written;
 	}
 	umask(mask);
 	store->in_group = false;
@@ -191,6 +193,7 @@ store_write(struct store *store, const struct store_record *records, size_t n,
 		return false;
 	mask = umask(077);
 	ok = store->failure.code == REASON_NONE;
+	store->has_written = true;
 	for (size_t i = 0; ok && i < n; i++)
 		if (!apply(store, &records[i]))
 			ok = store_fail(store, &store->failure,

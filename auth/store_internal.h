@@ -33,7 +33,7 @@ struct store {
 	struct totals totals; /* with what a group has changed so far */
 	unsigned char secret[STORE_SECRET_OCTETS];
 	bool broken; /* a transaction did not end as it should have */
-	bool in_group;
+	bool in_group, has_written; /* in the group */
 	struct totals before;  /* of the group */
 	struct reason failure; /* of a write in the group, or REASON_NONE */
 	uint64_t undone;       /* groups; the library's cursors do not survive
