@@ -215,6 +215,157 @@ subtest 'Cyrus' => sub {
 	    'sasldblistusers2 is told from it');
 };
 
+# Every setting that a user can have.
+subtest 'settings' => sub {
+	my $user = sub {
+		my ($status, $out, $err) = $instance->tool(@_);
+		is($status, 0, join ' ', grep { !ref } @_) or diag $err;
+		return $out;
+	};
+	$user->({ in => "old secret\n" }, 'user', 'add', 'full', '--kind', 'server',
+		'--password-stdin', '--legacy-secret', '--sender', '@Example.ORG',
+		'--sender', 'full+*@example.net');
+	$user->('user', 'limit', 'full', '--network', '192.0.2.0/24', '--network',
+		'2001:db8::/32', '--rate', 100, '--until', '2099-12-31',
+		'--binding', 'required', '--legacy-until', '2098-01-02T03:04:05Z');
+	$user->('user', 'bind', 'full', $cert);
+	$user->('user', 'bind', 'full', '--ca', $peers->file, '--san',
+		'dns:Full.Example.org');
+	$user->('user', 'disable', 'full');
+	my $shown = show('full');
+	my $pin = delete $shown->{sans}[0]{ca};
+	like($pin, qr/^sha256:[0-9a-f]{64}$/, 'an authority');
+	is_deeply($shown->{sans}, [{ name => 'dns:full.example.org' }], 'and its name');
+	is_deeply($shown->{rights}, ['@example.org', 'full+*@example.net'], 'rights');
+	is_deeply($shown->{networks}, ['192.0.2.0/24', '2001:db8::/32'], 'networks');
+	is("$shown->{rate} $shown->{until} $shown->{legacy_until}",
+	    '100 2099-12-31T00:00:00Z 2098-01-02T03:04:05Z', 'limits');
+	ok($shown->{binding_required} && $shown->{legacy_secret} && !$shown->{enabled},
+	    'flags');
+	my $text = $user->('user', 'show', 'full');
+	like($text, qr/^$_$/m, "in words: $_") for 'kind: +server', 'legacy: +yes.*',
+	    'san: +dns:full\.example\.org, .*', 'binding: +required',
+	    'old ways: +until 2098-01-02T03:04:05Z', 'sender: +\@example\.org',
+	    'sender: +full\+\*\@example\.net', 'network: +2001:db8::/32',
+	    'rate: +100 messages an hour', 'until: +2099-12-31T00:00:00Z';
+	unlike($text . encode_json($shown), qr/old secret/, 'not the secret');
+	like($user->('user', 'list'),
+	    qr/^full\@example\.org: EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5 DIGEST-MD5 disabled server binding until=2099/m,
+	    'listed');
+	# Out and in again, nothing is lost.
+	my $line = users($user->('user', 'export'))->{'full@example.org'};
+	is($line->{legacy}, 'old secret', 'the export has it');
+	my $export = $user->('user', 'export');
+	$user->('user', 'remove', 'full');
+	$user->({ in => $export }, 'user', 'import', '--replace', '-');
+	is_deeply(users($user->('user', 'export'))->{'full@example.org'}, $line,
+	    'an export comes back whole');
+	# And each changes back.
+	$user->('user', 'limit', 'full', '--any-network', '--rate', 'none', '--until',
+		'none', '--binding', 'optional', '--legacy-until', 'never');
+	$shown = show('full');
+	is_deeply([@$shown{qw(networks rate until legacy_until)}],
+	    [[], undef, undef, 'never'], 'no limits');
+	$user->('user', 'limit', 'full', '--legacy-until', 'default', '--network',
+		'192.0.2.1', '--network', '192.0.2.2');
+	$user->('user', 'limit', 'full', '--network', '192.0.2.3');
+	$shown = show('full');
+	is_deeply([@$shown{qw(networks legacy_until)}], [['192.0.2.3/32'], undef],
+	    'networks take the place of those there');
+	$user->('user', 'unbind', 'full', '--ca', $pin, '--san',
+		'dns:full.example.org');
+	is_deeply(show('full')->{sans}, [], 'the name is gone');
+	is(scalar @{ show('full')->{keys} }, 1, 'the key is not');
+	$user->('user', 'unbind', 'full', 'all');
+	$user->({ in => "new secret\n" }, 'user', 'passwd', 'full', '--password-stdin');
+	ok(!show('full')->{legacy_secret}, 'passwd drops the legacy secret');
+	$user->({ in => "new secret\n" }, 'user', 'passwd', 'full', '--password-stdin',
+		'--legacy-secret');
+	ok(show('full')->{legacy_secret}, 'or keeps one');
+	my ($status, undef, $err) = $instance->tool({ in => 'x' x 129 . "\n" },
+		'user', 'passwd', 'full', '--password-stdin', '--legacy-secret');
+	is($status, 1, 'one that is too long');
+	like($err, qr/129 octets, expected at most 128/, 'is refused');
+	$user->('user', 'add', 'nopass', '--no-password', '--sender', '*');
+	is_deeply([@{ show('nopass') }{qw(mechanisms keys sans)}], [[], [], []],
+	    'nothing to log in with');
+	like(plain('nopass', ''), qr/^[45]/, 'and it does not');
+	$user->('user', 'remove', $_) for qw(full nopass);
+};
+
+subtest 'rights' => sub {
+	my $is = sub {
+		my ($name, $address, $status, $text) = @_;
+		my ($got, $out) = $instance->tool('user', 'rights', $name, '--explain',
+			$address);
+		is($got, $status, "$name, $address") or diag $out;
+		like($out, $text, 'and why') if $text;
+	};
+	$instance->user_add('rita', 'secret');
+	is(($instance->tool('user', 'rights', 'rita'))[1],
+	    "none: rita\@example.org alone\n", 'its own address');
+	$is->('rita', 'RITA@Example.org', 0, qr/^yes: rita\@example\.org by rita\@example\.org$/);
+	$is->('rita', 'bob@example.org', 1, qr/^no: rita\@example\.org may not use bob/);
+	$is->('rita', '<>', 0, qr/null reverse-path/);
+	my @change = qw(user rights rita --add @Example.COM --add rita+*@example.org);
+	is(($instance->tool(@change))[0], 0, 'patterns');
+	is(($instance->tool('user', 'rights', 'rita'))[1],
+	    "\@example.com\nrita+*\@example.org\n", 'are canonical');
+	$is->('rita', 'any@example.com', 0, qr/by \@example\.com$/);
+	$is->('rita', 'rita@example.org', 1);
+	my ($status, $out, $err) = $instance->tool(@change);
+	is($status, 1, 'once');
+	like($err, qr/has "\@example\.com" already/, 'each');
+	($status, $out) = $instance->tool(qw(user rights rita --json --explain
+		rita+x@example.org));
+	is_deeply(decode_json($out), { name => 'rita@example.org',
+		address => 'rita+x@example.org', allowed => JSON::PP::true,
+		pattern => 'rita+*@example.org', owner => undef,
+		owner_pattern => undef }, 'as JSON');
+	is(($instance->tool(qw(user rights rita --remove @example.com)))[0], 0,
+	    'one less');
+	is(($instance->tool(qw(user rights rita --remove @example.com)))[0], 1,
+	    'which is not there any more');
+	is(($instance->tool(qw(user rights rita --clear --add @.example.net)))[0], 0,
+	    'all others');
+	is(($instance->tool(qw(user rights rita --json)))[1],
+	    qq({"name":"rita\@example.org","rights":["\@.example.net"]}\n), 'is it');
+	# A device may what both may.
+	import_text(join '', map { "$_\n" }
+	    ($instance->tool('user', 'export'))[1] =~ /\A([^\n]*)/,
+	    '{"name":"rita+tab@example.org","kind":"device","enabled":true,'
+	    . '"created":1,"changed":1,"verifiers":[],"keys":[],'
+	    . '"rights":["a@x.example.net","b@example.org"],"owner":"rita@example.org"}',
+	    '{"users":1}');
+	$is->('rita+tab', 'a@x.example.net', 0,
+	    qr/by a\@x\.example\.net, and its owner rita\@example\.org by \@\.example\.net$/);
+	$is->('rita+tab', 'b@example.org', 1, qr/its owner rita\@example\.org may not/);
+	$is->('rita+tab', 'c@x.example.net', 1, qr/no: rita\+tab\@example\.org may not/);
+	for (['--add', '@'], ['--add', 'x'], ['--explain', 'a@b', '--add', '*'],
+	    ['--json', '--clear'], ['--rate', 1]) {
+		is(($instance->tool('user', 'rights', 'rita', @$_))[0], 2,
+		    "wrong usage: @$_");
+	}
+	for ([], ['--rate', 0], ['--rate', '1x'], ['--until', '2099-02-30'],
+	    ['--until', ' 2099-02-2'], ['--binding', 'yes'], ['--network', 'x'],
+	    ['--network', '192.0.2.1/24'], ['--legacy-until', 'none']) {
+		is(($instance->tool('user', 'limit', 'rita', @$_))[0], 2,
+		    "wrong usage of limit: @$_");
+	}
+	for (['--san', 'dns:x'], ['--ca', $cert], [$cert, '--ca', $cert, '--san',
+		'dns:x']) {
+		is(($instance->tool('user', 'bind', 'rita', @$_))[0], 2,
+		    "wrong usage of bind: @$_");
+	}
+	for (['--no-password', '--password-stdin'], ['--kind', 'device'],
+	    ['--certificate', $cert, '--legacy-secret'], ['--sender', 'x']) {
+		is(($instance->tool('user', 'add', 'nobody', @$_))[0], 2,
+		    "wrong usage of add: @$_");
+	}
+	is(($instance->tool('user', 'limit', 'zoe', '--rate', 5))[0], 1, 'nobody');
+	$instance->tool('user', 'remove', $_) for qw(rita+tab rita);
+};
+
 my $export = "$scratch/export";
 my %before;
 subtest 'export' => sub {
@@ -309,27 +460,51 @@ subtest 'the store made anew' => sub {
 };
 
 subtest 'SIGKILL in the middle' => sub {
-	my $n = sanitized() ? 200 : 1500;
+	my $n = sanitized() ? 1000 : 10000;
 	my $bcrypt = crypt 'x', '$2y$05$abcdefghijklmnopqrstuu';
-	spew("$scratch/many", join '', map { "many$_:$bcrypt\n" } 1 .. $n);
-	$instance->stop;
-	for my $round (1 .. 4) {
+	my $running = 1;
+	my $import = sub {
+		my ($file, $kill_after) = @_;
 		my $pid = fork // die;
 		if (!$pid) {
 			open STDERR, '>', '/dev/null';
 			open STDOUT, '>', '/dev/null';
 			exec program('sallyport'), '-c', $instance->{conf}, 'user',
-			    'import', '--format', 'htpasswd', "$scratch/many";
+			    'import', '--format', 'htpasswd', $file;
 		}
-		sleep 0.03 + 0.05 * $round;
+		sleep $kill_after;
 		kill KILL => $pid;
 		waitpid $pid, 0;
+		return $? == 0;
+	};
+	my $there = sub {
 		my ($status, $out, $err) = $instance->tool('user', 'list');
-		is($status, 0, "round $round: the store is whole") or diag $err;
-		my @there = sort { $a <=> $b } $out =~ /^many(\d+)@/mg;
-		is("@there", join(' ', 1 .. @there), 'up to where it was: '
-		    . @there);
+		is($status, 0, 'the store is whole') or diag $err;
+		return sort { $a <=> $b } $out =~ /^$_[0](\d+)@/mg;
+	};
+	spew("$scratch/many", join '', map { "many$_:$bcrypt\n" } 1 .. $n);
+	for my $round (1 .. 3) {
+		my $done = $import->("$scratch/many", 0.06 * $round);
+		my @there = $there->('many');
+		is("@there", join(' ', 1 .. @there),
+		    "with the server, up to where it was: " . @there);
 	}
+	$instance->stop;
+	spew("$scratch/much", join '', map { "much$_:$bcrypt\n" } 1 .. $n);
+	my $rounds = 0;
+	# Ever later, until one gets to its end.
+	for (my ($after, $done) = (0.02, 0); !$done; $after *= 1.5, $rounds++) {
+		$done = $import->("$scratch/much", $after);
+		my $count = () = $there->('much');
+		# It may have been in place already when it was killed.
+		ok($count == $n || (!$done && $count == 0),
+		    sprintf 'without it, after %.2f s, nothing or all: %d',
+		    $after, $count);
+		$done ||= $count == $n;
+	}
+	cmp_ok($rounds, '>', 1, 'some were killed');
+	is((stat)[2] & 07777, 0600, "$_: what is left is nobody else's")
+	    for glob "$instance->{folder}/state/store/*";
 	$instance->start;
 };
 

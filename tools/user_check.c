@@ -9,25 +9,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "user.h"
+
+enum { MECHANISMS_MD5 = MECHANISM_CRAM_MD5 | MECHANISM_DIGEST_MD5 };
 
 struct check {
 	const struct config *config;
 	const char *name;
 	bool is_known; /* the store has entry */
 	struct entry entry;
+	bool has_owner; /* a device's, and the store has it */
+	struct entry owner;
+	int64_t now;
 	bool somebody; /* would answer */
 	json_t *answers;
+};
+
+struct found {
+	struct entry *entry;
+	bool *is_there;
 };
 
 static bool
 take_entry(void *context, const struct entry *entry)
 {
-	struct check *check = context;
+	const struct found *found = context;
 
-	check->entry = *entry;
-	check->is_known = true;
+	*found->entry = *entry;
+	*found->is_there = true;
 	return true;
 }
 
@@ -43,37 +54,103 @@ is_pam_realm(const struct check *check)
 	return false;
 }
 
+/* One that PLAIN and LOGIN show. */
+static bool
+has_password(const struct entry *entry)
+{
+	return entry->verifiers[VERIFIER_SHA_256].present ||
+	       entry->verifiers[VERIFIER_SHA_1].present ||
+	       entry->foreign[0] != '\0';
+}
+
+/* What forbids a device its owner's entry has, or not. */
+static const char *
+owner_objection(const struct check *check)
+{
+	char name[NAME_SIZE];
+
+	if (check->entry.owner[0] == '\0')
+		return NULL;
+	if (!check->has_owner)
+		return "its owner is not there";
+	if (!check->owner.enabled)
+		return "its owner is disabled";
+	if (check->owner.until != 0 && check->now >= check->owner.until)
+		return "its owner's time is over";
+	for (size_t i = 0; i < check->owner.device_count; i++)
+		if (entry_device_name(check->owner.name,
+			check->owner.devices[i], name) &&
+		    strcmp(name, check->name) == 0)
+			return NULL;
+	return "its owner does not list it";
+}
+
+/* NULL: whoever proves it, by this mechanism, is let in. */
+static const char *
+entry_objection(const struct check *check, unsigned mechanism)
+{
+	const unsigned bound = MECHANISMS_BOUND | MECHANISM_EXTERNAL;
+
+	if (!check->entry.enabled)
+		return "disabled";
+	if (check->entry.until != 0 && check->now >= check->entry.until)
+		return "its time is over";
+	if ((check->entry.binding_required ||
+		(check->has_owner && check->owner.binding_required)) &&
+	    (mechanism & bound) == 0)
+		return "channel binding is required";
+	return owner_objection(check);
+}
+
+static const char *
+scram_objection(const struct entry *e, unsigned mechanism)
+{
+	bool is_sha_1 = mechanism == MECHANISM_SCRAM_SHA_1 ||
+			mechanism == MECHANISM_SCRAM_SHA_1_PLUS;
+
+	if (e->foreign[0] != '\0')
+		return "its foreign hash waits for a PLAIN or LOGIN login";
+	return e->verifiers[is_sha_1 ? VERIFIER_SHA_1 : VERIFIER_SHA_256]
+		       .present
+		   ? NULL
+		   : "no verifier of that hash";
+}
+
 /* NULL: the store's entry can be logged in with by this mechanism. */
 static const char *
 store_objection(const struct check *check, unsigned mechanism)
 {
 	const struct entry *e = &check->entry;
-	bool is_sha_1 = mechanism == MECHANISM_SCRAM_SHA_1 ||
-			mechanism == MECHANISM_SCRAM_SHA_1_PLUS;
-	bool has_verifier = e->verifiers[VERIFIER_SHA_256].present ||
-			    e->verifiers[VERIFIER_SHA_1].present;
+	const char *why = entry_objection(check, mechanism);
 
-	if (!e->enabled)
-		return "disabled";
+	if (why != NULL)
+		return why;
 	if (mechanism == MECHANISM_EXTERNAL)
-		return e->key_count > 0 ? NULL
-					: "no certificate's key is bound to it";
-	if ((mechanism & MECHANISMS_SCRAM) != 0 && e->foreign[0] != '\0')
-		return "its foreign hash waits for a PLAIN or LOGIN login";
-	if ((mechanism & MECHANISMS_SCRAM) != 0)
-		return e->verifiers[is_sha_1 ? VERIFIER_SHA_1
-					     : VERIFIER_SHA_256]
-			       .present
+		return e->key_count + e->san_count > 0
 			   ? NULL
-			   : "no verifier of that hash";
-	return has_verifier || e->foreign[0] != '\0' ? NULL : "no password";
+			   : "no certificate is bound to it";
+	if ((mechanism & MECHANISMS_SCRAM) != 0)
+		return scram_objection(e, mechanism);
+	if ((mechanism & MECHANISMS_MD5) != 0)
+		return e->has_legacy ? NULL : "no legacy secret";
+	return has_password(e) ? NULL : "no password";
 }
 
 static const char *
-pam_objection(const struct check *check, unsigned mechanism)
+pam_objection(const struct check *check, const struct config_listener *listener,
+    unsigned mechanism)
 {
-	if (check->is_known)
+	bool stored =
+	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
+	const char *why = NULL;
+
+	if (stored && has_password(&check->entry))
 		return "the store has this name and decides";
+	/* It says what he may whom PAM knows. */
+	if (stored)
+		why = entry_objection(check, mechanism);
+	if (why != NULL)
+		return why;
 	if (!is_pam_realm(check))
 		return "the realm is not assigned to PAM";
 	return mechanism == MECHANISM_PLAIN || mechanism == MECHANISM_LOGIN
@@ -88,7 +165,7 @@ objection(const struct check *check, const struct config_listener *listener,
 	if (mechanism == MECHANISM_EXTERNAL && !listener->ask_client_cert)
 		return "clients are not asked for a certificate here";
 	if (backend == BACKEND_PAM)
-		return pam_objection(check, mechanism);
+		return pam_objection(check, listener, mechanism);
 	return check->is_known ? store_objection(check, mechanism)
 			       : "the store has no such name";
 }
@@ -135,7 +212,7 @@ check_listener(struct check *check, const struct config_listener *listener)
 		check_backend(check, listener, "certificate", BACKEND_STORE,
 		    MECHANISM_EXTERNAL);
 		check_backend(check, listener, "store", BACKEND_STORE,
-		    MECHANISMS_SCRAM | passwords);
+		    MECHANISMS_SCRAM | MECHANISMS_MD5 | passwords);
 	}
 	if ((listener->backends & BACKEND_PAM) != 0)
 		check_backend(check, listener, "pam", BACKEND_PAM, passwords);
@@ -192,18 +269,32 @@ print_json(const struct check *check)
 }
 
 static bool
-look_up(struct check *check, struct reason *why)
+look_up(struct user_access *access, const char *name, struct entry *out,
+    bool *is_there, struct reason *why)
 {
-	struct user_access *access;
+	struct found found = { out, is_there };
 	struct entry entry = { 0 };
 	bool ok;
 
-	strcpy(entry.name, check->name);
+	snprintf(entry.name, sizeof entry.name, "%s", name);
+	ok = user_access_ask(access, CONTROL_USER_FIND, &entry, take_entry,
+	    &found, why);
+	explicit_bzero(&entry, sizeof entry);
+	return ok;
+}
+
+static bool
+look_up_both(struct check *check, struct reason *why)
+{
+	struct user_access *access;
+	bool ok;
+
 	if (!user_access_open(&access, check->config, why))
 		return false;
-	ok = user_access_ask(access, CONTROL_USER_FIND, &entry, take_entry,
-	    check, why);
-	explicit_bzero(&entry, sizeof entry);
+	ok = look_up(access, check->name, &check->entry, &check->is_known, why);
+	if (ok && check->entry.owner[0] != '\0')
+		ok = look_up(access, check->entry.owner, &check->owner,
+		    &check->has_owner, why);
 	user_access_close(access);
 	return ok;
 }
@@ -213,9 +304,10 @@ user_check(const struct config *config, const char *name, bool json)
 {
 	struct check check = { .config = config,
 		.name = name,
+		.now = time(NULL),
 		.answers = json_array() };
 	struct reason why = { 0 };
-	bool ok = look_up(&check, &why);
+	bool ok = look_up_both(&check, &why);
 	json_t *each;
 	size_t i;
 
@@ -232,5 +324,6 @@ user_check(const struct config *config, const char *name, bool json)
 	}
 	json_decref(check.answers);
 	explicit_bzero(&check.entry, sizeof check.entry);
+	explicit_bzero(&check.owner, sizeof check.owner);
 	return ok && check.somebody ? TOOL_DONE : TOOL_NO;
 }
