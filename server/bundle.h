@@ -19,8 +19,8 @@ enum bundle_kind {
 	BUNDLE_CHAIN,    /* name: certificate section; PEM chain */
 	BUNDLE_KEY,      /* name: certificate section; PEM key (signer only) */
 	BUNDLE_ANCHORS,  /* name: absolute path as in demand.anchor, or
-			    "" for the default set of smarthost connections;
-			    PEM */
+	                    "" for the default set of smarthost connections;
+	                    PEM */
 	BUNDLE_CRL,      /* name: absolute path as in demand.crl; PEM */
 	BUNDLE_UPSTREAM, /* name: its path; upstream logins (auth only) */
 	BUNDLE_TRUST_ANCHOR, /* name: ""; of DNSSEC (lookup only) */

@@ -27,7 +27,8 @@ enum channel_io {
 bool channel_pair(int fd_out[static 2], bool nonblocking, struct reason *why);
 
 /* pass_fd -1 for none; the caller keeps its own copy open. */
-enum channel_io channel_send(int fd, const void *data, size_t len, int pass_fd);
+enum channel_io channel_send(int fd, const void *data, size_t len,
+    int pass_fd);
 
 /* *fd_out (may be NULL: then a passed descriptor is closed) is -1 for none;
  * received descriptors are close-on-exec. */

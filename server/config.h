@@ -56,8 +56,8 @@ struct config_listener {
 	size_t address_count;
 	const char *const *certificates; /* section names; first is default */
 	size_t certificate_count;
-	bool ask_client_cert;   /* client-cert = ask */
-	const char *client_ca;  /* path of the anchors for them, or NULL */
+	bool ask_client_cert;  /* client-cert = ask */
+	const char *client_ca; /* path of the anchors for them, or NULL */
 	bool implicit_external; /* its certificate authenticates at MAIL */
 	bool tickets;
 	unsigned min_tls;    /* 12 or 13 */

@@ -23,7 +23,7 @@ enum role {
 enum message {
 	/* master to role; server/role.h reads them. */
 	MASTER_HELLO = 1,  /* role u8, flags u8, threads u16, start-id u64,
-			      state folder s, user s, hostname s */
+	                      state folder s, user s, hostname s */
 	MASTER_PREPARE,    /* number u32, fd: sealed memfd, a bundle */
 	MASTER_COMMIT,     /* number u32: new work uses this one */
 	MASTER_RETIRE,     /* number u32: end what is still on it */
@@ -35,7 +35,7 @@ enum message {
 	MASTER_STOP,       /* finish within u32 milliseconds */
 	MASTER_STATUS,     /* u64: ask for ROLE_STATUS */
 	MASTER_ALARM,      /* to relay: number u64, text s: to be mailed to
-			      alarm-mail */
+	                      alarm-mail */
 
 	/* role to master */
 	ROLE_READY = 32, /* confined, waiting for work */
@@ -45,7 +45,7 @@ enum message {
 	ROLE_STATUS,     /* u64 as asked, JSON object s */
 	ROLE_STOPPED,    /* nothing left to do */
 	ROLE_ALARM_KEPT, /* number u64 of MASTER_ALARM: its mail is on stable
-			    storage */
+	                    storage */
 
 	/* session or relay to signer, one channel a thread; at most 256
 	 * octets.  number u64, algorithm u32, is-data u8, r[32] SPKI,
@@ -56,66 +56,66 @@ enum message {
 
 	/* session to auth: number u64 is the exchange */
 	AUTH_START = 80, /* number, configuration u32, listener s,
-			    mechanism s, client address s (literal),
-			    has-initial u8, initial b (decoded octets),
-			    binding b (32 octets or none),
-			    spki b (32 octets of a verified client
-			    certificate, or none), TLS version u8 */
+	                    mechanism s, client address s (literal),
+	                    has-initial u8, initial b (decoded octets),
+	                    binding b (32 octets or none),
+	                    spki b (32 octets of a verified client
+	                    certificate, or none), TLS version u8 */
 	AUTH_STEP,       /* number, response b (decoded octets) */
 	AUTH_ABORT,      /* number: client cancelled or left */
 	AUTH_IN_CLEAR,   /* client address s: AUTH was tried before TLS */
 	AUTH_SEEN,       /* login s, program s (at most AUTH_PROGRAM_MAX
-			    octets, what a client says of itself), client
-			    address s, practices u32 (auth/legacy.h): that
-			    login was granted and practised these */
+	                    octets, what a client says of itself), client
+	                    address s, practices u32 (auth/legacy.h): that
+	                    login was granted and practised these */
 	/* auth to session */
 	AUTH_CHALLENGE, /* number, challenge b (decoded octets) */
 	AUTH_RESULT,    /* number, enum auth_result u8, login s (local@realm;
-			   on failure what was claimed, may be ""), text s
-			   for the log, configuration-independent; with
-			   AUTH_GRANTED then server/grant.h */
+	                   on failure what was claimed, may be ""), text s
+	                   for the log, configuration-independent; with
+	                   AUTH_GRANTED then server/grant.h */
 	AUTH_CHANGED,   /* login s, text s for the log: this login, or what
-			   it may, was taken away or changed: sessions whose
-			   grant has it as login or owner end at once, and so
-			   do those whose AUTH_GRANTED came before this in the
-			   channel and has not reached them yet.  ""
-			   instead of a login: all sessions of logins end,
-			   too much has changed to tell it one by one */
+	                   it may, was taken away or changed: sessions whose
+	                   grant has it as login or owner end at once, and so
+	                   do those whose AUTH_GRANTED came before this in the
+	                   channel and has not reached them yet.  ""
+	                   instead of a login: all sessions of logins end,
+	                   too much has changed to tell it one by one */
 
 	/* relay to auth, one channel a thread, blocking calls */
 	LOGIN_START = 96, /* number u64, configuration u32, login name s
-			     (auth=NAME), mechanisms offered s (blank
-			     between), host s, binding b, TLS active u8 */
+	                     (auth=NAME), mechanisms offered s (blank
+	                     between), host s, binding b, TLS active u8 */
 	LOGIN_STEP,       /* number, challenge b (decoded) */
 	LOGIN_ABORT,      /* number */
 	/* auth back */
 	LOGIN_SEND,   /* number, mechanism s (first time only, else ""),
-			 has-octets u8, octets b (decoded), complete u8:
-			 with them said, a yes of the server counts */
+	                 has-octets u8, octets b (decoded), complete u8:
+	                 with them said, a yes of the server counts */
 	LOGIN_FAILED, /* number, text s */
 
 	/* auth to helpers */
 	HELPER_CHECK = 112, /* number u64, service s, user s, password b,
-			       client address s, deadline ms u32 */
+	                       client address s, deadline ms u32 */
 	HELPER_ANSWER,      /* number, enum helper_answer u8, text s */
 
 	/* relay to lookup, one channel a thread, blocking calls */
 	LOOKUP_ADDRESSES = 128, /* number u64, host s */
 	LOOKUP_TLSA,            /* number u64, host s, port u16 */
 	LOOKUP_ANSWER,          /* number, enum lookup_answer u8, secure u8,
-				   count u8, each: family u8 (4 or 6),
-				   r[4] or r[16]; text s */
+	                           count u8, each: family u8 (4 or 6),
+	                           r[4] or r[16]; text s */
 	LOOKUP_TLSA_ANSWER,     /* number u64, enum lookup_answer u8, base s
-				   (TLSA base domain), count u8, each: usage
-				   u8, selector u8, matching u8, data b;
-				   text s.  FOUND: proved by DNSSEC, and the
-				   host's addresses too */
+	                           (TLSA base domain), count u8, each: usage
+	                           u8, selector u8, matching u8, data b;
+	                           text s.  FOUND: proved by DNSSEC, and the
+	                           host's addresses too */
 
 	/* session to relay */
 	SPOOL_COMMITTED = 144, /* start-id u64, segment u32, end offset u64:
-				  all before end is on stable storage */
+	                          all before end is on stable storage */
 	SPOOL_CLOSED,          /* start-id u64, segment u32, end u64: nothing
-				  will be added to it */
+	                          will be added to it */
 
 	/* session to relay, on the same channel */
 	SITE_DECIDED, /* a decision about a client: server/proof.h */
@@ -139,9 +139,9 @@ enum { AUTH_PROGRAM_MAX = 120 };
 
 enum auth_result {
 	AUTH_GRANTED,
-	AUTH_DENIED,       /* 535 5.7.8 */
-	AUTH_UNAVAILABLE,  /* 454 4.7.0 */
-	AUTH_MALFORMED,    /* 501 5.5.2 */
+	AUTH_DENIED,      /* 535 5.7.8 */
+	AUTH_UNAVAILABLE, /* 454 4.7.0 */
+	AUTH_MALFORMED,   /* 501 5.5.2 */
 	AUTH_NO_MECHANISM, /* 504 5.5.4 */
 };
 
@@ -149,7 +149,7 @@ enum helper_answer { HELPER_YES, HELPER_NO, HELPER_TROUBLE, HELPER_DEADLINE };
 
 enum lookup_answer {
 	LOOKUP_FOUND,
-	LOOKUP_NONE,    /* the name does not exist or has no address */
+	LOOKUP_NONE, /* the name does not exist or has no address */
 	LOOKUP_TROUBLE, /* temporary, bogus included */
 };
 

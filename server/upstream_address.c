@@ -105,8 +105,8 @@ upstream_addresses(const struct upstream_thread *thread,
 	wire_put_u8(&w, LOOKUP_ADDRESSES);
 	wire_put_u64(&w, number);
 	wire_put_string(&w, hop->host);
-	if (!call_ask(thread->lookup, &w, true, number, answer, sizeof(answer),
-		TIMEOUT_LOOKUP, &type, &r, &why)) {
+	if (!call_ask(thread->lookup, &w, true, number, answer,
+		sizeof(answer), TIMEOUT_LOOKUP, &type, &r, &why)) {
 		upstream_fail(failure, "4.4.3", "%s: lookup: %s", hop->host,
 		    why.text);
 		return false;
