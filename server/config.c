@@ -626,6 +626,23 @@ store_realms(struct parse *p)
 }
 
 static bool
+store_networks(struct parse *p)
+{
+	struct config *c = &p->owner->config;
+	struct network *networks = own(p->owner,
+	    calloc(c->require_binding_count + 1, sizeof *networks));
+
+	if (networks == NULL)
+		return no_memory(p);
+	/* Each has been parsed before, on its line. */
+	for (size_t i = 0; i < c->require_binding_count; i++)
+		if (!network_parse(&networks[i], c->require_binding[i], p->why))
+			return false;
+	c->require_binding_networks = networks;
+	return true;
+}
+
+static bool
 store_all(struct parse *p, cfg_t *cfg)
 {
 	struct config *c = &p->owner->config;
@@ -640,8 +657,9 @@ store_all(struct parse *p, cfg_t *cfg)
 		return parse_fail(p, p->last_line,
 		    "retry-most is %u s, expected at least retry-first, %u s",
 		    c->retry_most_s, c->retry_first_s);
-	return store_realms(p) && store_smarthost(p, cfg) &&
-	       store_certificates(p, cfg) && store_listeners(p, cfg);
+	return store_realms(p) && store_networks(p) &&
+	       store_smarthost(p, cfg) && store_certificates(p, cfg) &&
+	       store_listeners(p, cfg);
 }
 
 /* path and its folder. */
@@ -772,6 +790,15 @@ config_listener(const struct config *config, const char *name)
 		if (strcmp(config->listeners[i].name, name) == 0)
 			return &config->listeners[i];
 	return NULL;
+}
+
+bool
+config_requires_binding(const struct config *config, const char *address)
+{
+	for (size_t i = 0; i < config->require_binding_count; i++)
+		if (network_has(&config->require_binding_networks[i], address))
+			return true;
+	return false;
 }
 
 bool

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../auth/network.h"
 #include "../pki/cert.h"
 #include "../policy/reason.h"
 
@@ -139,6 +140,12 @@ struct config {
 	size_t pam_realm_count;
 	unsigned helper_deadline_ms;
 	unsigned helpers; /* at once */
+	/* Networks from where only EXTERNAL and -PLUS are taken. */
+	const char *const *require_binding;
+	size_t require_binding_count;
+	const struct network *require_binding_networks; /* the same, parsed */
+	unsigned legacy; /* practices (auth/legacy.h) that are refused ... */
+	int64_t legacy_until; /* ... from this Unix second on; 0: never */
 
 	/* Relay. */
 	unsigned relay_threads;
@@ -186,6 +193,9 @@ const struct config_listener *config_listener(const struct config *config,
  */
 bool config_option(size_t i, const char **section_out, const char **name_out,
     const char **default_out);
+
+/* Do logins from address (a literal) have to be bound to the TLS channel? */
+bool config_requires_binding(const struct config *config, const char *address);
 
 /* Could some listener judge a client's certificate?  by_name: it has to ask
  * every client for one; has_anchors: it needs no client-ca. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../auth/legacy.h"
 #include "config.h"
 #include "config_value.h"
 #include "smtp_parse.h"
@@ -47,6 +48,11 @@ static const struct word words_mechanism[] = { { "EXTERNAL",
 	{ "LOGIN", MECHANISM_LOGIN }, { NULL, 0 } };
 static const struct word words_backend[] = { { "store", BACKEND_STORE },
 	{ "pam", BACKEND_PAM }, { NULL, 0 } };
+static const struct word words_legacy[] = {
+	{ "auth-in-clear", LEGACY_IN_CLEAR }, { "tls1.2", LEGACY_TLS_1_2 },
+	{ "login", LEGACY_LOGIN }, { "unbound", LEGACY_UNBOUND },
+	{ "md5", LEGACY_MD5 }, { "sha-1", LEGACY_SHA_1 }, { NULL, 0 }
+};
 
 static const struct field top_options[] = {
 	{ "hostname", T_HOST, FIELD(config, hostname), NULL, 0, 0, NULL },
@@ -100,6 +106,13 @@ static const struct field top_options[] = {
 	{ "helper-deadline", T_MILLISECONDS, FIELD(config, helper_deadline_ms),
 	    "30s", 100, 10 * MINUTE, NULL },
 	{ "helpers", T_COUNT, FIELD(config, helpers), "32", 1, 1024, NULL },
+
+	{ "require-binding", T_NETWORKS, FIELD(config, require_binding), "", 0,
+	    0, NULL },
+	{ "legacy", T_BITS, FIELD(config, legacy),
+	    "auth-in-clear tls1.2 login md5 sha-1", 0, 0, words_legacy },
+	{ "legacy-until", T_DATE, FIELD(config, legacy_until), NULL, 0, 0,
+	    NULL },
 
 	{ "relay-threads", T_COUNT, FIELD(config, relay_threads), "16", 1, 256,
 	    NULL },
@@ -277,6 +290,14 @@ field_expected(const struct field *o, char *out, size_t capacity)
 		snprintf(out, capacity,
 		    "a mailbox such as postmaster@example.org");
 		break;
+	case T_DATE:
+		snprintf(out, capacity, "a date such as 2027-03-31");
+		break;
+	case T_NETWORKS:
+		snprintf(out, capacity,
+		    "an address, or a network such as 192.0.2.0/24 or "
+		    "2001:db8::/32");
+		break;
 	case T_COMMAND:
 		snprintf(out, capacity,
 		    "a program and its arguments, of printable characters");
@@ -333,6 +354,8 @@ field_number(const struct field *o, const char *text, uint64_t *out)
 			return false;
 		*out = on;
 		return true;
+	case T_DATE:
+		return value_date(text, out);
 	case T_WORD:
 	case T_BITS:
 		w = word_find(o->words, text);
@@ -375,6 +398,7 @@ bool
 field_is_valid(const struct field *o, const char *text)
 {
 	struct sockaddr_storage address;
+	struct network network;
 	socklen_t address_len;
 	char host[254];
 	uint16_t port;
@@ -393,6 +417,8 @@ field_is_valid(const struct field *o, const char *text)
 		return is_mailbox(text);
 	case T_COMMAND:
 		return is_path(text); /* a word of it, bounded like one */
+	case T_NETWORKS:
+		return network_parse(&network, text, NULL);
 	case T_HOST_PORT:
 		return value_host_port(text, host, &port);
 	case T_ADDRESSES:

@@ -21,10 +21,12 @@ enum type {
 	T_WORD,
 	T_HOST_PORT,
 	T_MAILBOX,
+	T_DATE,
 	T_ADDRESSES, /* lists from here on; least: the least port */
 	T_NAMES,
 	T_HOSTS,
 	T_BITS,
+	T_NETWORKS,
 	T_COMMAND,
 };
 

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Leading digits of text; NULL if there are none or they overflow. */
 static const char *
@@ -136,6 +137,57 @@ is_label(const char *label, size_t len)
 		if (!is_alnum(label[i]) && label[i] != '-')
 			return false;
 	return true;
+}
+
+enum { DAY_S = 24 * 60 * 60 };
+
+/* Two or four digits of a date. */
+static int
+date_digits(const char *text, int count)
+{
+	int v = 0;
+
+	for (int i = 0; i < count; i++)
+		v = v * 10 + (text[i] - '0');
+	return v;
+}
+
+bool
+value_date(const char *text, uint64_t *out)
+{
+	static const char form[] = "dddd-dd-dd";
+	struct tm tm = { 0 }, back;
+	time_t first;
+
+	if (strlen(text) != sizeof form - 1)
+		return false;
+	for (size_t i = 0; i < sizeof form - 1; i++)
+		if (form[i] == 'd' ? text[i] < '0' || text[i] > '9'
+				   : text[i] != form[i])
+			return false;
+	tm.tm_year = date_digits(text, 4) - 1900;
+	tm.tm_mon = date_digits(text + 5, 2) - 1;
+	tm.tm_mday = date_digits(text + 8, 2);
+	back = tm;
+	if (tm.tm_year < 100 || tm.tm_year >= 1100)
+		return false;
+	/* timegm makes the 3rd of March of a 31st of February. */
+	first = timegm(&back);
+	if (back.tm_mon != tm.tm_mon || back.tm_mday != tm.tm_mday)
+		return false;
+	*out = (uint64_t)first + DAY_S;
+	return true;
+}
+
+void
+value_date_print(int64_t over, char out[static VALUE_DATE])
+{
+	time_t last = (time_t)over - 1;
+	struct tm tm;
+
+	if (gmtime_r(&last, &tm) == NULL ||
+	    strftime(out, VALUE_DATE, "%Y-%m-%d", &tm) == 0)
+		strcpy(out, "?");
 }
 
 bool

@@ -19,6 +19,12 @@ bool value_size(const char *text, uint64_t *out);
 bool value_duration(const char *text, uint64_t *ms_out);
 /* yes, true, on; no, false, off. */
 bool value_switch(const char *text, bool *out);
+/* YYYY-MM-DD from 2000 to 2999, the last day of something: Unix second at which
+ * it is over in UTC, as with until= in the site table. */
+bool value_date(const char *text, uint64_t *out);
+/* The day that is over then. */
+enum { VALUE_DATE = sizeof "2027-03-31" };
+void value_date_print(int64_t over, char out[static VALUE_DATE]);
 /* A host name of letters, digits and hyphens (RFC 5321 Domain), no dot at
  * its end, at most 253 octets. */
 bool value_is_host(const char *text);

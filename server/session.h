@@ -283,6 +283,7 @@ struct session {
 	char mechanism[21];         /* of the last AUTH */
 	struct transaction *transaction;
 	unsigned tls_version; /* 12 or 13 */
+	bool must_bind;       /* require-binding has its address */
 	char id[SESSION_ID_SIZE];
 	char client[46]; /* address literal without brackets */
 };

@@ -71,6 +71,9 @@ session_mechanisms(const struct session *s)
 {
 	unsigned mechanisms = session_service(s)->config->mechanisms;
 
+	if (s->must_bind)
+		mechanisms &=
+		    (unsigned)MECHANISMS_BOUND | (unsigned)MECHANISM_EXTERNAL;
 	return s->client_spki != NULL
 		   ? mechanisms
 		   : mechanisms & ~(unsigned)MECHANISM_EXTERNAL;

@@ -516,6 +516,7 @@ session_new(int fd, const struct sockaddr_storage *peer,
 	s->since = server_now();
 	make_id(s->id);
 	take_address(s, peer);
+	s->must_bind = config_requires_binding(generation->config, s->client);
 	return s;
 }
 

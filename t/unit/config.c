@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../auth/legacy.h"
 #include "../../server/config.h"
 #include "../../server/config_value.h"
 
@@ -161,6 +162,18 @@ static const struct {
 	    "[IPV6]:PORT, port 1 to 65535" },
 	{ "trust anchor", "end", "trust-anchor = \"\"\nend",
 	    ":10: trust-anchor" },
+	{ "network by name", "end", "require-binding = { \"a.b\" }\nend",
+	    ":10: require-binding: \"a.b\", expected an address, or a "
+	    "network" },
+	{ "network with bits beyond its prefix", "end",
+	    "require-binding = { \"0.0.0.0/0\", \"192.0.2.1/24\" }\nend",
+	    ":10: require-binding: \"192.0.2.1/24\"" },
+	{ "practice", "end", "legacy = { login, ssl3 }\nend",
+	    ":10: legacy: \"ssl3\", expected auth-in-clear, tls1.2, login, "
+	    "unbound, md5 or sha-1" },
+	{ "date", "end", "legacy-until = \"2027-02-29\"\nend",
+	    ":10: legacy-until: \"2027-02-29\", expected a date such as "
+	    "2027-03-31" },
 	{ "retry order", "end", "retry-first = 2h\nend", "retry-most" },
 	{ "unclosed string", "\"mail.example.org\"", "\"mail", ":" },
 	{ "unclosed comment", "# a comment", "/* a comment",
@@ -224,9 +237,9 @@ unserved_mechanisms_are_removed(void **state)
 static void
 names_in_dns(void **state)
 {
-	char *text = edited("end",
-	    "resolvers = { \"192.0.2.1:53\", \"[::1]:5353\" }\n"
-	    "trust-anchor = /usr/share/dns/root.key\nend");
+	char *text =
+	    edited("end", "resolvers = { \"192.0.2.1:53\", \"[::1]:5353\" }\n"
+			  "trust-anchor = /usr/share/dns/root.key\nend");
 	struct config *c = parse(text, NULL);
 
 	(void)state;
@@ -238,6 +251,102 @@ names_in_dns(void **state)
 	assert_string_equal(c->trust_anchor, CONFIG_TRUST_ANCHOR);
 	assert_int_equal(c->trust_anchor_line, 11);
 	config_free(c);
+}
+
+static void
+dates(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t over; /* -1: refused */
+	} rows[] = {
+		{ "2027-03-31", 1806537600 }, /* 2027-04-01T00:00:00Z */
+		{ "2028-02-29", 1835481600 },
+		{ "2000-01-01", 946771200 },
+		{ "2999-12-31", 32503680000 },
+		{ "2027-02-29", -1 },
+		{ "2027-04-31", -1 },
+		{ "2027-13-01", -1 },
+		{ "2027-00-01", -1 },
+		{ "2027-01-00", -1 },
+		{ "1999-12-31", -1 },
+		{ "3000-01-01", -1 },
+		{ "2027-3-31", -1 },
+		{ "2027-03-31 ", -1 },
+		{ "2027/03/31", -1 },
+		{ "", -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char printed[VALUE_DATE];
+		uint64_t over = 7;
+		bool ok = value_date(rows[i].text, &over);
+
+		if (ok != (rows[i].over >= 0) ||
+		    (ok && over != (uint64_t)rows[i].over) ||
+		    (!ok && over != 7))
+			fail_msg("\"%s\": %d %ju", rows[i].text, ok,
+			    (uintmax_t)over);
+		if (!ok)
+			continue;
+		value_date_print(rows[i].over, printed);
+		assert_string_equal(printed, rows[i].text);
+	}
+}
+
+static void
+where_binding_is_required(void **state)
+{
+	char *text = edited("end",
+	    "require-binding = { \"192.0.2.0/24\", \"2001:db8::/32\" }\nend");
+	struct config *c = parse(good, NULL);
+
+	(void)state;
+	assert_false(config_requires_binding(c, "192.0.2.1"));
+	config_free(c);
+	c = parse(text, NULL);
+	free(text);
+	assert_non_null(c);
+	assert_true(config_requires_binding(c, "192.0.2.1"));
+	assert_true(config_requires_binding(c, "::ffff:192.0.2.1"));
+	assert_true(config_requires_binding(c, "2001:db8:1::1"));
+	assert_false(config_requires_binding(c, "192.0.3.1"));
+	assert_false(config_requires_binding(c, "::1"));
+	config_free(c);
+}
+
+static void
+old_practices(void **state)
+{
+	char *text = edited("end",
+	    "legacy = { unbound, login }\nlegacy-until = \"2027-03-31\"\nend");
+	struct config *c = parse(good, NULL);
+
+	(void)state;
+	/* What needs a server and client that bind has to be asked for. */
+	assert_int_equal(c->legacy, LEGACY_ALL & ~LEGACY_UNBOUND);
+	assert_int_equal(c->legacy_until, 0);
+	config_free(c);
+	c = parse(text, NULL);
+	free(text);
+	assert_non_null(c);
+	assert_int_equal(c->legacy, LEGACY_LOGIN | LEGACY_UNBOUND);
+	assert_int_equal(c->legacy_until, 1806537600);
+	config_free(c);
+	/* The words are those of auth/legacy.h. */
+	for (unsigned bit = 1; bit < LEGACY_ALL; bit <<= 1) {
+		char word[LEGACY_TEXT], line[LEGACY_TEXT + 32];
+
+		legacy_print(bit, word);
+		snprintf(line, sizeof(line), "legacy = { %s }\nend", word);
+		text = edited("end", line);
+		c = parse(text, NULL);
+		free(text);
+		assert_non_null(c);
+		assert_int_equal(c->legacy, bit);
+		config_free(c);
+	}
 }
 
 static void
@@ -403,6 +512,9 @@ main(void)
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(unserved_mechanisms_are_removed),
 		cmocka_unit_test(names_in_dns),
+		cmocka_unit_test(dates),
+		cmocka_unit_test(where_binding_is_required),
+		cmocka_unit_test(old_practices),
 		cmocka_unit_test(host_and_port),
 		cmocka_unit_test(who_can_verify_clients),
 		cmocka_unit_test(options_and_manual_agree),
