@@ -9,7 +9,8 @@
 
 enum { FOREIGN_DEADLINE_MS = 30000 }; /* of a check that waits for others */
 
-/* SCRAM's verifier of a name, or what a client cannot tell from one. */
+/* SCRAM's verifier of a name, or what a client cannot tell from one: what is
+ * shown to strangers is drawn for everybody, since that takes its time. */
 bool
 backend_scram(void *context, enum verifier_hash hash, const char *name,
     struct exchange_scram *out)
@@ -23,13 +24,16 @@ backend_scram(void *context, enum verifier_hash hash, const char *name,
 	if (store == NULL)
 		return false;
 	memset(out, 0, sizeof *out);
+	out->salt_len = VERIFIER_SALT_OCTETS;
+	if (!store_fake(store, hash, name, d->config->config->scram_iterations,
+		out->salt, &out->iterations, &why))
+		return false;
 	if (!store_get(store, name, &entry, &why)) {
-		if (why.code != REASON_ABSENT) {
-			log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
-			    reason_word(why.code), why.text);
-			return false;
-		}
-		memset(&entry, 0, sizeof entry);
+		if (why.code == REASON_ABSENT)
+			return true;
+		log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+		    reason_word(why.code), why.text);
+		return false;
 	}
 	v = &entry.verifiers[hash];
 	if (v->present && v->has_keys) {
@@ -40,14 +44,9 @@ backend_scram(void *context, enum verifier_hash hash, const char *name,
 		out->has_keys = entry.enabled;
 		memcpy(out->stored, v->stored, VERIFIER_KEY_MAX);
 		memcpy(out->server, v->server, VERIFIER_KEY_MAX);
-		explicit_bzero(&entry, sizeof entry);
-		return true;
 	}
 	explicit_bzero(&entry, sizeof entry);
-	out->salt_len = VERIFIER_SALT_OCTETS;
-	return store_fake(store, hash, name,
-	    d->config->config->scram_iterations, out->salt, &out->iterations,
-	    &why);
+	return true;
 }
 
 /* Whose is the certificate's key that the client proved in TLS? */
