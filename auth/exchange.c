@@ -527,6 +527,12 @@ exchange_challenge(const struct exchange *x)
 }
 
 const char *
+exchange_signed(const struct exchange *x)
+{
+	return x->session != NULL && x->proved ? x->name : NULL;
+}
+
+const char *
 exchange_name(const struct exchange *x)
 {
 	return x->session == NULL ? x->name : "";

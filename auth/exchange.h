@@ -97,6 +97,11 @@ enum exchange_step exchange_step(struct exchange *exchange,
 /* After EXCHANGE_CHALLENGE; borrowed until the next step. */
 gnutls_datum_t exchange_challenge(const struct exchange *exchange);
 
+/* The canonical name of who has proved to know its password, if that challenge
+ * is the server's signature, which says so to the client; else NULL.  It must
+ * only go out if the password is all it takes. */
+const char *exchange_signed(const struct exchange *exchange);
+
 /* Canonical name, after EXCHANGE_PASSWORD and EXCHANGE_PROVED; else "". */
 const char *exchange_name(const struct exchange *exchange);
 

@@ -9,6 +9,24 @@
 
 enum { FOREIGN_DEADLINE_MS = 30000 }; /* of a check that waits for others */
 
+enum look
+backend_look_up(struct dialogue *d, const char *name, struct entry *out)
+{
+	struct store *store = auth_store(d->role);
+	struct reason why = { 0 };
+
+	memset(out, 0, sizeof *out);
+	if (store == NULL)
+		return LOOK_FAILED;
+	if (store_get(store, name, out, &why))
+		return LOOK_THERE;
+	if (why.code == REASON_ABSENT)
+		return LOOK_ABSENT;
+	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
+	    reason_word(why.code), why.text);
+	return LOOK_FAILED;
+}
+
 /* SCRAM's verifier of a name, or what a client cannot tell from one: what is
  * shown to strangers is drawn for everybody, since that takes its time. */
 bool
@@ -41,7 +59,7 @@ backend_scram(void *context, enum verifier_hash hash, const char *name,
 		out->iterations = v->iterations;
 		out->salt_len = v->salt_len;
 		memcpy(out->salt, v->salt, v->salt_len);
-		out->has_keys = entry.enabled;
+		out->has_keys = true; /* who may log in is judged later */
 		memcpy(out->stored, v->stored, VERIFIER_KEY_MAX);
 		memcpy(out->server, v->server, VERIFIER_KEY_MAX);
 	}
@@ -67,6 +85,7 @@ backend_external(void *context, char name_out[static NAME_SIZE])
 		explicit_bzero(&entry, sizeof entry);
 		return true;
 	}
+	name_out[0] = '\0'; /* a key that leads nowhere is nobody's */
 	if (why.code == REASON_ABSENT)
 		return true;
 	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",

@@ -83,125 +83,50 @@ dialogue_decide(struct dialogue *d, enum auth_result result, const char *text)
 		timer_set(&d->role->timers, &d->timer, due);
 }
 
-static bool
-is_bound(const struct dialogue *d)
-{
-	return (d->mechanism & (MECHANISMS_BOUND | MECHANISM_EXTERNAL)) != 0;
-}
-
-static bool
-is_near(const struct entry *entry, const char *client)
-{
-	for (size_t i = 0; i < entry->network_count; i++)
-		if (network_has(&entry->networks[i], client))
-			return true;
-	return entry->network_count == 0;
-}
-
-/* Why an entry does not let its client in, or NULL. */
-static const char *
-forbids(const struct dialogue *d, const struct entry *entry, int64_t now)
-{
-	if (!entry->enabled)
-		return "disabled";
-	if (entry->until != 0 && now >= entry->until)
-		return "its time is over";
-	if (!is_near(entry, d->client))
-		return "not from this network";
-	if (entry->binding_required && !is_bound(d))
-		return "channel binding is required";
-	return NULL;
-}
-
-/* The same of a device's owner. */
-static const char *
-owner_forbids(const struct dialogue *d, const struct entry *device,
-    const struct entry *owner, int64_t now)
-{
-	char local[NAME_LOCAL_MAX + 1];
-	const char *label;
-
-	if (forbids(d, owner, now) != NULL)
-		return "its owner may not log in";
-	name_local(device->name, local);
-	label = strrchr(local, '+');
-	return label != NULL && entry_has_device(owner, label + 1)
-		   ? NULL
-		   : "its owner has no such device";
-}
-
-enum look { LOOK_THERE, LOOK_ABSENT, LOOK_FAILED };
-
-static enum look
-look_up(struct dialogue *d, const char *name, struct entry *out)
-{
-	struct store *store = auth_store(d->role);
-	struct reason why = { 0 };
-
-	memset(out, 0, sizeof *out);
-	if (store == NULL)
-		return LOOK_FAILED;
-	if (store_get(store, name, out, &why))
-		return LOOK_THERE;
-	if (why.code == REASON_ABSENT)
-		return LOOK_ABSENT;
-	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",
-	    reason_word(why.code), why.text);
-	return LOOK_FAILED;
-}
-
-/* With what the store has of name, and perhaps of its owner. */
+/* What has been judged against the client. */
 static void
-prove_entry(struct dialogue *d, const struct entry *entry)
+decide_against(struct dialogue *d, enum judgement judgement, const char *denial)
 {
-	int64_t now = time(NULL);
-	const char *denial = forbids(d, entry, now);
-	struct entry owner = { 0 };
-	enum look look = LOOK_THERE;
-
-	if (denial == NULL && entry->owner[0] != '\0') {
-		look = look_up(d, entry->owner, &owner);
-		denial = look == LOOK_THERE
-			     ? owner_forbids(d, entry, &owner, now)
-			     : "its owner is no user";
-	}
-	if (look == LOOK_FAILED)
+	if (judgement == JUDGED_UNKNOWN)
 		dialogue_decide(d, AUTH_UNAVAILABLE,
-		    "the store cannot be "
-		    "read");
-	else if (denial != NULL)
-		dialogue_decide(d, AUTH_DENIED, denial);
-	else if (!grant_make(&d->grant, entry->name, entry,
-		     entry->owner[0] != '\0' ? &owner : NULL))
-		dialogue_decide(d, AUTH_UNAVAILABLE, "out of memory");
+		    "the store cannot be read");
 	else
-		dialogue_decide(d, AUTH_GRANTED, "");
-	explicit_bzero(&owner, sizeof owner);
+		dialogue_decide(d, AUTH_DENIED, denial);
 }
 
 void
 dialogue_prove(struct dialogue *d, const char *name)
 {
-	enum look look = LOOK_ABSENT;
-	struct entry entry;
+	struct entry entry, owner;
+	char denial[DIALOGUE_TEXT];
+	enum judgement judgement =
+	    dialogue_judge(d, name, time(NULL), &entry, &owner, denial);
 
-	if ((d->listener->backends & BACKEND_STORE) != 0)
-		look = look_up(d, name, &entry);
-	else
-		memset(&entry, 0, sizeof entry);
-	if (look == LOOK_FAILED)
-		dialogue_decide(d, AUTH_UNAVAILABLE,
-		    "the store cannot be read");
-	else if (d->change != 0 &&
-		 (look == LOOK_ABSENT || entry.change != d->change))
-		dialogue_decide(d, AUTH_DENIED, "changed during the exchange");
-	else if (look == LOOK_THERE)
-		prove_entry(d, &entry);
-	else if (!grant_make(&d->grant, name, NULL, NULL))
+	if (judgement != JUDGED_ALLOWED)
+		decide_against(d, judgement, denial);
+	else if (!grant_make(&d->grant, name,
+		     entry.name[0] != '\0' ? &entry : NULL,
+		     owner.name[0] != '\0' ? &owner : NULL))
 		dialogue_decide(d, AUTH_UNAVAILABLE, "out of memory");
 	else
 		dialogue_decide(d, AUTH_GRANTED, "");
 	explicit_bzero(&entry, sizeof entry);
+	explicit_bzero(&owner, sizeof owner);
+}
+
+bool
+dialogue_may_sign(struct dialogue *d, const char *name)
+{
+	struct entry entry, owner;
+	char denial[DIALOGUE_TEXT];
+	enum judgement judgement =
+	    dialogue_judge(d, name, time(NULL), &entry, &owner, denial);
+
+	explicit_bzero(&entry, sizeof entry);
+	explicit_bzero(&owner, sizeof owner);
+	if (judgement != JUDGED_ALLOWED)
+		decide_against(d, judgement, denial);
+	return judgement == JUDGED_ALLOWED;
 }
 
 static bool

@@ -173,10 +173,13 @@ static void
 dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 {
 	struct reason why = { 0 };
+	const char *name;
 
 	switch (exchange_step(d->exchange, response, &why)) {
 	case EXCHANGE_CHALLENGE:
-		send_challenge(d);
+		name = exchange_signed(d->exchange);
+		if (name == NULL || dialogue_may_sign(d, name))
+			send_challenge(d);
 		return;
 	case EXCHANGE_PASSWORD:
 		dialogue_check_password(d);
@@ -312,6 +315,7 @@ dialogue_new(struct auth_role *role, const struct start *start,
 	d->config = config;
 	d->listener = listener;
 	strcpy(d->client, start->client);
+	d->tls_version = start->tls_version;
 	d->mechanism = (enum mechanism)mechanism;
 	d->timer.fire = dialogue_fire;
 	d->timer.owner = d;

@@ -3,6 +3,7 @@
  *
  *   auth_dialogue.c  packets from and to the session, and their order
  *   auth_decide.c    who may log in, and when he is told
+ *   auth_judge.c     what forbids a login although it was proved
  *   auth_backend.c   the credential store, as it is asked
  *   auth_helper.c    the helpers, as they are asked
  *
@@ -17,6 +18,8 @@
 #include "auth_role.h"
 #include "grant.h"
 #include "messages.h"
+
+enum { DIALOGUE_TEXT = 200 }; /* octets of a reason, for the log */
 
 enum dialogue_state {
 	DIALOGUE_CLIENT,  /* the client has a challenge to answer */
@@ -44,9 +47,10 @@ struct dialogue {
 	uint64_t change;
 	unsigned char key[SPKI_OCTETS]; /* that the client proved in TLS */
 	char client[INET6_ADDRSTRLEN];
+	unsigned tls_version; /* 12 or 13 */
 	enum auth_result result;
 	char login[NAME_SIZE]; /* on failure what was claimed */
-	char text[200];
+	char text[DIALOGUE_TEXT];
 	struct grant grant; /* with AUTH_GRANTED */
 };
 
@@ -56,19 +60,44 @@ void dialogue_end(struct dialogue *d);
 void dialogue_send_result(struct dialogue *d);
 
 /* auth_decide.c */
-/*
- * The client is whom name (canonical) says.  Grants the login unless what the
- * store has of it, or of its owner, forbids it: it is disabled, changed during
- * the exchange, its time is over, not from this network, not without channel
- * binding.
- */
+/* The client is whom name (canonical) says: grants the login, unless
+ * dialogue_judge is against it. */
 void dialogue_prove(struct dialogue *d, const char *name);
+/* The client has proved the password of name (canonical) to SCRAM.  False: it
+ * is denied all the same, and decided. */
+bool dialogue_may_sign(struct dialogue *d, const char *name);
 void dialogue_decide(struct dialogue *d, enum auth_result result,
     const char *text);
 /* Name and password of PLAIN or LOGIN: the backends in their order. */
 void dialogue_check_password(struct dialogue *d);
 
+/* auth_judge.c */
+enum judgement {
+	JUDGED_ALLOWED,
+	JUDGED_DENIED,
+	JUDGED_UNKNOWN, /* the store cannot be asked */
+};
+/*
+ * May name (canonical) log in at now (Unix seconds), from this client and in
+ * this way?  What the
+ * store has of it, if anything, must be enabled, unchanged since the exchange
+ * began, and within its time, its networks, its channel binding and that of
+ * require-binding, and this no practice that is over; a device's owner must be
+ * so as well, and have it.
+ *
+ * entry_out, owner_out  what the store has, and of a device's owner; else the
+ *                       name is "".  The caller wipes them.
+ * text                  why it is denied, for the log.
+ */
+enum judgement dialogue_judge(struct dialogue *d, const char *name, int64_t now,
+    struct entry *entry_out, struct entry *owner_out,
+    char text[static DIALOGUE_TEXT]);
+
 /* auth_backend.c */
+enum look { LOOK_THERE, LOOK_ABSENT, LOOK_FAILED };
+/* What the store has of a name; a failure is logged.  The caller wipes it. */
+enum look backend_look_up(struct dialogue *d, const char *name,
+    struct entry *out);
 /* For struct exchange_options. */
 bool backend_scram(void *context, enum verifier_hash hash, const char *name,
     struct exchange_scram *out);

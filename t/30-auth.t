@@ -108,6 +108,29 @@ subtest 'who was made to believe that -PLUS is not offered' => sub {
 	    qr/^535 5\.7\.8 /, 'tls-unique is not taken');
 };
 
+subtest 'a network that has to bind' => sub {
+	my $before = slurp($instance->{conf});
+	$instance->option('require-binding' => '{ "127.0.5.0/24", "::/0" }');
+	ok($instance->reload, 'reload');
+	my $c = $instance->client(local => '127.0.5.1');
+	like($c->ehlo, qr/^250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS\r?$/m,
+	    'is offered -PLUS alone');
+	like($c->plain('alice', 'correct horse'), qr/^504 5\.5\.4 /, 'PLAIN is refused');
+	like($c->command('AUTH SCRAM-SHA-256 ' . b64('n,,n=alice,r=abcdefghijkl')),
+	    qr/^504 5\.5\.4 /, 'and SCRAM that does not bind');
+	like($c->command('AUTH SCRAM-SHA-256-PLUS '
+		. b64('p=tls-exporter,,n=alice,r=abcdefghijkl')), qr/^334 /, '-PLUS is not');
+	like($instance->client->plain('alice', 'correct horse'), qr/^235 /,
+	    'other networks are as before');
+	$instance->option('require-binding' => '{ "127.0.0.0/8" }');
+	ok($instance->reload, 'reload');
+	is(gsasl('SCRAM-SHA-256-PLUS', 'alice', 'correct horse'), 0,
+	    'a real client that binds is let in');
+	isnt(gsasl('PLAIN', 'alice', 'correct horse'), 0, 'PLAIN is not');
+	$instance->conf_write($before);
+	ok($instance->reload, 'reload');
+};
+
 # The server's first SCRAM message for a name: salt and count.
 sub scram_first {
 	my ($user, $mechanism) = @_;

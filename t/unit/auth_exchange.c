@@ -550,6 +550,7 @@ test_after_signature(void **state)
 		for (int n = 0; n < 2; n++) {
 			gsasl_step(client, (char *)challenge.data,
 			    challenge.size, &out, &len);
+			assert_null(exchange_signed(x));
 			result = step(x, out, len);
 			gsasl_free(out);
 			challenge = exchange_challenge(x);
@@ -558,8 +559,10 @@ test_after_signature(void **state)
 		assert_memory_equal(challenge.data, "v=", 2);
 		/* Not before the client has had its say. */
 		assert_string_equal(exchange_name(x), "");
+		assert_string_equal(exchange_signed(x), "alice@x.org");
 		assert_int_equal(step(x, last[i], strlen(last[i])),
 		    i == 0 ? EXCHANGE_PROVED : EXCHANGE_MALFORMED);
+		assert_null(exchange_signed(x));
 		assert_string_equal(exchange_name(x),
 		    i == 0 ? "alice@x.org" : "");
 		gsasl_finish(client);

@@ -2,6 +2,7 @@
  * t/unit/auth_role.c: the auth role as its peers see it: a real process,
  * spoken to by packets, honest ones and others.
  */
+#include <gsasl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ static const char conf[] =
     "realm = \"example.org\"\n"
     "upstream = \"upstream\"\n"
     "auth-failure-delay = \"200ms\"\n"
+    "auth-free-failures = 1000\n"
     "smarthost { address = \"smtp.isp.example:465\" tls = implicit }\n"
     "listener store { kind = submissions addresses = { \"127.0.0.1:465\" }\n"
     "  certificates = { \"server\" }\n"
@@ -176,6 +178,56 @@ start(void)
 	assert_int_equal(packet[0], ROLE_READY);
 }
 
+/* Logins with the right password that something else forbids. */
+static bool
+put_forbidden(struct store *store, struct entry *entry)
+{
+	struct entry e;
+
+	entry->enabled = false;
+	strcpy(entry->name, "off@example.org");
+	if (!store_put(store, entry, NULL))
+		return false;
+	entry->enabled = true;
+	e = *entry;
+	strcpy(e.name, "over@example.org");
+	e.until = 1;
+	if (!store_put(store, &e, NULL))
+		return false;
+	e = *entry;
+	strcpy(e.name, "far@example.org");
+	e.network_count = 1;
+	if (!network_parse(&e.networks[0], "198.51.100.0/24", NULL) ||
+	    !store_put(store, &e, NULL))
+		return false;
+	e = *entry;
+	strcpy(e.name, "bound@example.org");
+	e.binding_required = true;
+	if (!store_put(store, &e, NULL))
+		return false;
+	e = *entry;
+	strcpy(e.name, "old@example.org");
+	e.legacy_until = 1;
+	if (!store_put(store, &e, NULL))
+		return false;
+	e = *entry;
+	strcpy(e.name, "gone+phone@example.org");
+	strcpy(e.owner, "gone@example.org");
+	e.kind = ENTRY_DEVICE;
+	if (!store_put(store, &e, NULL))
+		return false;
+	e = *entry;
+	/* Others say who they are. */
+	memset(e.verifiers, 0, sizeof e.verifiers);
+	strcpy(e.name, "wanda@example.org");
+	e.rate = 7;
+	if (!store_put(store, &e, NULL))
+		return false;
+	strcpy(e.name, "offwanda@example.org");
+	e.enabled = false;
+	return store_put(store, &e, NULL);
+}
+
 static int
 make_store(void)
 {
@@ -194,9 +246,7 @@ make_store(void)
 	    !store_create(path, NULL) || !store_open(&store, path, NULL) ||
 	    !store_put(store, &entry, NULL))
 		return -1;
-	strcpy(entry.name, "off@example.org");
-	entry.enabled = false;
-	if (!store_put(store, &entry, NULL))
+	if (!put_forbidden(store, &entry))
 		return -1;
 	store_close(store);
 	if (geteuid() != 0)
@@ -326,9 +376,13 @@ abandon(uint64_t number)
 
 static char login[512], text[512];
 
-/* The result for number; -1: something else came, or nothing. */
+/* With the last AUTH_GRANTED. */
+static uint32_t granted_rate;
+
+/* The result for number; -1: something else came, or nothing; challenged: a
+ * challenge. */
 static int
-result(uint64_t number)
+result_or(uint64_t number, int challenged)
 {
 	unsigned char packet[CHANNEL_PACKET_MAX];
 	struct grant grant;
@@ -338,6 +392,8 @@ result(uint64_t number)
 
 	if (len <= 0)
 		return -1;
+	if (packet[0] == AUTH_CHALLENGE)
+		return challenged;
 	wire_reader_init(&r, packet, (size_t)len);
 	if (wire_get_u8(&r) != AUTH_RESULT || wire_get_u64(&r) != number)
 		return -1;
@@ -348,9 +404,16 @@ result(uint64_t number)
 		if (!grant_get(&r, &grant))
 			return -1;
 		assert_string_equal(grant.login, login);
+		granted_rate = grant.rate;
 		grant_fini(&grant);
 	}
 	return wire_reader_done(&r) ? got : -1;
+}
+
+static int
+result(uint64_t number)
+{
+	return result_or(number, -1);
 }
 
 static bool
@@ -414,6 +477,10 @@ test_denied_in_time(void **state)
 		{ "unknown user", "\0bob\0pencil", 11 },
 		{ "disabled, right password", "\0off\0pencil", 11 },
 		{ "disabled, wrong password", "\0off\0pencils", 12 },
+		{ "its time is over", "\0over\0pencil", 12 },
+		{ "not from this network", "\0far\0pencil", 11 },
+		{ "channel binding is required", "\0bound\0pencil", 13 },
+		{ "a device whose owner is gone", "\0gone+phone\0pencil", 18 },
 		{ "another realm", "\0alice@x.org\0pencil", 19 },
 		{ "acting as another", "off\0alice\0pencil", 16 },
 		{ "no name", "\0a b\0pencil", 11 },
@@ -431,6 +498,77 @@ test_denied_in_time(void **state)
 			fail_msg("%s: result %d", rows[i].what, got);
 		if (spent < DELAY_MS || spent > DELAY_MS * 2)
 			fail_msg("%s: after %d ms", rows[i].what, (int)spent);
+	}
+}
+
+/* The last reply of SCRAM-SHA-256 as user with the right password: a challenge,
+ * which is the server's signature, or how it ended. */
+enum { SIGNED = 100 };
+
+static int
+scram(const char *user)
+{
+	static const struct start start = { 1, "store", "SCRAM-SHA-256",
+		"192.0.2.1", 12 };
+	char got[512], *out;
+	uint64_t number;
+	Gsasl_session *session;
+	Gsasl *library;
+	size_t len;
+	int ended;
+
+	assert_int_equal(gsasl_init(&library), GSASL_OK);
+	assert_int_equal(gsasl_client_start(library, "SCRAM-SHA-256", &session),
+	    GSASL_OK);
+	gsasl_property_set(session, GSASL_AUTHID, user);
+	gsasl_property_set(session, GSASL_PASSWORD, "pencil");
+	assert_int_equal(gsasl_step(session, NULL, 0, &out, &len),
+	    GSASL_NEEDS_MORE);
+	number = ask_as(++t.number, &start, out, len);
+	gsasl_free(out);
+	assert_true(challenge(number, got, sizeof got));
+	assert_int_equal(gsasl_step(session, got, strlen(got), &out, &len),
+	    GSASL_NEEDS_MORE);
+	step(number, out, len);
+	gsasl_free(out);
+	ended = result_or(number, SIGNED);
+	gsasl_finish(session);
+	gsasl_done(library);
+	if (ended == SIGNED)
+		step(number, "", 0);
+	return ended == SIGNED && result(number) == AUTH_GRANTED ? SIGNED
+								 : ended;
+}
+
+/* A thief with the right password learns nothing from the server's signature
+ * either: it comes only with a yes. */
+static void
+test_denied_scram(void **state)
+{
+	static const struct {
+		const char *user, *text;
+	} rows[] = {
+		{ "off", "disabled" },
+		{ "over", "its time is over" },
+		{ "far", "not from this network" },
+		{ "bound", "channel binding is required" },
+		{ "old",
+		    "tls1.2: not taken after 1970-01-01, expected TLS 1.3" },
+		{ "gone+phone", "its owner is no user" },
+	};
+
+	(void)state;
+	assert_int_equal(scram("alice"), SIGNED);
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		int64_t begun = now_ms(), spent;
+		int got = scram(rows[i].user);
+
+		spent = now_ms() - begun;
+		if (got != AUTH_DENIED)
+			fail_msg("%s: result %d", rows[i].user, got);
+		if (spent < DELAY_MS || spent > DELAY_MS * 2)
+			fail_msg("%s: after %d ms", rows[i].user, (int)spent);
+		assert_string_equal(text, rows[i].text);
 	}
 }
 
@@ -653,6 +791,37 @@ test_helpers(void **state)
 	assert_int_equal(result(number), AUTH_DENIED);
 }
 
+/* Whom others vouch for may have an entry that says what he may. */
+static void
+test_entry_without_credential(void **state)
+{
+	struct check c;
+	uint64_t number;
+	int64_t begun;
+
+	(void)state;
+	assert_int_equal(result(ask(&usual, "\0wanda\0pan")), AUTH_DENIED);
+	number = ask(&with_pam, "\0wanda\0pan");
+	assert_true(get_check(&c));
+	assert_string_equal(c.user, "wanda");
+	answer_check(c.serial, HELPER_YES);
+	assert_int_equal(result(number), AUTH_GRANTED);
+	assert_int_equal(granted_rate, 7);
+	/* Without one he may what everybody may. */
+	number = ask(&with_pam, "\0peter\0pan");
+	assert_true(get_check(&c));
+	answer_check(c.serial, HELPER_YES);
+	assert_int_equal(result(number), AUTH_GRANTED);
+	assert_int_equal(granted_rate, 0);
+	begun = now_ms();
+	number = ask(&with_pam, "\0offwanda\0pan");
+	assert_true(get_check(&c));
+	answer_check(c.serial, HELPER_YES);
+	assert_int_equal(result(number), AUTH_DENIED);
+	assert_string_equal(text, "disabled");
+	assert_true(now_ms() - begun >= DELAY_MS);
+}
+
 /* An answer that comes late goes out at a whole multiple of the delay. */
 static void
 test_late_failure(void **state)
@@ -793,11 +962,13 @@ main(void)
 		    setup_prepared, teardown),
 		role_test(test_granted_at_once),
 		role_test(test_denied_in_time),
+		role_test(test_denied_scram),
 		role_test(test_refused),
 		role_test(test_dialogue),
 		role_test(test_unknown_salt),
 		role_test(test_broken_packets),
 		role_test(test_helpers),
+		role_test(test_entry_without_credential),
 		role_test(test_late_failure),
 		role_test(test_helpers_go),
 		role_test(test_session_goes),
