@@ -83,6 +83,17 @@ dialogue_decide(struct dialogue *d, enum auth_result result, const char *text)
 		timer_set(&d->role->timers, &d->timer, due);
 }
 
+void
+dialogue_take_back(struct dialogue *d, const char *text)
+{
+	int64_t due = failure_due(d);
+
+	d->result = AUTH_DENIED;
+	snprintf(d->text, sizeof d->text, "%s", text);
+	if (due > d->timer.due_ms)
+		timer_set(&d->role->timers, &d->timer, due);
+}
+
 /* What has been judged against the client. */
 static void
 decide_against(struct dialogue *d, enum judgement judgement, const char *denial)

@@ -415,6 +415,21 @@ answer_in_clear(struct auth_role *role, struct wire_reader *r)
 	guess_failed(role->guesses, &guess);
 }
 
+/* Only what waits for its time: the others ask the store yet. */
+void
+auth_dialogue_changed(struct auth_role *role, const char *login)
+{
+	for (size_t i = 0; i < AUTH_BUCKETS; i++)
+		for (struct dialogue *d = role->dialogues[i]; d != NULL;
+		     d = d->next)
+			if (d->state == DIALOGUE_DECIDED &&
+			    d->result == AUTH_GRANTED &&
+			    (strcmp(d->grant.login, login) == 0 ||
+				strcmp(d->grant.owner, login) == 0))
+				dialogue_take_back(d,
+				    "changed during the exchange");
+}
+
 /* What the session may ask; more octets are a breach of the protocol.  When
  * and how often is for the state of each exchange to say. */
 static const struct request {
@@ -478,5 +493,6 @@ void
 auth_dialogue_session(struct auth_role *role, int fd)
 {
 	end_all(role);
+	auth_changed_forget(role);
 	auth_watch_set(role, &role->session, fd, session_ready);
 }

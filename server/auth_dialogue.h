@@ -68,6 +68,8 @@ void dialogue_prove(struct dialogue *d, const char *name);
 bool dialogue_may_sign(struct dialogue *d, const char *name);
 void dialogue_decide(struct dialogue *d, enum auth_result result,
     const char *text);
+/* It was granted and is not told yet: it is denied after all. */
+void dialogue_take_back(struct dialogue *d, const char *text);
 /* Name and password of PLAIN or LOGIN: the backends in their order. */
 void dialogue_check_password(struct dialogue *d);
 

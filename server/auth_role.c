@@ -374,8 +374,8 @@ role_begin(struct auth_role *role)
 	role->helpers.fd = role->control.fd = role->foreign_done.fd = -1;
 	if (role->epoll < 0 ||
 	    !timers_init(&role->timers,
-		AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX + 1) ||
-	    !sasl_library_new(&role->sasl, &why) ||
+		AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX + AUTH_TIMERS_OWN) ||
+	    !auth_changed_begin(role) || !sasl_library_new(&role->sasl, &why) ||
 	    !guesses_new(&role->guesses, &why)) {
 		log_line(SAY_ALARM, "start", "detail=\"%s\"",
 		    why.code != REASON_NONE ? why.text : strerror(errno));

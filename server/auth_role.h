@@ -31,6 +31,7 @@ enum {
 	AUTH_HELPERS_MAX = 1024, /* questions to the helpers at once */
 	AUTH_RELAYS_MAX = 1024,  /* relay threads */
 	AUTH_TOOLS_MAX = 8,      /* control connections at once */
+	AUTH_TIMERS_OWN = 3,     /* stop, changes, report of old practices */
 	AUTH_TOOL_IDLE_MS = 30000,
 	AUTH_ALARM_MS = 3600 * 1000, /* between alarms a stranger can cause */
 };
@@ -54,6 +55,7 @@ struct auth_config {
 };
 
 struct dialogue;
+struct auth_changed;
 struct auth_foreign;
 
 struct auth_helper_call {
@@ -77,6 +79,7 @@ struct auth_role {
 	struct auth_foreign *foreign; /* its thread; NULL: not needed yet */
 	struct auth_watch foreign_done;
 	uint64_t foreign_serial;
+	struct auth_changed *changed;
 	struct sasl_library *sasl;
 	struct store *store;    /* NULL: not open */
 	int64_t store_again_ms; /* when to try once more */
@@ -141,6 +144,22 @@ void auth_dialogue_foreign(struct auth_role *role,
 
 /* auth_upstream.c: relay's logins. */
 void auth_upstream_relay(struct auth_role *role, unsigned index, int fd);
+
+/* auth_changed.c: sessions whose logins changed; false without memory. */
+bool auth_changed_begin(struct auth_role *role);
+/* A new session role, or none: there is nobody to tell. */
+void auth_changed_forget(struct auth_role *role);
+/*
+ * An entry was before, and is after (NULL: there was, or is, none): if anything
+ * was taken from it, or changed, the session role is told.  What came to it,
+ * such as another key, ends no session.
+ *
+ * action  for the log; static.
+ */
+void auth_changed(struct auth_role *role, const char *login, const char *action,
+    const struct entry *before, const struct entry *after);
+/* auth_dialogue.c: nor is a success told that was decided before. */
+void auth_dialogue_changed(struct auth_role *role, const char *login);
 
 /* auth_users.c: tools. */
 void auth_users_control(struct auth_role *role, int fd);

@@ -145,8 +145,6 @@ change_done(struct auth_role *role, enum control_user_verb verb,
 {
 	char name[NAME_SIZE * 4];
 
-	if (verb == CONTROL_USER_SHOW || verb == CONTROL_USER_FIND)
-		return;
 	if (role->cache != NULL)
 		cache_forget(role->cache, entry->name);
 	log_value(name, sizeof name, entry->name, strlen(entry->name));
@@ -157,6 +155,35 @@ change_done(struct auth_role *role, enum control_user_verb verb,
 		log_line(SAY_WARNING, "user",
 		    "action=%s user=%s result=failed reason=%s",
 		    control_user_word(verb), name, reason_word(why->code));
+}
+
+static bool
+is_change(enum control_user_verb verb)
+{
+	return verb != CONTROL_USER_SHOW && verb != CONTROL_USER_FIND;
+}
+
+/* A change, and who has to hear of it.  After a write that failed nobody knows
+ * what is there; and the answer to a removal that is said to be of nobody may
+ * have been lost the first time. */
+static bool
+apply_change(struct auth_role *role, struct store *store,
+    enum control_user_verb verb, struct entry *entry, struct reason *why)
+{
+	struct entry before, after;
+	bool was_there = store_get(store, entry->name, &before, NULL);
+	bool is_there = false;
+	bool ok = control_user_apply(store, verb, entry, time(NULL), why);
+
+	change_done(role, verb, entry, ok, why);
+	if (!store_is_broken(store))
+		is_there = store_get(store, entry->name, &after, NULL);
+	if (ok || verb == CONTROL_USER_REMOVE || store_is_broken(store))
+		auth_changed(role, entry->name, control_user_word(verb),
+		    was_there ? &before : NULL, is_there ? &after : NULL);
+	explicit_bzero(&before, sizeof before);
+	explicit_bzero(&after, sizeof after);
+	return ok;
 }
 
 /* Verifiers leave the server: that is a fact for the log. */
@@ -199,12 +226,12 @@ answer_request(struct auth_tool *tool, const unsigned char *octets, size_t len)
 		answer_bare(tool, verb, store);
 		return;
 	}
-	if (ok) {
-		ok = control_user_apply(store, verb, &entry, time(NULL), &why);
-		change_done(tool->role, verb, &entry, ok, &why);
-	}
-	if (ok && (verb == CONTROL_USER_SHOW || verb == CONTROL_USER_FIND) &&
-	    entry.name[0] != '\0' &&
+	if (ok)
+		ok = is_change(verb)
+			 ? apply_change(tool->role, store, verb, &entry, &why)
+			 : control_user_apply(store, verb, &entry, time(NULL),
+			       &why);
+	if (ok && !is_change(verb) && entry.name[0] != '\0' &&
 	    control_user_data_add(tool->data, &tool->len, sizeof tool->data,
 		&entry, false))
 		say_data(tool);

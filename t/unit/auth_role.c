@@ -6,14 +6,18 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../../auth/control.h"
 #include "../../auth/store.h"
 #include "../../server/bundle.h"
 #include "../../server/channel.h"
+#include "../../server/control.h"
 #include "../../server/grant.h"
 #include "../../server/role.h"
 #include "../../server/wire.h"
@@ -34,7 +38,7 @@ static const char conf[] =
     "realm = \"example.org\"\n"
     "upstream = \"upstream\"\n"
     "auth-failure-delay = \"200ms\"\n"
-    "auth-free-failures = 1000\n"
+    "auth-free-failures = 20\n"
     "smarthost { address = \"smtp.isp.example:465\" tls = implicit }\n"
     "listener store { kind = submissions addresses = { \"127.0.0.1:465\" }\n"
     "  certificates = { \"server\" }\n"
@@ -874,6 +878,197 @@ test_session_goes(void **state)
 	assert_int_equal(result(ask(&usual, "\0alice\0pencil")), AUTH_GRANTED);
 }
 
+/* The role's control socket. */
+static void
+give_control(void)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	unsigned char type = MASTER_CONTROL;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/control", t.folder);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(un.sun_path, sizeof un.sun_path, "%s/control/auth", t.folder);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof un), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(channel_send(t.master, &type, 1, fd), CHANNEL_DONE);
+	close(fd);
+}
+
+static void
+take_data(void *context, const char *octets, size_t len)
+{
+	(void)context;
+	assert_non_null(octets);
+	assert_true(len > 0);
+}
+
+static bool
+user(enum control_user_verb verb, const struct entry *entry)
+{
+	unsigned char packet[CONTROL_USER_PACKET_MAX];
+	size_t len = control_user_encode(packet, CONTROL_USER, verb, entry);
+	bool ok;
+	int fd;
+
+	assert_true(control_connect(t.folder, "auth", &fd, NULL));
+	ok = control_ask(fd, packet, len, take_data, NULL, NULL);
+	close(fd);
+	return ok;
+}
+
+/* The next AUTH_CHANGED within ms, "LOGIN ACTION"; "-": none. */
+static const char *
+changed(int ms)
+{
+	static char line[NAME_SIZE + 64];
+	unsigned char packet[1024];
+	char action[64], name[NAME_SIZE];
+	struct wire_reader r;
+	int len = receive(t.session, packet, sizeof packet, ms);
+
+	if (len <= 0)
+		return "-";
+	wire_reader_init(&r, packet, (size_t)len);
+	if (wire_get_u8(&r) != AUTH_CHANGED ||
+	    !wire_get_string(&r, name, sizeof name) ||
+	    !wire_get_string(&r, action, sizeof action) ||
+	    !wire_reader_done(&r))
+		return "?";
+	snprintf(line, sizeof line, "%s %s", name, action);
+	return line;
+}
+
+static void
+test_changed(void **state)
+{
+	struct entry alice = { .name = "alice@example.org", .enabled = true };
+	struct entry zoe = { .name = "zoe@example.org", .enabled = true };
+	struct entry key = alice, limited, server, gone = zoe;
+
+	(void)state;
+	give_control();
+	assert_true(verifier_make(alice.verifiers, "pencil", 4096, NULL));
+	memcpy(zoe.verifiers, alice.verifiers, sizeof zoe.verifiers);
+	memset(key.keys[key.key_count++], 7, SPKI_OCTETS);
+	server = key;
+	strcpy(server.name, "server@example.org");
+	server.keys[0][0] = 8;
+	limited = alice;
+	limited.rate = 100;
+	strcpy(gone.name, "gone@example.org");
+	/* Its own order: each row begins with what the last has left. */
+	const struct {
+		const char *what;
+		enum control_user_verb verb;
+		const struct entry *entry;
+		bool ok;
+		const char *told;
+	} rows[] = {
+		{ "a new password", CONTROL_USER_SET, &alice, true,
+		    "alice@example.org passwd" },
+		{ "nothing new", CONTROL_USER_ENABLE, &alice, true, "-" },
+		{ "disabled", CONTROL_USER_DISABLE, &alice, true,
+		    "alice@example.org disable" },
+		{ "disabled already", CONTROL_USER_DISABLE, &alice, true, "-" },
+		{ "enabled", CONTROL_USER_ENABLE, &alice, true, "-" },
+		{ "another key", CONTROL_USER_BIND, &key, true, "-" },
+		{ "a key less", CONTROL_USER_UNBIND, &key, true,
+		    "alice@example.org unbind" },
+		{ "a key that is not there", CONTROL_USER_UNBIND, &key, false,
+		    "-" },
+		{ "only looked at", CONTROL_USER_SHOW, &alice, true, "-" },
+		{ "somebody new", CONTROL_USER_ADD, &zoe, true, "-" },
+		{ "somebody new, whom others may vouch for", CONTROL_USER_ADD,
+		    &server, true, "server@example.org add" },
+		{ "there already", CONTROL_USER_ADD, &zoe, false, "-" },
+		{ "removed", CONTROL_USER_REMOVE, &zoe, true,
+		    "zoe@example.org remove" },
+		{ "removed once more", CONTROL_USER_REMOVE, &zoe, false,
+		    "zoe@example.org remove" },
+		{ "of nobody", CONTROL_USER_SET, &gone, false, "-" },
+		{ "replaced by the same", CONTROL_USER_REPLACE, &alice, true,
+		    "-" },
+		{ "replaced with a limit", CONTROL_USER_REPLACE, &limited, true,
+		    "alice@example.org replace" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		const char *told;
+
+		if (user(rows[i].verb, rows[i].entry) != rows[i].ok)
+			fail_msg("%s: it %s", rows[i].what,
+			    rows[i].ok ? "failed" : "was done");
+		/* What is told is there before the tool's answer. */
+		told = changed(0);
+		if (strcmp(told, rows[i].told) != 0)
+			fail_msg("%s: \"%s\"", rows[i].what, told);
+	}
+}
+
+/* The session reads nothing for a while: no name is lost, or all are meant. */
+static void
+test_changed_without_room(void **state)
+{
+	enum { MANY = 2000 };
+	struct entry entry = { .enabled = true };
+	bool told[MANY] = { false };
+	const char *line = "";
+	int i, last = -1;
+
+	(void)state;
+	give_control();
+	for (i = 0; i < MANY; i++) {
+		snprintf(entry.name, sizeof entry.name, "u%d@x.org", i);
+		assert_false(user(CONTROL_USER_REMOVE, &entry));
+	}
+	while (strcmp(line = changed(1000), " many changes") != 0) {
+		assert_int_equal(sscanf(line, "u%d@x.org remove", &i), 1);
+		assert_int_equal(i, last + 1);
+		told[last = i] = true;
+	}
+	assert_true(told[0]);
+	assert_false(told[MANY - 1]);
+	/* And then it goes on as before. */
+	assert_string_equal(changed(50), "-");
+	assert_false(user(CONTROL_USER_REMOVE, &entry));
+	assert_string_equal(changed(0), "u1999@x.org remove");
+	/* A few are kept until there is room.  */
+	for (i = 0; i <= last + 20; i++) {
+		snprintf(entry.name, sizeof entry.name, "u%d@x.org", i);
+		assert_false(user(CONTROL_USER_REMOVE, &entry));
+	}
+	for (i = 0; i <= last + 20; i++) {
+		line = changed(1000);
+		snprintf(entry.name, sizeof entry.name, "u%d@x.org remove", i);
+		assert_string_equal(line, entry.name);
+	}
+}
+
+/* A right password that had to wait for others' wrong ones. */
+static void
+test_changed_before_told(void **state)
+{
+	struct entry alice = { .name = "alice@example.org", .enabled = true };
+	uint64_t number, guesses[22];
+
+	(void)state;
+	give_control();
+	for (int i = 0; i < 22; i++)
+		guesses[i] = ask(&usual, "\0alice\0guess");
+	for (int i = 0; i < 21; i++)
+		assert_int_equal(result(guesses[i]), AUTH_DENIED);
+	number = ask(&usual, "\0alice\0pencil");
+	assert_true(is_silent(t.session, DELAY_MS));
+	assert_true(user(CONTROL_USER_DISABLE, &alice));
+	assert_string_equal(changed(0), "alice@example.org disable");
+	assert_int_equal(result(guesses[21]), AUTH_DENIED);
+	assert_int_equal(result(number), AUTH_DENIED);
+	assert_string_equal(text, "changed during the exchange");
+}
+
 /* LOGIN_START; the type of the answer, and its octets. */
 static int
 log_in(const char *name, const char *offered, uint8_t tls, unsigned char *out,
@@ -972,6 +1167,9 @@ main(void)
 		role_test(test_late_failure),
 		role_test(test_helpers_go),
 		role_test(test_session_goes),
+		role_test(test_changed),
+		role_test(test_changed_without_room),
+		role_test(test_changed_before_told),
 		role_test(test_upstream),
 		cmocka_unit_test(test_no_store),
 	};
