@@ -107,6 +107,7 @@ static enum judgement
 judge_device(struct dialogue *d, const struct entry *device, int64_t now,
     struct entry *owner, char text[static DIALOGUE_TEXT])
 {
+	char owners[DIALOGUE_TEXT];
 	const char *denial = NULL;
 
 	if (device->owner[0] == '\0') {
@@ -130,12 +131,9 @@ judge_device(struct dialogue *d, const struct entry *device, int64_t now,
 		strcpy(text, denial);
 		return JUDGED_DENIED;
 	}
-	if (!is_forbidden(d, owner, now, text))
+	if (!is_forbidden(d, owner, now, owners))
 		return JUDGED_ALLOWED;
-	memmove(text + strlen("its owner: "), text,
-	    DIALOGUE_TEXT - strlen("its owner: "));
-	memcpy(text, "its owner: ", strlen("its owner: "));
-	text[DIALOGUE_TEXT - 1] = '\0';
+	snprintf(text, DIALOGUE_TEXT, "its owner: %.180s", owners);
 	return JUDGED_DENIED;
 }
 
