@@ -8,12 +8,9 @@
  */
 #include "book_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../policy/crc32c.h"
 #include "files.h"
@@ -171,64 +168,18 @@ book_files_load(struct book *book, struct reason *why)
 
 /* Writing. */
 
-static bool
-write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t put = write(fd, text, len);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put < 0)
-			return false;
-		text += put;
-		len -= (size_t)put;
-	}
-	return true;
-}
-
-static bool
-write_synced(const char *path, const char *text, struct reason *why)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	bool ok;
-
-	if (fd < 0)
-		return fail_errno(why, "%s", path);
-	ok = write_all(fd, text, strlen(text)) && fsync(fd) == 0;
-	if (!ok)
-		fail_errno(why, "%s", path);
-	if (close(fd) != 0 && ok)
-		ok = fail_errno(why, "%s", path);
-	return ok;
-}
-
-static bool
-sync_folder(const char *path, struct reason *why)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return fail_errno(why, "%s", path);
-	ok = fsync(fd) == 0 || fail_errno(why, "%s", path);
-	close(fd);
-	return ok;
-}
-
 /* records is given away. */
 static bool
 write_records(const struct book *book, enum book_part part, json_t *records,
     struct reason *why)
 {
-	char path[PATH_OCTETS], aside[PATH_OCTETS];
+	char path[PATH_OCTETS];
 	json_t *root = NULL;
 	char *text = NULL;
 	uint32_t sum;
 	bool ok;
 
 	path_of(book, part, "", path);
-	path_of(book, part, ".new", aside);
 	if (sum_records(records, &sum))
 		root = json_pack("{s:I, s:O}", "crc32c", (json_int_t)sum,
 		    "records", records);
@@ -238,11 +189,9 @@ write_records(const struct book *book, enum book_part part, json_t *records,
 	json_decref(records);
 	if (text == NULL)
 		return fail(why, REASON_NO_MEMORY, "%s", path);
-	ok = write_synced(aside, text, why);
+	ok = files_replace(path, text, strlen(text), 0600, why);
 	free(text);
-	if (ok && rename(aside, path) != 0)
-		ok = fail_errno(why, "%s", path);
-	return ok && sync_folder(book->folder, why);
+	return ok;
 }
 
 /* The records as of now, or NULL if nothing has changed (or no memory: then

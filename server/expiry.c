@@ -9,12 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "files.h"
 
 enum {
 	DAY_S = 86400,
@@ -136,71 +137,25 @@ forget_old(struct expiry *expiry, int64_t now)
 	}
 }
 
-static bool
-sync_folder(const char *path)
-{
-	char folder[PATH_MAX];
-	char *slash;
-	bool ok;
-	int fd;
-
-	snprintf(folder, sizeof(folder), "%s", path);
-	slash = strrchr(folder, '/');
-	if (slash == NULL)
-		return true;
-	slash[slash == folder] = '\0';
-	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ok = fsync(fd) == 0;
-	close(fd);
-	return ok;
-}
-
-static bool
-write_file(const char *aside, json_t *top, struct reason *why)
-{
-	int fd = open(aside,
-	    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	bool ok;
-
-	if (fd < 0)
-		return fail_errno(why, "%s", aside);
-	errno = EIO;
-	ok = json_dumpfd(top, fd, JSON_INDENT(1) | JSON_SORT_KEYS) == 0 &&
-	     fsync(fd) == 0;
-	if (!ok)
-		fail_errno(why, "%s", aside);
-	close(fd);
-	return ok;
-}
-
 bool
 expiry_save(struct expiry *expiry, int64_t now, struct reason *why)
 {
-	char aside[PATH_MAX];
 	json_t *top;
+	char *text;
 	bool ok;
 
 	if (!expiry->changed)
 		return true;
 	forget_old(expiry, now);
-	if (snprintf(aside, sizeof(aside), "%s.new", expiry->path) >=
-	    (int)sizeof(aside))
-		return fail(why, REASON_RANGE, "%s: path too long",
-		    expiry->path);
 	top = json_pack("{s:O}", "told", expiry->told);
-	if (top == NULL)
-		return fail(why, REASON_NO_MEMORY, "%s", expiry->path);
-	ok = write_file(aside, top, why);
+	text = json_dumps(top, JSON_INDENT(1) | JSON_SORT_KEYS);
 	json_decref(top);
-	if (ok &&
-	    (rename(aside, expiry->path) != 0 || !sync_folder(expiry->path)))
-		ok = fail_errno(why, "%s", expiry->path);
+	if (text == NULL)
+		return fail(why, REASON_NO_MEMORY, "%s", expiry->path);
+	ok = files_replace(expiry->path, text, strlen(text), 0600, why);
+	free(text);
 	if (ok)
 		expiry->changed = false;
-	else
-		unlink(aside);
 	return ok;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -139,6 +140,86 @@ files_read_secret(const char *path, gnutls_datum_t *out, struct reason *why)
 	     read_all(fd, path, (size_t)st.st_size, out, why);
 	close(fd);
 	return ok;
+}
+
+bool
+files_write(int fd, const void *octets, size_t len)
+{
+	const char *at = octets;
+
+	while (len > 0) {
+		ssize_t put = write(fd, at, len);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return false;
+		at += put;
+		len -= (size_t)put;
+	}
+	return fsync(fd) == 0;
+}
+
+static bool
+write_aside(const char *aside, const void *octets, size_t len, mode_t mode,
+    struct reason *why)
+{
+	int fd = open(aside,
+	    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+	bool ok;
+
+	if (fd < 0)
+		return fail_errno(why, "%s", aside);
+	ok = files_write(fd, octets, len);
+	if (!ok)
+		fail_errno(why, "%s", aside);
+	if (close(fd) != 0 && ok)
+		ok = fail_errno(why, "%s", aside);
+	return ok;
+}
+
+/* The folder that path lies in. */
+static bool
+sync_folder(const char *path, struct reason *why)
+{
+	char folder[PATH_MAX];
+	char *slash;
+	bool ok;
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	slash = strrchr(folder, '/');
+	if (slash == NULL)
+		strcpy(folder, ".");
+	else
+		slash[slash == folder] = '\0';
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail_errno(why, "%s", folder);
+	ok = fsync(fd) == 0 || fail_errno(why, "%s", folder);
+	close(fd);
+	return ok;
+}
+
+bool
+files_replace(const char *path, const void *octets, size_t len, mode_t mode,
+    struct reason *why)
+{
+	char aside[PATH_MAX];
+
+	if (snprintf(aside, sizeof(aside), "%s.new", path) >=
+	    (int)sizeof(aside))
+		return fail(why, REASON_RANGE, "%s: path too long", path);
+	if (!write_aside(aside, octets, len, mode, why)) {
+		unlink(aside);
+		return false;
+	}
+	if (rename(aside, path) != 0) {
+		fail_errno(why, "%s", path);
+		unlink(aside);
+		return false;
+	}
+	return sync_folder(path, why);
 }
 
 void

@@ -1,5 +1,6 @@
 /*
- * server/files.h: reading configuration files, and who else could.
+ * server/files.h: reading configuration files, and who else could; replacing
+ * files of our own.
  */
 #ifndef SERVER_FILES_H
 #define SERVER_FILES_H
@@ -28,6 +29,17 @@ bool files_read_secret(const char *path, gnutls_datum_t *out,
  * root-owned ones excepted.
  */
 bool files_check_secret(const char *path, struct reason *why);
+
+/* Write all of octets to fd and sync it; false with errno. */
+bool files_write(int fd, const void *octets, size_t len);
+
+/*
+ * Put octets in the place of the file at path, or make it: they are written to
+ * "PATH.new", synced, renamed, and the folder synced.  If it fails the file is
+ * as it was.
+ */
+bool files_replace(const char *path, const void *octets, size_t len,
+    mode_t mode, struct reason *why);
 
 void files_free(gnutls_datum_t *file);
 void files_wipe(gnutls_datum_t *file);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../server/files.h"
+
 bool
 init_path(const struct wish *w, const char *name, char out[static PATH_MAX],
     struct reason *why)
@@ -37,22 +39,6 @@ init_take_back(struct wish *w)
 		rmdir(w->folder);
 }
 
-static bool
-write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t put = write(fd, text, len);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put < 0)
-			return false;
-		text += put;
-		len -= (size_t)put;
-	}
-	return fsync(fd) == 0;
-}
-
 /* A new file; REASON_EXISTS if there is one. */
 bool
 init_write(struct wish *w, const char *name, mode_t mode, const char *text,
@@ -71,7 +57,7 @@ init_write(struct wish *w, const char *name, mode_t mode, const char *text,
 	if (fd < 0)
 		return fail_errno(why, "%s", path);
 	init_remember(w, path);
-	ok = fchmod(fd, mode) == 0 && write_all(fd, text, len);
+	ok = fchmod(fd, mode) == 0 && files_write(fd, text, len);
 	if (!ok)
 		fail_errno(why, "%s", path);
 	close(fd);
