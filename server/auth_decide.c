@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "auth_dialogue.h"
+#include "auth_legacy.h"
 #include "log.h"
 
 /* The first multiple of the delay since the request that is not past. */
@@ -96,8 +97,13 @@ dialogue_take_back(struct dialogue *d, const char *text)
 
 /* What has been judged against the client. */
 static void
-decide_against(struct dialogue *d, enum judgement judgement, const char *denial)
+decide_against(struct dialogue *d, const char *name, enum judgement judgement,
+    const char *denial)
 {
+	/* Who still tries is to be in the report. */
+	if (judgement == JUDGED_DENIED && d->refused != 0)
+		(void)auth_legacy_seen(d->role, name, "", d->client,
+		    d->refused);
 	if (judgement == JUDGED_UNKNOWN)
 		dialogue_decide(d, AUTH_UNAVAILABLE,
 		    "the store cannot be read");
@@ -114,7 +120,7 @@ dialogue_prove(struct dialogue *d, const char *name)
 	    dialogue_judge(d, name, time(NULL), &entry, &owner, denial);
 
 	if (judgement != JUDGED_ALLOWED)
-		decide_against(d, judgement, denial);
+		decide_against(d, name, judgement, denial);
 	else if (!grant_make(&d->grant, name,
 		     entry.name[0] != '\0' ? &entry : NULL,
 		     owner.name[0] != '\0' ? &owner : NULL))
@@ -136,7 +142,7 @@ dialogue_may_sign(struct dialogue *d, const char *name)
 	explicit_bzero(&entry, sizeof entry);
 	explicit_bzero(&owner, sizeof owner);
 	if (judgement != JUDGED_ALLOWED)
-		decide_against(d, judgement, denial);
+		decide_against(d, name, judgement, denial);
 	return judgement == JUDGED_ALLOWED;
 }
 

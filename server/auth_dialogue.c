@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "auth_dialogue.h"
+#include "auth_legacy.h"
 #include "channel.h"
 #include "log.h"
 
@@ -415,6 +416,25 @@ answer_in_clear(struct auth_role *role, struct wire_reader *r)
 	guess_failed(role->guesses, &guess);
 }
 
+/* What a login was seen to practise, and by which program. */
+static void
+answer_seen(struct auth_role *role, struct wire_reader *r)
+{
+	char login[NAME_SIZE], program[AUTH_PROGRAM_MAX + 1];
+	char client[INET6_ADDRSTRLEN];
+	uint32_t practices;
+
+	if (wire_get_string(r, login, sizeof login) &&
+	    wire_get_string(r, program, sizeof program) &&
+	    wire_get_string(r, client, sizeof client)) {
+		practices = wire_get_u32(r);
+		if (wire_reader_done(r) &&
+		    auth_legacy_seen(role, login, program, client, practices))
+			return;
+	}
+	log_line(SAY_ALARM, "protocol", "peer=session packet=seen");
+}
+
 /* Only what waits for its time: the others ask the store yet. */
 void
 auth_dialogue_changed(struct auth_role *role, const char *login)
@@ -441,6 +461,7 @@ static const struct request {
 	[AUTH_STEP - AUTH_START] = { answer_step, EXCHANGE_RESPONSE_MAX + 64 },
 	[AUTH_ABORT - AUTH_START] = { answer_abort, 16 },
 	[AUTH_IN_CLEAR - AUTH_START] = { answer_in_clear, 64 },
+	[AUTH_SEEN - AUTH_START] = { answer_seen, 512 },
 };
 
 static void

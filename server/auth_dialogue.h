@@ -48,6 +48,7 @@ struct dialogue {
 	unsigned char key[SPKI_OCTETS]; /* that the client proved in TLS */
 	char client[INET6_ADDRSTRLEN];
 	unsigned tls_version; /* 12 or 13 */
+	unsigned refused;     /* practices that are over, as judged */
 	enum auth_result result;
 	char login[NAME_SIZE]; /* on failure what was claimed */
 	char text[DIALOGUE_TEXT];

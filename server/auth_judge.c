@@ -44,7 +44,7 @@ remedy_for(unsigned practices)
 
 /* Is this old way of logging in over for who has entry, or none? */
 static bool
-is_over(const struct dialogue *d, const struct entry *entry, int64_t now,
+is_over(struct dialogue *d, const struct entry *entry, int64_t now,
     char text[static DIALOGUE_TEXT])
 {
 	const struct config *config = d->config->config;
@@ -59,6 +59,7 @@ is_over(const struct dialogue *d, const struct entry *entry, int64_t now,
 		until = config->legacy_until;
 	if (practices == 0 || until == 0 || now < until)
 		return false;
+	d->refused = practices;
 	legacy_print(practices, words);
 	value_date_print(until, date);
 	snprintf(text, DIALOGUE_TEXT, "%s: not taken after %s, expected %s",
@@ -68,7 +69,7 @@ is_over(const struct dialogue *d, const struct entry *entry, int64_t now,
 
 /* Does what the store has of one name, if anything, forbid the login? */
 static bool
-is_forbidden(const struct dialogue *d, const struct entry *entry, int64_t now,
+is_forbidden(struct dialogue *d, const struct entry *entry, int64_t now,
     char text[static DIALOGUE_TEXT])
 {
 	const char *denial = NULL;

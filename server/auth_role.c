@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "auth_legacy.h"
 #include "log.h"
 
 enum { STORE_AGAIN_MS = 1000 };
@@ -271,6 +272,7 @@ stop_now(void *self)
 	struct auth_role *role = self;
 
 	auth_foreign_stop(role);
+	auth_legacy_stop(role);
 	store_close(role->store);
 	role->store = NULL;
 	cache_free(role->cache);
@@ -299,6 +301,12 @@ auth_stop(void *self, uint32_t ms)
 }
 
 static void
+auth_gone(void *self)
+{
+	auth_legacy_stop(self);
+}
+
+static void
 auth_status(void *self, json_t *object)
 {
 	const struct auth_role *role = self;
@@ -324,6 +332,7 @@ static const struct role_handler handler = {
 	.peer = auth_peer,
 	.control = auth_control,
 	.stop = auth_stop,
+	.gone = auth_gone,
 	.status = auth_status,
 };
 
@@ -375,7 +384,7 @@ role_begin(struct auth_role *role)
 	if (role->epoll < 0 ||
 	    !timers_init(&role->timers,
 		AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX + AUTH_TIMERS_OWN) ||
-	    !auth_changed_begin(role) || !sasl_library_new(&role->sasl, &why) ||
+	    !auth_changed_begin(role) || !auth_legacy_begin(role) || !sasl_library_new(&role->sasl, &why) ||
 	    !guesses_new(&role->guesses, &why)) {
 		log_line(SAY_ALARM, "start", "detail=\"%s\"",
 		    why.code != REASON_NONE ? why.text : strerror(errno));

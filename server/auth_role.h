@@ -57,6 +57,7 @@ struct auth_config {
 struct dialogue;
 struct auth_changed;
 struct auth_foreign;
+struct auth_legacy;
 
 struct auth_helper_call {
 	uint64_t serial; /* 0: free */
@@ -80,6 +81,7 @@ struct auth_role {
 	struct auth_watch foreign_done;
 	uint64_t foreign_serial;
 	struct auth_changed *changed;
+	struct auth_legacy *legacy;
 	struct sasl_library *sasl;
 	struct store *store;    /* NULL: not open */
 	int64_t store_again_ms; /* when to try once more */

@@ -1,5 +1,6 @@
 /*
- * server/auth_users.c: "sallyport user" at the auth role's control socket.
+ * server/auth_users.c: "sallyport user" and "sallyport report" at the auth
+ * role's control socket.
  *
  * A tool sends one request and reads the answer.  A list goes out a packet at
  * a time, whenever the tool has made room: it holds up nobody.
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "../auth/control.h"
+#include "auth_legacy.h"
 #include "auth_role.h"
 #include "channel.h"
 #include "control.h"
@@ -20,10 +22,13 @@ struct auth_tool {
 	struct auth_watch watch;
 	struct auth_role *role;
 	struct timer timer;
-	struct store_walk *walk; /* a list under way */
-	bool whole;              /* with salts and keys: an export */
-	bool walked;             /* nothing is left in walk */
-	struct reason why;       /* how it ended */
+	bool listing;            /* an answer of many packets is under way */
+	struct store_walk *walk; /* what is left of it: entries, */
+	char *text;              /* or text, of which text_at has been taken */
+	size_t text_len, text_at;
+	bool whole;        /* with salts and keys: an export */
+	bool walked;       /* nothing is left in walk */
+	struct reason why; /* how it ended */
 	unsigned char data[CONTROL_USER_DATA_MAX];
 	size_t len; /* of data not sent yet */
 };
@@ -41,6 +46,7 @@ tool_end(struct auth_tool *tool)
 			role->tools[i] = NULL;
 	timer_clear(&role->timers, &tool->timer);
 	store_walk_free(tool->walk);
+	free(tool->text);
 	auth_watch_close(role, &tool->watch);
 	explicit_bzero(tool, sizeof *tool);
 	free(tool);
@@ -80,9 +86,19 @@ say_end(struct auth_tool *tool, bool ok, const char *text)
 	return channel_send(tool->watch.fd, packet, w.len, -1);
 }
 
+static void
+gather_text(struct auth_tool *tool)
+{
+	size_t left = tool->text_len - tool->text_at;
+
+	tool->len = left < sizeof tool->data ? left : sizeof tool->data;
+	memcpy(tool->data, tool->text + tool->text_at, tool->len);
+	tool->text_at += tool->len;
+}
+
 /* Put entries into data until it is full or there are no more. */
 static void
-gather(struct auth_tool *tool)
+gather_entries(struct auth_tool *tool)
 {
 	struct entry entry;
 
@@ -104,7 +120,10 @@ list_on(struct auth_tool *tool)
 {
 	enum channel_io io;
 
-	gather(tool);
+	if (tool->walk != NULL)
+		gather_entries(tool);
+	else if (tool->len == 0)
+		gather_text(tool);
 	if (tool->len > 0) {
 		io = say_data(tool);
 		if (io == CHANNEL_DONE)
@@ -124,19 +143,35 @@ list_on(struct auth_tool *tool)
 		tool_end(tool);
 }
 
+/* From now on it is written to, whenever there is room. */
 static void
-list_begin(struct auth_tool *tool, struct store *store, bool whole)
+begin_listing(struct auth_tool *tool, bool ok)
 {
 	struct epoll_event event = { .events = EPOLLOUT,
 		.data.ptr = &tool->watch };
 
-	tool->whole = whole;
-	if (!store_walk_new(&tool->walk, store, &tool->why) ||
-	    epoll_ctl(tool->role->epoll, EPOLL_CTL_MOD, tool->watch.fd,
-		&event) < 0) {
+	tool->listing = ok;
+	if (!ok || epoll_ctl(tool->role->epoll, EPOLL_CTL_MOD, tool->watch.fd,
+		       &event) < 0) {
 		say_end(tool, false, tool->why.text);
 		tool_end(tool);
 	}
+}
+
+static void
+list_begin(struct auth_tool *tool, struct store *store, bool whole)
+{
+	tool->whole = whole;
+	begin_listing(tool, store_walk_new(&tool->walk, store, &tool->why));
+}
+
+static void
+answer_legacy(struct auth_tool *tool)
+{
+	tool->text = auth_legacy_print(tool->role, &tool->text_len);
+	begin_listing(tool,
+	    tool->text != NULL ||
+		fail(&tool->why, REASON_NO_MEMORY, "report of old practices"));
 }
 
 static void
@@ -249,7 +284,7 @@ tool_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 	size_t len;
 
 	(void)role;
-	if (tool->walk != NULL) {
+	if (tool->listing) {
 		if ((events & EPOLLOUT) != 0 && (events & EPOLLERR) == 0)
 			list_on(tool);
 		else
@@ -261,6 +296,8 @@ tool_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 		return;
 	if (io == CHANNEL_DONE && packet[0] == CONTROL_USER)
 		answer_request(tool, packet + 1, len - 1);
+	else if (io == CHANNEL_DONE && packet[0] == CONTROL_LEGACY && len == 1)
+		answer_legacy(tool);
 	else
 		tool_end(tool);
 	explicit_bzero(packet, sizeof packet);

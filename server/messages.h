@@ -67,7 +67,8 @@ enum message {
 	AUTH_SEEN,       /* login s, program s (at most AUTH_PROGRAM_MAX
 	                    octets, what a client says of itself), client
 	                    address s, practices u32 (auth/legacy.h): that
-	                    login was granted and practised these */
+	                    login was granted and practised these; with
+	                    LEGACY_IN_CLEAR perhaps only claimed */
 	/* auth to session */
 	AUTH_CHALLENGE, /* number, challenge b (decoded octets) */
 	AUTH_RESULT,    /* number, enum auth_result u8, login s (local@realm;
@@ -130,7 +131,7 @@ enum message {
 	CONTROL_SITES,      /* see server/book.h */
 	CONTROL_STATUS,     /* nothing */
 	CONTROL_RELOAD,     /* nothing */
-	CONTROL_LEGACY,     /* nothing; data: see server/auth_legacy.h */
+	CONTROL_LEGACY,     /* see server/auth_legacy.h */
 	CONTROL_DATA = 190, /* b */
 	CONTROL_END,        /* ok u8, text s */
 };

@@ -506,6 +506,8 @@ role_dispatch(const struct role_handler *handler, void *self)
 		case CHANNEL_WAIT:
 			return;
 		case CHANNEL_CLOSED:
+			if (handler->gone != NULL)
+				handler->gone(self);
 			end(0);
 		case CHANNEL_FAILED:
 			end_broken("channel to the master failed");

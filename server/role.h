@@ -64,13 +64,16 @@ struct role_handler {
 	void (*stop)(void *self, uint32_t ms);
 	/* Fill the object for "sallyport status". */
 	void (*status)(void *self, json_t *object);
+	/* The master is gone, and the process ends on return; NULL: at once.
+	 * For what a moment's work keeps. */
+	void (*gone)(void *self);
 };
 
 /* Ends the process with a log line if anything fails. */
 void role_start(struct role_info *info_out);
 
 /* Read and act on all packets that are there; at end of file of the master
- * the process ends at once. */
+ * the process ends. */
 void role_dispatch(const struct role_handler *handler, void *self);
 
 /* Nothing uses configuration number any more. */

@@ -26,6 +26,7 @@ static const struct command {
 	    "keys and certificates" },
 	{ "queue", tool_queue, "list|show|flush|remove ...",
 	    "messages on their way" },
+	{ "report", tool_report, "legacy ...", "old ways of logging in" },
 	{ "status", tool_status, "[--json]", "the running server" },
 };
 

@@ -49,6 +49,7 @@ int tool_route(int argc, char **argv);
 int tool_cert(int argc, char **argv);
 int tool_queue(int argc, char **argv);
 int tool_init(int argc, char **argv);
+int tool_report(int argc, char **argv);
 int tool_status(int argc, char **argv);
 
 #endif

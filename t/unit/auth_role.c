@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "../../auth/control.h"
+#include "../../auth/legacy.h"
 #include "../../auth/store.h"
 #include "../../server/bundle.h"
 #include "../../server/channel.h"
 #include "../../server/control.h"
 #include "../../server/grant.h"
+#include "../../server/legacy_book.h"
 #include "../../server/role.h"
 #include "../../server/wire.h"
 
@@ -1052,21 +1054,169 @@ static void
 test_changed_before_told(void **state)
 {
 	struct entry alice = { .name = "alice@example.org", .enabled = true };
-	uint64_t number, guesses[22];
+	unsigned char packet[1024];
+	uint64_t number, last = 0;
 
 	(void)state;
 	give_control();
+	for (int i = 0; i < 23; i++)
+		last = ask(&usual, "\0alice\0guess");
+	/* Beyond 20 they take their time, one after another. */
 	for (int i = 0; i < 22; i++)
-		guesses[i] = ask(&usual, "\0alice\0guess");
-	for (int i = 0; i < 21; i++)
-		assert_int_equal(result(guesses[i]), AUTH_DENIED);
+		assert_true(
+		    receive(t.session, packet, sizeof packet, PATIENCE_MS) > 0);
 	number = ask(&usual, "\0alice\0pencil");
 	assert_true(is_silent(t.session, DELAY_MS));
 	assert_true(user(CONTROL_USER_DISABLE, &alice));
 	assert_string_equal(changed(0), "alice@example.org disable");
-	assert_int_equal(result(guesses[21]), AUTH_DENIED);
+	assert_int_equal(result(last), AUTH_DENIED);
 	assert_int_equal(result(number), AUTH_DENIED);
 	assert_string_equal(text, "changed during the exchange");
+}
+
+static void
+seen(const char *name, const char *program, const char *client,
+    uint32_t practices)
+{
+	unsigned char packet[1024];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_SEEN);
+	wire_put_string(&w, name);
+	wire_put_string(&w, program);
+	wire_put_string(&w, client);
+	wire_put_u32(&w, practices);
+	assert_int_equal(channel_send(t.session, packet, w.len, -1),
+	    CHANNEL_DONE);
+}
+
+static void
+take_text(void *context, const char *octets, size_t len)
+{
+	char **all = context;
+	size_t had = *all != NULL ? strlen(*all) : 0;
+
+	*all = realloc(*all, had + len + 1);
+	assert_non_null(*all);
+	memcpy(*all + had, octets, len + 1);
+}
+
+/* What the role says of old practices, without times; borrowed. */
+static const char *
+legacy(void)
+{
+	static char rows[4096];
+	const unsigned char request = CONTROL_LEGACY;
+	char *all = NULL, *at, practices[LEGACY_TEXT];
+	struct legacy_book *book;
+	struct reason why;
+	int fd;
+
+	/* What was sent before has been read. */
+	assert_int_equal(result(ask(&usual, "\0alice\0pencil")), AUTH_GRANTED);
+	assert_true(control_connect(t.folder, "auth", &fd, NULL));
+	assert_true(control_ask(fd, &request, 1, take_text, &all, &why));
+	close(fd);
+	assert_true(legacy_book_parse(&book, all, strlen(all), &why));
+	free(all);
+	at = rows;
+	*at = '\0';
+	for (const struct legacy_row *row = NULL;
+	     (row = legacy_book_next(book, row)) != NULL;) {
+		legacy_print(row->practices, practices);
+		at += sprintf(at, "%s|%s|%s|%s|%ju\n", row->login, row->program,
+		    practices, row->client, (uintmax_t)row->count);
+	}
+	legacy_book_free(book);
+	return rows;
+}
+
+/* SIGTERM of the master, and the same once more. */
+static void
+restart(void)
+{
+	unsigned char packet[512];
+	struct wire_writer w;
+	int status;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, MASTER_STOP);
+	wire_put_u32(&w, 1000);
+	assert_int_equal(channel_send(t.master, packet, w.len, -1),
+	    CHANNEL_DONE);
+	assert_int_equal(waitpid(t.pid, &status, 0), t.pid);
+	assert_int_equal(status, 0);
+	close(t.master);
+	close(t.session);
+	close(t.helpers);
+	close(t.relay);
+	start();
+	prepare(1);
+	assert_true(receive(t.master, packet, sizeof packet, PATIENCE_MS) > 0);
+	assert_int_equal(packet[0], ROLE_PREPARED);
+	give_peer(ROLE_SESSION, &t.session);
+	give_peer(ROLE_HELPERS, &t.helpers);
+	give_peer(ROLE_RELAY, &t.relay);
+	commit(1);
+}
+
+static void
+test_legacy(void **state)
+{
+	static const char wanted[] =
+	    "bob@example.org|Pine|tls1.2|2001:db8::1|1\n"
+	    "alice@example.org|Mutt/2|tls1.2 login|192.0.2.2|2\n"
+	    "old@example.org||tls1.2|192.0.2.1|1\n";
+	static const struct start old = { 1, "store", "PLAIN", "192.0.2.1",
+		12 };
+	char path[128], aside[160];
+	struct stat st;
+	FILE *f;
+
+	(void)state;
+	give_control();
+	assert_string_equal(legacy(), "");
+	seen("alice@example.org", "Mutt/2", "192.0.2.1",
+	    LEGACY_LOGIN | LEGACY_TLS_1_2);
+	seen("bob@example.org", "Pine", "2001:db8::1", LEGACY_TLS_1_2);
+	seen("alice@example.org", "Mutt/2", "192.0.2.2",
+	    LEGACY_LOGIN | LEGACY_TLS_1_2);
+	/* None of these is what an honest session says. */
+	seen("alice", "Mutt/2", "192.0.2.2", LEGACY_LOGIN);
+	seen("alice@example.org", "Mutt/2", "localhost", LEGACY_LOGIN);
+	seen("alice@example.org", "Mutt/2", "192.0.2.2", 0);
+	seen("alice@example.org", "Mutt/2", "192.0.2.2", 1024);
+	/* Refused for its practice: the right password counts, no other. */
+	assert_int_equal(result(ask(&old, "\0old\0guess")), AUTH_DENIED);
+	assert_int_equal(result(ask(&old, "\0old\0pencil")), AUTH_DENIED);
+	assert_string_equal(legacy(), wanted);
+	/* It outlives the role, readable for nobody else. */
+	restart();
+	snprintf(path, sizeof path, "%s/control/auth", t.folder);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/control", t.folder);
+	rmdir(path);
+	give_control();
+	assert_string_equal(legacy(), wanted);
+	snprintf(path, sizeof path, "%s/store/legacy.json", t.folder);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	/* Damaged, it stops nothing. */
+	f = fopen(path, "a");
+	assert_non_null(f);
+	fputs("x", f);
+	fclose(f);
+	restart();
+	snprintf(aside, sizeof aside, "%s.damaged", path);
+	assert_int_equal(stat(aside, &st), 0);
+	assert_int_not_equal(stat(path, &st), 0);
+	snprintf(path, sizeof path, "%s/control/auth", t.folder);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/control", t.folder);
+	rmdir(path);
+	give_control();
+	assert_string_equal(legacy(), "");
 }
 
 /* LOGIN_START; the type of the answer, and its octets. */
@@ -1170,6 +1320,7 @@ main(void)
 		role_test(test_changed),
 		role_test(test_changed_without_room),
 		role_test(test_changed_before_told),
+		role_test(test_legacy),
 		role_test(test_upstream),
 		cmocka_unit_test(test_no_store),
 	};
