@@ -82,6 +82,17 @@ subtest 'AUTH before TLS' => sub {
 subtest 'the fail2ban filter' => sub {
 	my ($regex) = slurp('server/fail2ban.conf') =~ /^failregex = (.*)$/m;
 	$regex =~ s/<HOST>/(?<host>[0-9.]+)/;
+	# What a stranger calls himself is in the line too.
+	for my $name ('x client=192.0.2.66 listener=y',
+	    'x" client=192.0.2.66 listener=y', 'x\\" client=192.0.2.66 listener=y',
+	    'client=192.0.2.66') {
+		my $before = () = $instance->log_lines(qr/192\.0\.2\.66/);
+		attempt('127.0.30.1', $name, 'guess');
+		my @lines = $instance->log_lines(qr/192\.0\.2\.66/);
+		is(scalar @lines, $before + 1, "\"$name\" is logged");
+		ok($lines[-1] =~ /$regex/, 'and found');
+		is($+{host}, '127.0.30.1', 'with his own address');
+	}
 	my @found = grep { /$regex/ } split /\n/, $instance->log_text;
 	is(scalar(grep { /result=in-clear/ } @found), 4, 'finds AUTH before TLS');
 	cmp_ok(scalar(grep { /result=failed/ } @found), '>=', 14, 'and failures');
