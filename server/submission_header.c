@@ -4,6 +4,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -14,30 +15,150 @@ submission_header_init(struct submission_header *header)
 {
 	memset(header, 0, sizeof *header);
 	header->place = HEADER_LINE_START;
+	header->kept = header->first;
+	header->kept_capacity = sizeof header->first;
+}
+
+void
+submission_header_fini(struct submission_header *header)
+{
+	if (header->kept != header->first)
+		free(header->kept);
+	header->kept = NULL;
+	header->kept_len = header->kept_capacity = 0;
 }
 
 static bool
-name_is(const struct submission_header *header, const char *name)
+kept_grow(struct submission_header *header, size_t need)
 {
-	return header->name_len == strlen(name) &&
-	       strncasecmp(header->name, name, header->name_len) == 0;
+	size_t capacity = header->kept_capacity;
+	char *grown;
+
+	while (capacity < need)
+		capacity *= 2;
+	if (capacity > SUBMISSION_KEPT_MAX)
+		return false;
+	grown = realloc(header->kept == header->first ? NULL : header->kept,
+	    capacity);
+	if (grown == NULL)
+		return false;
+	if (header->kept == header->first)
+		memcpy(grown, header->first, header->kept_len);
+	header->kept = grown;
+	header->kept_capacity = capacity;
+	return true;
+}
+
+/* Octets of a field that is kept. */
+static void
+keep(struct submission_header *header, const char *octets, size_t len)
+{
+	size_t need = header->kept_len + len;
+
+	if (header->kept_failed)
+		return;
+	if (need > header->kept_capacity && !kept_grow(header, need)) {
+		header->kept_failed = true;
+		return;
+	}
+	memcpy(header->kept + header->kept_len, octets, len);
+	header->kept_len = need;
+}
+
+/* A NUL begins the next field; messages that have some are refused, but this
+ * does not rest on that. */
+static void
+keep_value(struct submission_header *header, const char *octets, size_t len)
+{
+	if (memchr(octets, '\0', len) != NULL)
+		header->kept_failed = true;
+	keep(header, octets, len);
+}
+
+bool
+submission_header_next(const struct submission_header *header, const char **at,
+    enum submission_field *field_out, const char **value_out, size_t *len_out)
+{
+	const char *end = header->kept + header->kept_len;
+	const char *begin = *at == NULL ? header->kept : *at, *next;
+
+	if (begin == end)
+		return false;
+	next = memchr(begin + 2, '\0', (size_t)(end - begin) - 2);
+	*at = next != NULL ? next : end;
+	*field_out = (enum submission_field)begin[1];
+	*value_out = begin + 2;
+	*len_out = (size_t)(*at - *value_out);
+	return true;
+}
+
+static enum submission_field
+find_field(const struct submission_header *header)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+		enum submission_field field;
+	} fields[] = {
+#define NAME(name) name, sizeof name - 1
+		{ NAME("From"), FIELD_FROM },
+		{ NAME("Date"), FIELD_DATE },
+		{ NAME("Message-ID"), FIELD_MESSAGE_ID },
+		{ NAME("Received"), FIELD_RECEIVED },
+		{ NAME("Sender"), FIELD_SENDER },
+		{ NAME("User-Agent"), FIELD_PROGRAM },
+		{ NAME("X-Mailer"), FIELD_PROGRAM },
+		{ NAME("TLS-Required"), FIELD_TLS_REQUIRED },
+		{ NAME("Resent-From"), FIELD_RESENT_FROM },
+		{ NAME("Resent-Sender"), FIELD_RESENT_SENDER },
+#undef NAME
+	};
+
+	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+		if (header->name_len == fields[i].len &&
+		    strncasecmp(header->name, fields[i].name, fields[i].len) ==
+			0)
+			return fields[i].field;
+	return FIELD_OTHER;
 }
 
 static void
 notice_field(struct submission_header *header)
 {
+	char begin[2] = { '\0', 0 };
+
 	header->has_field = true;
-	header->in_tls_required = name_is(header, "TLS-Required");
-	if (header->in_tls_required) {
+	header->field = find_field(header);
+	switch (header->field) {
+	case FIELD_DATE:
+		header->has_date = true;
+		return;
+	case FIELD_MESSAGE_ID:
+		header->has_message_id = true;
+		return;
+	case FIELD_RECEIVED:
+		header->received++;
+		return;
+	case FIELD_TLS_REQUIRED:
 		header->tls_required++;
 		header->value = TLS_REQUIRED_BLANK;
+		return;
+	case FIELD_PROGRAM: /* the first one */
+		if (header->program_len > 0)
+			header->field = FIELD_OTHER;
+		return;
+	case FIELD_FROM:
+		header->from++;
+		break;
+	case FIELD_SENDER:
+	case FIELD_RESENT_FROM:
+	case FIELD_RESENT_SENDER:
+		break;
+	case FIELD_OTHER:
+		return;
 	}
-	if (name_is(header, "Date"))
-		header->has_date = true;
-	else if (name_is(header, "Message-ID"))
-		header->has_message_id = true;
-	else if (name_is(header, "Received"))
-		header->received++;
+	begin[1] = (char)header->field;
+	keep(header, begin, sizeof begin);
 }
 
 static void
@@ -57,7 +178,23 @@ is_name_octet(char c)
 static enum submission_header_place
 value_place(const struct submission_header *header)
 {
-	return header->in_tls_required ? HEADER_TLS_REQUIRED : HEADER_VALUE;
+	switch (header->field) {
+	case FIELD_TLS_REQUIRED:
+		return HEADER_TLS_REQUIRED;
+	case FIELD_PROGRAM:
+		return HEADER_PROGRAM;
+	case FIELD_FROM:
+	case FIELD_SENDER:
+	case FIELD_RESENT_FROM:
+	case FIELD_RESENT_SENDER:
+		return HEADER_KEPT;
+	case FIELD_OTHER:
+	case FIELD_DATE:
+	case FIELD_MESSAGE_ID:
+	case FIELD_RECEIVED:
+		break;
+	}
+	return HEADER_VALUE;
 }
 
 static void
@@ -66,9 +203,11 @@ look_at_line_start(struct submission_header *header, char c)
 	header->name_len = 0;
 	if (c == '\r' || c == '\n')
 		end_header(header, false);
-	else if ((c == ' ' || c == '\t') && header->has_field)
+	else if ((c == ' ' || c == '\t') && header->has_field) {
 		header->place = value_place(header); /* a folded line */
-	else if (is_name_octet(c)) {
+		if (header->place == HEADER_KEPT)
+			keep(header, &c, 1);
+	} else if (is_name_octet(c)) {
 		header->name[header->name_len++] = c;
 		header->place = HEADER_NAME;
 	} else
@@ -123,6 +262,47 @@ look_at_tls_required(struct submission_header *header, char c)
 		header->place = HEADER_LINE_START;
 }
 
+/* A blank in the middle stands for whatever cannot be printed. */
+static void
+look_at_program(struct submission_header *header, char c)
+{
+	bool blank = c <= 32 || c >= 127;
+
+	if (c == '\n')
+		header->place = HEADER_LINE_START;
+	if (header->program_len == SUBMISSION_PROGRAM_MAX ||
+	    (blank && (header->program_len == 0 ||
+			  header->program[header->program_len - 1] == ' ')))
+		return;
+	header->program[header->program_len++] = blank ? ' ' : c;
+}
+
+const char *
+submission_header_program(struct submission_header *header)
+{
+	size_t len = header->program_len;
+
+	if (len > 0 && header->program[len - 1] == ' ')
+		len--;
+	header->program[len] = '\0';
+	return header->program;
+}
+
+/* Up to and with LF, or all; returns what follows. */
+static const char *
+step_over_value(struct submission_header *header, const char *at,
+    const char *end)
+{
+	const char *lf = memchr(at, '\n', (size_t)(end - at));
+	const char *next = lf != NULL ? lf + 1 : end;
+
+	if (header->place == HEADER_KEPT)
+		keep_value(header, at, (size_t)(next - at));
+	if (lf != NULL)
+		header->place = HEADER_LINE_START;
+	return next;
+}
+
 bool
 submission_header_is_tls_optional(const struct submission_header *header)
 {
@@ -147,11 +327,11 @@ submission_header_look(struct submission_header *header, const char *at,
 			look_at_name(header, *at++);
 			break;
 		case HEADER_VALUE:
-			at = memchr(at, '\n', (size_t)(end - at));
-			if (at == NULL)
-				return;
-			at++;
-			header->place = HEADER_LINE_START;
+		case HEADER_KEPT:
+			at = step_over_value(header, at, end);
+			break;
+		case HEADER_PROGRAM:
+			look_at_program(header, *at++);
 			break;
 		case HEADER_TLS_REQUIRED:
 			look_at_tls_required(header, *at++);
@@ -228,6 +408,8 @@ submission_head(const struct submission_header *header,
 	if (!header->has_message_id)
 		add(&text, "Message-ID: <%s@%s>\r\n", trace->queue_id,
 		    trace->hostname);
+	if (header->from == 0 && trace->from != NULL)
+		add(&text, "From: <%s>\r\n", trace->from);
 	if (!header->has_field && header->has_text)
 		add(&text, "\r\n");
 	return text.len < capacity ? text.len : 0;
