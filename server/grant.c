@@ -25,6 +25,21 @@ grant_fini(struct grant *grant)
 	memset(grant, 0, sizeof *grant);
 }
 
+void
+grant_free(struct grant *grant)
+{
+	if (grant != NULL)
+		grant_fini(grant);
+	free(grant);
+}
+
+bool
+grant_is_of(const struct grant *grant, const char *login)
+{
+	return login[0] == '\0' || strcmp(grant->login, login) == 0 ||
+	       strcmp(grant->owner, login) == 0;
+}
+
 static int64_t
 earlier(int64_t a, int64_t b)
 {
@@ -47,6 +62,7 @@ grant_make(struct grant *out, const char *login, const struct entry *entry,
 	if (owner == NULL)
 		return true;
 	strcpy(out->owner, owner->name);
+	out->owner_rate = owner->rate;
 	out->until = earlier(entry->until, owner->until);
 	if (copy(&out->owner_rights, &out->owner_rights_len, owner->rights,
 		owner->rights_len))
@@ -63,6 +79,7 @@ grant_put(struct wire_writer *w, const struct grant *grant)
 	wire_put_bytes(w, grant->rights, grant->rights_len);
 	wire_put_bytes(w, grant->owner_rights, grant->owner_rights_len);
 	wire_put_u32(w, grant->rate);
+	wire_put_u32(w, grant->owner_rate);
 	wire_put_u64(w, (uint64_t)grant->until);
 }
 
@@ -87,6 +104,7 @@ grant_get(struct wire_reader *r, struct grant *out)
 	ok = get_rights(r, &g.rights, &g.rights_len) &&
 	     get_rights(r, &g.owner_rights, &g.owner_rights_len);
 	g.rate = wire_get_u32(r);
+	g.owner_rate = wire_get_u32(r);
 	g.until = (int64_t)wire_get_u64(r);
 	if (!ok || r->failed || g.login[0] == '\0' || g.until < 0) {
 		grant_fini(&g);

@@ -22,7 +22,9 @@ struct grant {
 	 * address; a device's: all that its owner may. */
 	size_t rights_len, owner_rights_len;
 	char *rights, *owner_rights; /* malloc'd, or NULL */
-	uint32_t rate; /* messages an hour; 0: as many as it likes */
+	/* Messages an hour; 0: as many as it likes.  What a device sends counts
+	 * as its owner's as well. */
+	uint32_t rate, owner_rate;
 	int64_t until; /* Unix seconds, when it ends; 0: never */
 };
 
@@ -33,6 +35,10 @@ enum { GRANT_OCTETS_MAX = 2 * (NAME_SIZE + ENTRY_RIGHTS_MAX) + 64 };
 bool grant_make(struct grant *out, const char *login, const struct entry *entry,
     const struct entry *owner);
 void grant_fini(struct grant *grant); /* a zeroed one is fine */
+void grant_free(struct grant *grant); /* malloc'd, or NULL */
+
+/* Does it rest on what that login has, its own or as owner?  "": yes. */
+bool grant_is_of(const struct grant *grant, const char *login);
 
 void grant_put(struct wire_writer *w, const struct grant *grant);
 /* Strict: names, patterns' ends and numbers are checked.  On failure nothing is

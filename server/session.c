@@ -257,11 +257,13 @@ server_init(void)
 		server.info.threads = THREADS_LEAST;
 	server.epoll = epoll_create1(EPOLL_CLOEXEC);
 	server.limits = limits_new();
+	server.rates = rates_new();
 	server.auth = auth_link_new();
 	server.proofs = proofs_new();
 	server.relay = relay_link_new(server.info.start_id, server.proofs);
-	if (server.epoll < 0 || server.limits == NULL || server.auth == NULL ||
-	    server.proofs == NULL || server.relay == NULL)
+	if (server.epoll < 0 || server.limits == NULL || server.rates == NULL ||
+	    server.auth == NULL || server.proofs == NULL ||
+	    server.relay == NULL)
 		die("start");
 	pthread_rwlock_init(&server.configurations, NULL);
 	pthread_mutex_init(&server.signer_wait, NULL);

@@ -10,6 +10,8 @@
  *   session_auth.c      AUTH (RFC 4954)
  *   session_mail.c      MAIL, RCPT
  *   session_data.c      DATA and what follows until 250
+ *   session_rights.c    what the login may send, and how much
+ *   session_revoke.c    ends the sessions of a login
  *   session_listener.c  accepting connections
  *   session_link.c      the channel to auth
  *   session_relay.c     the channel to the relay
@@ -28,7 +30,8 @@
  *
  * Locks, in the order of taking them:
  *   listener.lock, server.configurations, generation.lock, auth_link.lock,
- *   server.signer_wait, limit shards, wheel.lock, relay_link.lock, proofs.lock
+ *   server.signer_wait, limit shards, rate shards, wheel.lock, relay_link.lock,
+ *   proofs.lock
  */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
@@ -47,6 +50,7 @@
 #include "session_limit.h"
 #include "session_link.h"
 #include "session_proof.h"
+#include "session_rate.h"
 #include "session_wheel.h"
 #include "smtp_data.h"
 #include "smtp_parse.h"
@@ -131,6 +135,7 @@ struct server {
 	int epoll;
 	struct wheel wheel;
 	struct limits *limits;
+	struct rates *rates;
 	struct spool *spool; /* made with the first configuration */
 	struct auth_link *auth;
 	struct relay_link *relay;
@@ -168,12 +173,13 @@ enum {
 
 /* Bits of session.bits: who owns it, and what others say to the owner. */
 enum {
-	SESSION_ARMED = 1,   /* the kernel has it */
-	SESSION_PARKED = 2,  /* only a waker may arm it */
-	SESSION_WOKEN = 4,   /* do not park: there is something to look at */
-	SESSION_EXPIRED = 8, /* its deadline has passed */
-	SESSION_LEAVE = 16,  /* its configuration goes: 421 4.3.2 */
-	SESSION_STORED = 32, /* the committer is through */
+	SESSION_ARMED = 1,    /* the kernel has it */
+	SESSION_PARKED = 2,   /* only a waker may arm it */
+	SESSION_WOKEN = 4,    /* do not park: there is something to look at */
+	SESSION_EXPIRED = 8,  /* its deadline has passed */
+	SESSION_LEAVE = 16,   /* its configuration goes: 421 4.3.2 */
+	SESSION_STORED = 32,  /* the committer is through */
+	SESSION_REVOKED = 64, /* its login was taken away: 421 4.7.0 */
 };
 
 /* Bits of session.waits: what an armed session waits for. */
@@ -215,6 +221,7 @@ enum close_cause {
 	CLOSE_SIZE,      /* kept sending beyond all limits */
 	CLOSE_SIGNER,    /* away for too long */
 	CLOSE_SHUTDOWN,  /* server or configuration goes */
+	CLOSE_REVOKED,   /* its login was taken away, or has ended */
 	CLOSE_MEMORY,
 	CLOSE_CAUSES
 };
@@ -241,7 +248,8 @@ struct transaction {
 		DATA_TOO_BIG,
 		DATA_NO_SPACE,
 	} refusal;
-	bool stored; /* what the committer said, with its reason */
+	int64_t counted; /* by rates, when (monotonic seconds); 0: not */
+	bool stored;     /* what the committer said, with its reason */
 	struct reason why;
 };
 
@@ -276,7 +284,13 @@ struct session {
 	int64_t since;       /* monotonic seconds */
 	char *refusal;       /* the site table says no: reply to all */
 	char *greeting_name; /* EHLO */
-	struct grant *grant; /* who it is and what it may; NULL: nobody yet */
+	/* Who it is and what it may; NULL: nobody yet.  Set once, under
+	 * auth_link.lock; there as long as the session is in its generation's
+	 * list, where AUTH_CHANGED looks for it. */
+	_Atomic(struct grant *) grant;
+	/* Bits of auth/legacy.h, until auth has been told of them. */
+	unsigned practices;
+	char *clear_name; /* whose AUTH before TLS it was, by its own words */
 	char *tls_suite;
 	unsigned char *client_spki; /* of the certificate it showed */
 	uint64_t exchange;          /* with auth; 0: none */
@@ -307,6 +321,8 @@ void session_wake(struct session *s, unsigned bits);
 void session_expired(struct wheel_entry *entry);
 /* 421 4.3.2 at its next command; now if it is idle.  Under generation.lock. */
 void session_leave(struct session *s);
+/* 421 4.7.0 as soon as it waits for its client.  Under generation.lock. */
+void session_revoke(struct session *s);
 enum step session_enter(struct session *s, const struct state *state);
 /* Send what is there to say, then close. */
 enum step session_end(struct session *s, enum close_cause cause);
@@ -377,11 +393,15 @@ extern const struct state state_command;
 enum step session_await_command(struct session *s);
 void session_refuse(struct session *s, const char *reply);
 enum step session_say_leaving(struct session *s);
+enum step session_say_revoked(struct session *s);
 
 /* session_auth.c */
 enum step command_auth(struct session *s, struct slice args);
 /* AUTH was refused because there is no TLS: log it and have it counted. */
-void session_auth_in_clear(const struct session *s);
+void session_auth_in_clear(struct session *s, struct slice args);
+/* Tell auth what old ways the session has practised, if any and not told yet.
+ * program: what the client calls itself. */
+void session_tell_practices(struct session *s, const char *program);
 /* Those of the listener that this client can use now. */
 unsigned session_mechanisms(const struct session *s);
 /* Is MAIL to be authenticated by the certificate alone (implicit-external)? */
@@ -398,6 +418,25 @@ void session_reset(struct session *s); /* the transaction is over */
 
 /* session_data.c */
 enum step command_data(struct session *s, struct slice args);
+
+/* session_rights.c */
+enum { REPLY_SIZE = 512 };
+/* May the login, who has begun MAIL, send now?  False after having replied;
+ * *step_out is what to do then. */
+bool session_may_mail(struct session *s, struct slice reverse_path,
+    enum step *step_out);
+/* The reply that refuses what the message says of its authors, or NULL. */
+const char *session_judge_header(struct session *s, char reply[REPLY_SIZE]);
+/* Count the message that is about to be stored: the reply if that is one too
+ * many, or NULL. */
+const char *session_count_message(struct session *s, char reply[REPLY_SIZE]);
+/* It was not stored after all. */
+void session_uncount_message(struct session *s);
+
+/* session_revoke.c */
+/* End the sessions of that login, and of its devices; "": of all logins.
+ * Threads: any, without locks. */
+void sessions_revoke(const char *login, const char *text);
 
 /* session_listener.c */
 void listeners_init(void);
@@ -420,6 +459,9 @@ struct generation *generation_current(void);
 void generation_unref(struct generation *generation);
 /* Every session there is: leave. */
 void generations_leave(void);
+/* Calls visit for every session, under its generation's lock. */
+void generations_visit(void (*visit)(struct session *s, void *context),
+    void *context);
 /* A reference to a listener's TLS, or NULL. */
 struct tls_server *generation_tls(struct generation *generation,
     unsigned service);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../auth/legacy.h"
 #include "log.h"
 #include "session.h"
 
@@ -54,16 +55,6 @@ await_answer(struct session *s, const struct state *state)
 
 	session_deadline(s, config->helper_deadline_ms / 1000 + AUTH_EXTRA_S);
 	return session_enter(s, state);
-}
-
-void
-session_auth_in_clear(const struct session *s)
-{
-	log_line(SAY_WARNING, "auth",
-	    "session=%s result=in-clear user=- mechanism=- client=%s "
-	    "listener=%s detail=\"AUTH before TLS\"",
-	    s->id, s->client, session_service(s)->config->name);
-	auth_link_in_clear(server.auth, s->client);
 }
 
 unsigned
@@ -119,6 +110,59 @@ forget(gnutls_datum_t *octets)
 		explicit_bzero(octets->data, octets->size);
 	free(octets->data);
 	*octets = (gnutls_datum_t){ NULL, 0 };
+}
+
+/* The name in a PLAIN initial response (RFC 4616), if that is what it is; the
+ * password beside it goes no further. */
+static char *
+name_in_clear(struct slice args)
+{
+	struct slice mechanism, text;
+	gnutls_datum_t response;
+	const char *name = NULL;
+	char *copy = NULL;
+
+	smtp_split(args, &mechanism, &text);
+	if (!slice_is(mechanism, "PLAIN") || !decode(text, &response))
+		return NULL;
+	name = memchr(response.data, '\0', response.size);
+	if (name != NULL) {
+		size_t left =
+		    response.size -
+		    (size_t)((const unsigned char *)++name - response.data);
+		size_t len = strnlen(name, left);
+
+		if (len > 0 && len < left && len < NAME_SIZE)
+			copy = strndup(name, len);
+	}
+	forget(&response);
+	return copy;
+}
+
+void
+session_tell_practices(struct session *s, const char *program)
+{
+	const struct grant *grant = s->grant;
+	const char *login = grant != NULL ? grant->login : s->clear_name;
+
+	if (s->practices == 0)
+		return;
+	auth_link_seen(server.auth, login != NULL ? login : "-",
+	    program[0] != '\0' ? program : "-", s->client, s->practices);
+	s->practices = 0;
+}
+
+void
+session_auth_in_clear(struct session *s, struct slice args)
+{
+	s->practices |= LEGACY_IN_CLEAR;
+	if (s->clear_name == NULL)
+		s->clear_name = name_in_clear(args);
+	log_line(SAY_WARNING, "auth",
+	    "session=%s result=in-clear user=- mechanism=- client=%s "
+	    "listener=%s detail=\"AUTH before TLS\"",
+	    s->id, s->client, session_service(s)->config->name);
+	auth_link_in_clear(server.auth, s->client);
 }
 
 /* False if auth is away. */
@@ -238,16 +282,10 @@ log_result(const struct session *s, const struct auth_answer *answer,
 }
 
 static enum step
-granted(struct session *s, struct auth_answer *answer)
+granted(struct session *s, const struct auth_answer *answer)
 {
-	s->grant = malloc(sizeof *s->grant);
-	if (s->grant == NULL) {
-		grant_fini(&answer->grant);
-		s->broken = true;
-		return STEP_CLOSE;
-	}
-	*s->grant = answer->grant;
 	s->facts |= AUTHED;
+	s->practices |= legacy_practices(s->mechanism, s->tls_version);
 	if (strcmp(s->mechanism, mechanism_name(MECHANISM_EXTERNAL)) != 0)
 		s->facts |= BY_PASSWORD;
 	log_result(s, answer, "ok");
@@ -269,7 +307,7 @@ denied(struct session *s, const struct auth_answer *answer)
 }
 
 static enum step
-take_result(struct session *s, struct auth_answer *answer)
+take_result(struct session *s, const struct auth_answer *answer)
 {
 	s->exchange = 0;
 	switch (answer->result) {

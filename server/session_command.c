@@ -87,6 +87,14 @@ session_say_leaving(struct session *s)
 	return session_end(s, CLOSE_SHUTDOWN);
 }
 
+enum step
+session_say_revoked(struct session *s)
+{
+	session_reply(s, "421 4.7.0 %s this login may not go on",
+	    s->generation->config->hostname);
+	return session_end(s, CLOSE_REVOKED);
+}
+
 static enum step
 say_too_many_errors(struct session *s)
 {
@@ -192,7 +200,7 @@ run_line(struct session *s, struct slice line)
 	    args.len > 0)
 		reply = "501 5.5.4 no argument is allowed";
 	if (reply != NULL && reply == command->in_clear)
-		session_auth_in_clear(s);
+		session_auth_in_clear(s, args);
 	if (reply != NULL)
 		return refuse(s, reply);
 	return command->run(s, args);
@@ -211,6 +219,8 @@ run_command(struct session *s)
 	bool secret = begins(seen, "AUTH");
 	enum step step;
 
+	if (session_is(s, SESSION_REVOKED))
+		return session_say_revoked(s);
 	if (session_is(s, SESSION_LEAVE))
 		return session_say_leaving(s);
 	if (s->errors > ERRORS_MOST)

@@ -447,6 +447,24 @@ generations_leave(void)
 	pthread_rwlock_unlock(&server.configurations);
 }
 
+void
+generations_visit(void (*visit)(struct session *s, void *context),
+    void *context)
+{
+	struct generation *generation;
+	struct session *s;
+
+	pthread_rwlock_rdlock(&server.configurations);
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next) {
+		pthread_mutex_lock(&generation->lock);
+		for (s = generation->sessions; s != NULL; s = s->next)
+			visit(s, context);
+		pthread_mutex_unlock(&generation->lock);
+	}
+	pthread_rwlock_unlock(&server.configurations);
+}
+
 /* New connections get tickets of the new key; those of the old one are then
  * worth nothing. */
 static void

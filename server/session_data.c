@@ -138,7 +138,11 @@ make_head(const struct session *s, char *out, size_t capacity)
 		.tls_version = session_tls_version(s),
 		.tls_suite = s->tls_suite,
 		.now = time(NULL),
+		.from = s->transaction->envelope.reverse_path,
 	};
+
+	if (trace.from[0] == '\0')
+		trace.from = NULL;
 
 	snprintf(literal, sizeof literal,
 	    s->family == AF_INET ? "[%s]" : "[IPv6:%s]", s->client);
@@ -173,6 +177,7 @@ commit(struct session *s)
 	spool_queue_id(server.spool, transaction->envelope.queue_id);
 	head_len = make_head(s, head, sizeof head);
 	if (head_len == 0 || !fill_envelope(s, head_len)) {
+		session_uncount_message(s);
 		session_reply(s, "451 4.3.0 out of memory, try again later");
 		return to_command(s);
 	}
@@ -183,16 +188,33 @@ commit(struct session *s)
 	return STEP_AGAIN;
 }
 
+static void
+log_refused(const struct session *s, const char *reply)
+{
+	const struct grant *grant = s->grant;
+	char user[600];
+
+	log_line(SAY_NOTE, "refused", "session=%s user=%s reply=\"%s\"", s->id,
+	    log_value(user, sizeof user, grant->login, strlen(grant->login)),
+	    reply);
+}
+
 static enum step
 finish(struct session *s)
 {
+	char text[REPLY_SIZE];
 	const char *reply = data_reply(s->transaction);
 	bool malformed = smtp_data_is_malformed(&s->transaction->data);
 
+	if (reply != NULL) {
+		log_refused(s, reply);
+	} else {
+		reply = session_judge_header(s, text);
+		if (reply == NULL)
+			reply = session_count_message(s, text);
+	}
 	if (reply == NULL)
 		return commit(s);
-	log_line(SAY_NOTE, "refused", "session=%s user=%s reply=\"%s\"", s->id,
-	    s->grant->login, reply);
 	session_refuse(s, reply);
 	if (malformed) {
 		session_reset(s);
@@ -208,6 +230,12 @@ run_data(struct session *s)
 	struct slice in, text;
 	uint64_t most = s->generation->config->message_size + DISCARD_MOST;
 
+	/* What a login sends that was taken away is not accepted, even if all
+	 * of it is there. */
+	if (session_is(s, SESSION_REVOKED)) {
+		session_reset(s);
+		return session_say_revoked(s);
+	}
 	while ((in = session_input(s)).len > 0) {
 		session_consume(s,
 		    smtp_data_scan(&transaction->data, in, &text));
@@ -244,6 +272,17 @@ log_accepted(const struct session *s)
 	    envelope->tls_optional ? " tls-optional=yes" : "");
 }
 
+/* A message that does not say what wrote it: perhaps the next one does. */
+static void
+tell_program(struct session *s)
+{
+	const char *program =
+	    submission_header_program(&s->transaction->header);
+
+	if (program[0] != '\0')
+		session_tell_practices(s, program);
+}
+
 static enum step
 run_store(struct session *s)
 {
@@ -260,8 +299,10 @@ run_store(struct session *s)
 		log_accepted(s);
 		session_reply(s, "250 2.0.0 %s accepted",
 		    transaction->envelope.queue_id);
+		tell_program(s);
 		return to_command(s);
 	}
+	session_uncount_message(s);
 	log_line(SAY_ERROR, "spool",
 	    "session=%s queue=%s reason=%s "
 	    "detail=\"%s\"",

@@ -40,6 +40,7 @@ static const char *const cause_words[CLOSE_CAUSES] = {
 	[CLOSE_SIZE] = "size",
 	[CLOSE_SIGNER] = "signer-away",
 	[CLOSE_SHUTDOWN] = "shutdown",
+	[CLOSE_REVOKED] = "revoked",
 	[CLOSE_MEMORY] = "memory",
 };
 
@@ -152,6 +153,16 @@ session_leave(struct session *s)
 		shutdown(s->fd, SHUT_RD);
 }
 
+/* All who wait for their client's input are told by end of file, in the middle
+ * of a message as well: it will not be accepted. */
+void
+session_revoke(struct session *s)
+{
+	atomic_fetch_or(&s->bits, SESSION_REVOKED);
+	if ((atomic_load(&s->waits) & WAITS_FOR_INPUT) != 0)
+		shutdown(s->fd, SHUT_RD);
+}
+
 static void
 make_id(char id[SESSION_ID_SIZE])
 {
@@ -202,6 +213,8 @@ void
 session_free(struct session *s)
 {
 	session_auth_abort(s);
+	session_tell_practices(s,
+	    s->greeting_name != NULL ? s->greeting_name : "");
 	signer_wait_leave(s);
 	/* From here on no other thread has the session, so that its
 	 * descriptor may be closed. */
@@ -220,9 +233,8 @@ session_free(struct session *s)
 	generation_unref(s->generation);
 	free(s->refusal);
 	free(s->greeting_name);
-	if (s->grant != NULL)
-		grant_fini(s->grant);
-	free(s->grant);
+	grant_free(s->grant);
+	free(s->clear_name);
 	free(s->tls_suite);
 	free(s->client_spki);
 	free(s);
@@ -263,7 +275,7 @@ needs_linger(const struct session *s)
 	char octet;
 
 	if (s->cause != CLOSE_QUIT && s->cause != CLOSE_TIMEOUT &&
-	    s->cause != CLOSE_SHUTDOWN)
+	    s->cause != CLOSE_SHUTDOWN && s->cause != CLOSE_REVOKED)
 		return true;
 	return s->input.start < s->input.end ||
 	       recv(s->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
@@ -325,7 +337,9 @@ static enum waiting
 wait_for(struct session *s, unsigned waits)
 {
 	bool idle = s->state == &state_command && s->input.data == NULL;
-	unsigned stop = SESSION_EXPIRED | (idle ? SESSION_LEAVE : 0);
+	/* Those that end already have nothing to say. */
+	unsigned stop = SESSION_EXPIRED | (idle ? SESSION_LEAVE : 0) |
+			(s->state->speaks ? SESSION_REVOKED : 0);
 
 	atomic_store(&s->waits, waits | (idle ? WAITS_IDLE : 0));
 	if (session_is(s, stop))

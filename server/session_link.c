@@ -33,6 +33,14 @@ struct exchange {
 	enum exchange_place place;
 	struct session *session;
 	struct auth_answer *answer;
+	struct grant *grant; /* with AUTH_GRANTED */
+};
+
+/* What AUTH_CHANGED said. */
+struct change {
+	bool is_there;
+	char login[NAME_SIZE];
+	char text[256];
 };
 
 struct auth_link {
@@ -76,7 +84,6 @@ answer_free(struct auth_answer *answer)
 	if (answer->challenge.data != NULL)
 		explicit_bzero(answer->challenge.data, answer->challenge.size);
 	free(answer->challenge.data);
-	grant_fini(&answer->grant);
 	free(answer);
 }
 
@@ -87,8 +94,10 @@ auth_link_free(struct auth_link *link)
 
 	if (link == NULL)
 		return;
-	for (i = 0; i < AUTH_EXCHANGES; i++)
+	for (i = 0; i < AUTH_EXCHANGES; i++) {
 		answer_free(link->exchanges[i].answer);
+		grant_free(link->exchanges[i].grant);
+	}
 	if (link->fd >= 0)
 		close(link->fd);
 	free(link);
@@ -101,6 +110,8 @@ release(struct exchange *exchange)
 {
 	answer_free(exchange->answer);
 	exchange->answer = NULL;
+	grant_free(exchange->grant);
+	exchange->grant = NULL;
 	exchange->session = NULL;
 	exchange->place = EXCHANGE_FREE;
 	exchange->number += 1u << 16;
@@ -202,61 +213,122 @@ read_challenge(struct auth_answer *answer, struct wire_reader *r)
 }
 
 static bool
-read_result(struct auth_answer *answer, struct wire_reader *r)
+read_grant(struct grant **out, struct wire_reader *r)
+{
+	struct grant *grant = malloc(sizeof *grant);
+
+	if (grant == NULL || !grant_get(r, grant)) {
+		free(grant);
+		return false;
+	}
+	*out = grant;
+	return true;
+}
+
+/* On failure there may be a grant nevertheless. */
+static bool
+read_result(struct auth_answer *answer, struct grant **grant_out,
+    struct wire_reader *r)
 {
 	answer->result = wire_get_u8(r);
 	wire_get_string(r, answer->login, sizeof answer->login);
 	wire_get_string(r, answer->text, sizeof answer->text);
-	if (answer->result == AUTH_GRANTED && !grant_get(r, &answer->grant))
+	if (answer->result == AUTH_GRANTED && !read_grant(grant_out, r))
 		return false;
 	return wire_reader_done(r) && answer->result <= AUTH_NO_MECHANISM;
 }
 
-/* False: the packet is not one auth may send. */
 static bool
-take_packet(struct auth_link *link, const void *packet, size_t len)
+take_answer(struct auth_link *link, uint8_t type, struct wire_reader *r)
 {
-	struct auth_answer *answer;
+	struct auth_answer *answer = calloc(1, sizeof *answer);
+	struct grant *grant = NULL;
+	uint64_t number = wire_get_u64(r);
 	struct exchange *exchange;
-	struct wire_reader r;
-	uint64_t number;
-	uint8_t type;
 	bool ok;
 
-	wire_reader_init(&r, packet, len);
-	type = wire_get_u8(&r);
-	number = wire_get_u64(&r);
-	answer = calloc(1, sizeof *answer);
 	if (answer == NULL)
 		return false;
-	ok = (type == AUTH_CHALLENGE && read_challenge(answer, &r)) ||
-	     (type == AUTH_RESULT && read_result(answer, &r));
+	ok = type == AUTH_CHALLENGE ? read_challenge(answer, r)
+				    : read_result(answer, &grant, r);
 	exchange = ok ? find(link, number) : NULL;
 	/* One that was aborted meanwhile is nobody's fault. */
 	if (exchange == NULL || exchange->place != EXCHANGE_ASKED) {
 		answer_free(answer);
+		grant_free(grant);
 		return ok;
 	}
 	exchange->answer = answer;
+	exchange->grant = grant;
 	exchange->place = EXCHANGE_ANSWERED;
 	session_wake(exchange->session, 0);
 	return true;
 }
 
+/* A login that was granted before the change, and whose session has not looked
+ * yet, is not granted. */
+static void
+withdraw(struct exchange *exchange)
+{
+	grant_free(exchange->grant);
+	exchange->grant = NULL;
+	exchange->answer->result = AUTH_UNAVAILABLE;
+	strcpy(exchange->answer->text, "changed meanwhile");
+}
+
+static bool
+take_change(struct auth_link *link, struct wire_reader *r,
+    struct change *change)
+{
+	wire_get_string(r, change->login, sizeof change->login);
+	wire_get_string(r, change->text, sizeof change->text);
+	if (!wire_reader_done(r))
+		return false;
+	change->is_there = true;
+	for (size_t i = 0; i < AUTH_EXCHANGES; i++)
+		if (link->exchanges[i].grant != NULL &&
+		    grant_is_of(link->exchanges[i].grant, change->login))
+			withdraw(&link->exchanges[i]);
+	return true;
+}
+
+/* False: the packet is not one auth may send. */
+static bool
+take_packet(struct auth_link *link, const void *packet, size_t len,
+    struct change *change)
+{
+	struct wire_reader r;
+	uint8_t type;
+
+	wire_reader_init(&r, packet, len);
+	type = wire_get_u8(&r);
+	switch (type) {
+	case AUTH_CHALLENGE:
+	case AUTH_RESULT:
+		return take_answer(link, type, &r);
+	case AUTH_CHANGED:
+		return take_change(link, &r, change);
+	default:
+		return false;
+	}
+}
+
+/* Sessions are ended without the lock, one change at a time. */
 void
 auth_link_read(struct auth_link *link)
 {
 	unsigned char packet[CHANNEL_PACKET_MAX];
 	enum channel_io io = CHANNEL_DONE;
+	struct change change = { .is_there = false };
 	unsigned i;
 	size_t len;
 
 	pthread_mutex_lock(&link->lock);
-	for (i = 0; i < READ_MOST && link->fd >= 0; i++) {
+	for (i = 0; i < READ_MOST && link->fd >= 0 && !change.is_there; i++) {
 		io = channel_recv(link->fd, packet, sizeof packet, &len, NULL);
 		if (io != CHANNEL_DONE)
 			break;
-		if (!take_packet(link, packet, len)) {
+		if (!take_packet(link, packet, len, &change)) {
 			log_line(SAY_ERROR, "auth-channel",
 			    "detail=\"a packet that is none\"");
 			io = CHANNEL_FAILED;
@@ -271,6 +343,8 @@ auth_link_read(struct auth_link *link)
 			lose(link);
 	}
 	pthread_mutex_unlock(&link->lock);
+	if (change.is_there)
+		sessions_revoke(change.login, change.text);
 }
 
 void
@@ -391,6 +465,24 @@ auth_link_in_clear(struct auth_link *link, const char *client)
 	pthread_mutex_unlock(&link->lock);
 }
 
+void
+auth_link_seen(struct auth_link *link, const char *login, const char *program,
+    const char *client, unsigned practices)
+{
+	unsigned char packet[1024];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, AUTH_SEEN);
+	wire_put_string(&w, login);
+	wire_put_bytes(&w, program, strnlen(program, AUTH_PROGRAM_MAX));
+	wire_put_string(&w, client);
+	wire_put_u32(&w, practices);
+	pthread_mutex_lock(&link->lock);
+	send_packet(link, &w);
+	pthread_mutex_unlock(&link->lock);
+}
+
 static void
 unavailable(struct auth_answer *out)
 {
@@ -415,6 +507,9 @@ auth_link_collect(struct auth_link *link, uint64_t number,
 		free(exchange->answer);
 		exchange->answer = NULL;
 		exchange->place = EXCHANGE_CLIENT;
+		if (exchange->grant != NULL)
+			exchange->session->grant = exchange->grant;
+		exchange->grant = NULL;
 		if (!out->is_challenge)
 			release(exchange);
 	} else if (exchange->place == EXCHANGE_LOST) {

@@ -55,6 +55,9 @@ bool auth_link_step(struct auth_link *link, uint64_t number,
     gnutls_datum_t response);
 /* A client tried AUTH before TLS: auth counts it. */
 void auth_link_in_clear(struct auth_link *link, const char *client);
+/* What a login has practised; program is cut if it is too long. */
+void auth_link_seen(struct auth_link *link, const char *login,
+    const char *program, const char *client, unsigned practices);
 /* The exchange is forgotten; auth is told. */
 void auth_link_abort(struct auth_link *link, uint64_t number);
 
@@ -64,11 +67,11 @@ struct auth_answer {
 	enum auth_result result;
 	char login[512];
 	char text[256];
-	struct grant grant; /* with AUTH_GRANTED; free it with grant_fini */
 };
 
 /* The answer to that exchange, if it is there; handed over.  A result ends the
- * exchange. */
+ * exchange; with AUTH_GRANTED the session has its grant from here on, so that
+ * AUTH_CHANGED finds it. */
 bool auth_link_collect(struct auth_link *link, uint64_t number,
     struct auth_answer *out);
 

@@ -16,6 +16,7 @@ session_reset(struct session *s)
 	if (transaction == NULL)
 		return;
 	spool_message_free(transaction->message);
+	submission_header_fini(&transaction->header);
 	envelope_fini(&transaction->envelope);
 	free(transaction);
 	s->transaction = NULL;
@@ -150,6 +151,7 @@ command_mail(struct session *s, struct slice args)
 	struct smtp_path path;
 	struct slice rest;
 	const char *reply;
+	enum step step;
 
 	reply = path_reply(smtp_parse_mail(args, &path, &rest),
 	    "501 5.1.7 FROM:<address> is expected");
@@ -159,6 +161,8 @@ command_mail(struct session *s, struct slice args)
 		reply = room_reply(s, params.size);
 	if (reply != NULL)
 		return refuse(s, reply);
+	if (!session_may_mail(s, path.mailbox, &step))
+		return step;
 	s->transaction = transaction_new(path.mailbox, &params);
 	if (s->transaction == NULL)
 		return refuse(s, "452 4.3.0 out of memory, try again later");
