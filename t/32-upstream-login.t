@@ -14,7 +14,7 @@ package Peer {
 	sub file { return $_[0]{file} }
 }
 
-my $peer = Sallyport::Instance->new(
+my $peer = Sallyport::Instance->new(senders => { bob => ['*'] },
 	options => { 'auth-failure-delay' => '"100ms"' });
 my $hop = bless { port => $peer->{ports}{submission},
 	file => "$peer->{folder}/tls/ca.pem", settings => { tls => 'starttls' } },

@@ -9,7 +9,7 @@ use Sallyport::Instance;
 use Sallyport::Test;
 use Test::More;
 
-my $instance = Sallyport::Instance->new(
+my $instance = Sallyport::Instance->new(senders => { alice => ['*'] },
 	options => { 'auth-failure-delay' => '"100ms"' },
 	submission => { 'client-cert' => 'ask' },
 	submissions => { 'client-cert' => 'ask', 'implicit-external' => 'yes' });
@@ -34,7 +34,8 @@ sub pin {
 
 subtest 'binding' => sub {
 	my ($status, $out, $err) = $instance->tool('user', 'add', 'branch',
-		'--kind', 'server', '--certificate', $cert{branch}[0]);
+		'--kind', 'server', '--sender', '*', '--certificate',
+		$cert{branch}[0]);
 	is($status, 0, 'a user with a certificate alone') or diag $err;
 	($status, $out) = $instance->tool('user', 'show', 'branch');
 	like($out, qr/^key: +\Q${\ pin('branch')}\E$/m, 'its key is shown');

@@ -19,7 +19,7 @@ my %cert = map { $_ => [$peers->issue($_, dns => ["$_.example"],
 $instance->start;
 for (sort keys %cert) {
 	my ($status, undef, $errors) = $instance->tool('user', 'add', $_,
-		'--certificate', $cert{$_}[0]);
+		'--sender', '*', '--certificate', $cert{$_}[0]);
 	is($status, 0, "user $_") or diag($errors);
 }
 

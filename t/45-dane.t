@@ -15,7 +15,7 @@ if (my @missing = Sallyport::Zone->missing) {
 	plan skip_all => "not installed: @missing";
 }
 
-my $instance = Sallyport::Instance->new(start => 0,
+my $instance = Sallyport::Instance->new(start => 0, senders => { alice => ['*'] },
 	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"' });
 my $scratch = $instance->{scratch};
 my $smarthost = $instance->{smarthost};

@@ -12,7 +12,7 @@ use Sallyport::Test;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $instance = Sallyport::Instance->new(
+my $instance = Sallyport::Instance->new(senders => { alice => ['*'] },
 	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"' },
 	submission => { 'client-cert' => 'ask', 'client-ca' => '"peers.pem"' },
 	start => 0);

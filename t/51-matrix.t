@@ -13,7 +13,7 @@ use Sallyport::Test;
 use Sallyport::Zone;
 use Test::More;
 
-my $instance = Sallyport::Instance->new(
+my $instance = Sallyport::Instance->new(senders => { alice => ['*'] },
 	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"',
 		'auth-failure-delay' => '"100ms"' },
 	(map { $_ => { 'client-cert' => 'ask', 'client-ca' => '"peers.pem"' } }

@@ -10,7 +10,7 @@ use Sallyport::Instance;
 use Sallyport::Test;
 use Test::More;
 
-my $instance = Sallyport::Instance->new(start => 0,
+my $instance = Sallyport::Instance->new(start => 0, senders => { alice => ['*'] },
 	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"' });
 my $scratch = $instance->{scratch};
 my $smarthost = $instance->{smarthost};

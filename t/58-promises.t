@@ -8,7 +8,7 @@ use Sallyport::Instance;
 use Sallyport::Test;
 use Test::More;
 
-my $instance = Sallyport::Instance->new(
+my $instance = Sallyport::Instance->new(senders => { alice => ['*'] },
 	options => { 'retry-first' => '"1h"', 'retry-most' => '"2h"' });
 my $smarthost = $instance->{smarthost};
 my $port = $smarthost->port;

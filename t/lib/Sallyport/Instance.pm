@@ -22,7 +22,7 @@ our %password = (alice => 'correct horse', bob => 'battery staple');
 # good certificate that demands ours, options => {name => value as written},
 # submission => {}, submissions => {} (options of the listeners), sites =>
 # text or undef for init's own, init => [further arguments], users => 0,
-# start => 0).
+# senders => {name => [patterns of its sender rights]}, start => 0).
 sub new {
 	my ($class, %o) = @_;
 	my $self = bless { scratch => $o{scratch} // scratch(),
@@ -44,7 +44,8 @@ sub new {
 	}
 	$self->sites($o{sites}) if defined $o{sites};
 	if ($o{users} // 1) {
-		$self->user_add($_, $password{$_}) for sort keys %password;
+		$self->user_add($_, $password{$_}, @{ $o{senders}{$_} // [] })
+		    for sort keys %password;
 	}
 	$self->start if $o{start} // 1;
 	return $self;
@@ -159,9 +160,10 @@ sub queue_empty {
 }
 
 sub user_add {
-	my ($self, $name, $password) = @_;
+	my ($self, $name, $password, @senders) = @_;
 	my ($status, $out, $err) = $self->tool({ in => "$password\n" },
-		'user', 'add', $name, '--password-stdin');
+		'user', 'add', $name, '--password-stdin',
+		map { ('--sender', $_) } @senders);
 	die "user add $name: exit status $status: $err" if $status;
 }
 
