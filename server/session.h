@@ -290,7 +290,7 @@ struct session {
 	_Atomic(struct grant *) grant;
 	/* Bits of auth/legacy.h, until auth has been told of them. */
 	unsigned practices;
-	char *clear_name; /* whose AUTH before TLS it was, by its own words */
+	char *clear_name; /* who tried AUTH before TLS, by its own words */
 	char *tls_suite;
 	unsigned char *client_spki; /* of the certificate it showed */
 	uint64_t exchange;          /* with auth; 0: none */

@@ -112,31 +112,49 @@ forget(gnutls_datum_t *octets)
 	*octets = (gnutls_datum_t){ NULL, 0 };
 }
 
-/* The name in a PLAIN initial response (RFC 4616), if that is what it is; the
- * password beside it goes no further. */
+/* A login name in canonical form, malloc'd, or NULL.  Whoever says it has
+ * proved nothing: what is not ASCII is not prepared here. */
 static char *
-name_in_clear(struct slice args)
+claimed_name(const struct session *s, const char *claim, size_t len)
+{
+	char text[NAME_SIZE], name[NAME_SIZE];
+
+	if (len == 0 || len >= sizeof text)
+		return NULL;
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)claim[i] > 127)
+			return NULL;
+	memcpy(text, claim, len);
+	text[len] = '\0';
+	if (!name_parse(name, text, s->generation->config->realm, NULL))
+		return NULL;
+	return strdup(name);
+}
+
+/* Who says in a PLAIN initial response (RFC 4616) that he is who; the password
+ * beside it goes no further. */
+static char *
+name_in_clear(const struct session *s, struct slice args)
 {
 	struct slice mechanism, text;
 	gnutls_datum_t response;
-	const char *name = NULL;
-	char *copy = NULL;
+	const char *begin, *end, *name, *name_end;
+	char *claimed = NULL;
 
 	smtp_split(args, &mechanism, &text);
 	if (!slice_is(mechanism, "PLAIN") || !decode(text, &response))
 		return NULL;
-	name = memchr(response.data, '\0', response.size);
-	if (name != NULL) {
-		size_t left =
-		    response.size -
-		    (size_t)((const unsigned char *)++name - response.data);
-		size_t len = strnlen(name, left);
-
-		if (len > 0 && len < left && len < NAME_SIZE)
-			copy = strndup(name, len);
-	}
+	begin = (const char *)response.data;
+	end = begin + response.size;
+	name = memchr(begin, '\0', response.size);
+	name_end = name != NULL
+		       ? memchr(name + 1, '\0', (size_t)(end - name) - 1)
+		       : NULL;
+	if (name_end != NULL)
+		claimed =
+		    claimed_name(s, name + 1, (size_t)(name_end - name) - 1);
 	forget(&response);
-	return copy;
+	return claimed;
 }
 
 void
@@ -145,10 +163,10 @@ session_tell_practices(struct session *s, const char *program)
 	const struct grant *grant = s->grant;
 	const char *login = grant != NULL ? grant->login : s->clear_name;
 
-	if (s->practices == 0)
-		return;
-	auth_link_seen(server.auth, login != NULL ? login : "-",
-	    program[0] != '\0' ? program : "-", s->client, s->practices);
+	if (s->practices != 0 && login != NULL)
+		auth_link_seen(server.auth, login,
+		    program[0] != '\0' ? program : "-", s->client,
+		    s->practices);
 	s->practices = 0;
 }
 
@@ -157,7 +175,7 @@ session_auth_in_clear(struct session *s, struct slice args)
 {
 	s->practices |= LEGACY_IN_CLEAR;
 	if (s->clear_name == NULL)
-		s->clear_name = name_in_clear(args);
+		s->clear_name = name_in_clear(s, args);
 	log_line(SAY_WARNING, "auth",
 	    "session=%s result=in-clear user=- mechanism=- client=%s "
 	    "listener=%s detail=\"AUTH before TLS\"",
