@@ -572,7 +572,8 @@ for my $i (0 .. $#keys) {
 	my $file = $client{ $keys[$i] }[0];
 	my ($status, undef, $err) = $instance->tool('user', $i % 4
 		? ('bind', $user, $file)
-		: ('add', $user, '--kind', 'server', '--certificate', $file));
+		: ('add', $user, '--kind', 'server', '--sender', '*',
+			'--certificate', $file));
 	die "user: $err" if $status;
 }
 
