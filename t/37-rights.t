@@ -379,5 +379,74 @@ subtest 'a device sends for its owner' => sub {
 	tool_ok('no rate', 'user', 'limit', 'alice', '--rate', 'none');
 };
 
+# Its reply without a command, if it comes within two seconds.
+sub told {
+	my ($c) = @_;
+	my $reply;
+	local $SIG{ALRM} = sub { die "late\n" };
+	alarm 2 * (sanitized() ? 3 : 1);
+	eval { $reply = $c->reply };
+	alarm 0;
+	return $reply // 'nothing';
+}
+
+subtest 'revoked' => sub {
+	my $smarthost = $instance->{smarthost};
+	wait_until { !$instance->queue } 30;
+	$smarthost->forget;
+	my $ended = qr/ disconnect .*cause=revoked/;
+	my @before = $instance->log_lines($ended);
+	my $bystander = $instance->authenticated;
+	my $device = $instance->authenticated(user => 'alice+phone',
+		password => $password);
+	my %c = map { $_ => $instance->authenticated(user => 'own',
+		password => $password) } qw(idle busy data whole);
+	for my $which (qw(data whole busy)) {
+		$c{$which}->command($_) for 'MAIL FROM:<own@example.org>',
+		    'RCPT TO:<bob@example.net>';
+	}
+	$c{$_}->command('DATA') for qw(data whole);
+	$c{data}->send("From: own\@example.org\r\n");
+	$c{whole}->send("From: own\@example.org\r\n\r\n.");
+	$c{busy}->send('RCPT TO:<half@a.comm');
+	tool_ok('disable', 'user', 'disable', 'own');
+	$c{whole}->send("\r\n");
+	for my $which (sort keys %c) {
+		like(told($c{$which}), qr/^421 4\.7\.0 /, "$which: told at once");
+		ok($c{$which}->closed, "$which: and closed");
+	}
+	like($_->command('NOOP'), qr/^250 /, 'others go on') for $bystander, $device;
+	like($instance->logged(qr/ revoked user=own\@example\.org /) // '',
+	    qr/ sessions=4 /, 'logged');
+	is(scalar(my @after = $instance->log_lines($ended)), @before + 4,
+	    'each of them');
+	tool_ok('enable', 'user', 'enable', 'own');
+	tool_ok('other rights of the owner', 'user', 'rights', 'alice',
+		'--remove', '@team.example.org');
+	like(told($_), qr/^421 4\.7\.0 /, 'owner and device are told')
+	    for $bystander, $device;
+	is($smarthost->count, 0, 'nothing was delivered');
+};
+
+subtest 'the time of a login ends' => sub {
+	my @lines = map { decode_json($_) }
+	    split /\n/, tool_ok('export', 'user', 'export');
+	my ($own) = grep { ($_->{name} // '') eq 'own@example.org' } @lines;
+	$own->{until} = time + 4;
+	my ($status, undef, $err) = $instance->tool({ in => join '', map {
+		encode_json($_) . "\n" } $lines[0], $own, { users => 1 } },
+		'user', 'import', '--replace', '-');
+	is($status, 0, 'until soon') or diag($err);
+	my $c = $instance->authenticated(user => 'own', password => $password);
+	like(asked($c, $own->{name}), qr/^250 /, 'before');
+	sleep 5;
+	like($c->command('NOOP'), qr/^250 /, 'the session is there');
+	like($c->command('MAIL FROM:<own@example.org>'), qr/^421 4\.7\.0 /,
+	    'no mail after it');
+	ok($c->closed, 'and closed');
+	like($instance->logged(qr/ refused .*reason=ended/) // '',
+	    qr/user=own\@example\.org/, 'logged');
+};
+
 $instance->stop_ok;
 done_testing;
