@@ -18,7 +18,7 @@ struct phrase {
 	bool too_long;
 	bool is_local;   /* words and single dots in turn, nothing between */
 	bool ends_dot;   /* the last was a dot, or there was nothing */
-	bool ends_blank; /* blanks or comments came after the last */
+	bool ends_blank; /* blanks or comments came after the last one */
 	bool is_quoted;  /* a quoted string is among them */
 };
 
@@ -131,7 +131,7 @@ take_word(struct submission_from *from, struct phrase *phrase)
 	if (!phrase->ends_dot || phrase->ends_blank)
 		phrase->is_local = phrase->words + phrase->dots == 0;
 	phrase->words++;
-	phrase->ends_dot = phrase->ends_blank = false;
+	phrase->ends_dot = false;
 	if (*from->at == '"') {
 		phrase->is_quoted = true;
 		return take_quoted_string(from, phrase);
@@ -148,7 +148,6 @@ take_dot(struct submission_from *from, struct phrase *phrase)
 		phrase->is_local = false;
 	phrase->dots++;
 	phrase->ends_dot = true;
-	phrase->ends_blank = false;
 	put(phrase, *from->at++);
 }
 
