@@ -25,7 +25,6 @@ helper_forget(struct dialogue *d)
 static enum channel_io
 send_check(struct dialogue *d, uint64_t serial)
 {
-	const struct config *config = d->config->config;
 	const char *password = exchange_password(d->exchange);
 	unsigned char packet[2048];
 	char local[NAME_LOCAL_MAX + 1];
@@ -36,11 +35,11 @@ send_check(struct dialogue *d, uint64_t serial)
 	wire_writer_init(&w, packet, sizeof packet);
 	wire_put_u8(&w, HELPER_CHECK);
 	wire_put_u64(&w, serial);
-	wire_put_string(&w, config->pam_service);
+	wire_put_u32(&w, d->config->number);
+	wire_put_u32(&w, d->config->config->helper_deadline_ms);
 	wire_put_string(&w, local);
 	wire_put_bytes(&w, password, strlen(password));
 	wire_put_string(&w, d->client);
-	wire_put_u32(&w, config->helper_deadline_ms);
 	io = w.failed || d->role->helpers.fd < 0
 		 ? CHANNEL_FAILED
 		 : channel_send(d->role->helpers.fd, packet, w.len, -1);

@@ -1,61 +1,70 @@
 /*
- * server/helpers.c: the spawner: one process an attempt for PAM.
+ * server/helpers.c: the spawner: a child for each attempt to log in that may
+ * block or crash (server/helper.h).
  *
- * PAM's modules may block, crash, fork or keep state in globals: each attempt
- * runs in a child that is killed at its deadline, with all it has started.
- * The spawner itself has one thread and never waits.
+ * A child is killed at its deadline, with all it has started.  The spawner has
+ * one thread and never waits: it passes packets between auth and the children,
+ * checks what a child may say, and how long that may be, and leaves the rest
+ * to auth.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <security/pam_appl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "channel.h"
-#include "config.h"
+#include "helper.h"
 #include "log.h"
 #include "role.h"
-#include "wire.h"
 
 enum {
 	HELPERS_MAX = 1024,
+	PLACES = HELPERS_MAX + 256, /* the dying ones need theirs too */
 	CONFIGS_MAX = 16,
-	SERVICE_SIZE = 65,
-	USER_SIZE = 65,
-	PASSWORD_SIZE = PAM_MAX_RESP_SIZE + 1,
-	TEXT_SIZE = 128,
-	CHECK_PACKET_MAX = 1024,
-	DEADLINE_MOST_MS = 10 * 60 * 1000,
+	PACKET_MAX = HELPER_RESPONSE_MAX + 2048,
+	CHILD_PACKETS_MAX = 16, /* that one child says */
 };
 
-static const char pam_tty[] = "smtp"; /* access rules may name it */
+static const struct helper_kind *const kinds[] = { &helper_pam };
+
+/* What a child may say, without type and number. */
+static const struct speech {
+	enum message type;
+	size_t longest;
+	bool ends, is_conversation;
+} speeches[] = {
+	{ HELPER_ANSWER, HELPER_TEXT_SIZE + 8, true, false },
+	{ HELPER_CHALLENGE, HELPER_RESPONSE_MAX + 8, false, true },
+	{ HELPER_NEED_SECRET, 1024, false, true },
+	{ HELPER_PROVED, 2048, true, true },
+};
 
 struct spawner;
 
 struct watch {
 	int fd;
 	void (*ready)(struct spawner *s, struct watch *watch);
-	struct attempt *attempt; /* NULL: a channel */
+	struct attempt *attempt; /* NULL: a channel of the role's */
 };
 
 /* A child, from its fork until it has been reaped. */
 struct attempt {
 	bool used;
-	bool answered; /* auth has got its answer */
+	bool answered; /* auth has got its answer, or wants none */
+	bool evicted;  /* killed to make room */
+	const struct helper_kind *kind;
 	uint64_t number;
 	pid_t pid;
 	int64_t due_ms;
-	struct watch pipe, process;
+	int64_t idle_since_ms; /* waits for its client; 0: does not */
+	unsigned said;
+	struct watch channel, process;
 };
 
 struct numbered {
@@ -67,26 +76,11 @@ struct spawner {
 	struct role_info info;
 	int epoll;
 	struct watch master, auth;
-	struct attempt attempts[HELPERS_MAX];
+	struct attempt attempts[PLACES];
 	struct numbered configs[CONFIGS_MAX];
 	unsigned at_once; /* of the committed configuration */
 	bool stopping;
 	int64_t stop_ms;
-};
-
-struct check {
-	uint64_t number;
-	char service[SERVICE_SIZE];
-	char user[USER_SIZE];
-	char password[PASSWORD_SIZE];
-	char client[INET6_ADDRSTRLEN];
-	uint32_t deadline_ms;
-};
-
-/* What a child writes into its pipe, at once. */
-struct outcome {
-	uint8_t answer;
-	char text[TEXT_SIZE];
 };
 
 static int64_t
@@ -97,165 +91,6 @@ now_ms(void)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
-
-/* The child. */
-
-struct conversation {
-	const char *password; /* NULL: it was asked for already */
-};
-
-static void
-no_delay(int status, unsigned us, void *context)
-{
-	/* The answer's time is auth's to choose. */
-	(void)status;
-	(void)us;
-	(void)context;
-}
-
-/*
- * One hidden prompt is answered.  A second one, a visible one or a text could
- * be a second factor or a password change: the dialogue ends there.
- */
-static int
-converse(int n, const struct pam_message **messages,
-    struct pam_response **responses, void *context)
-{
-	struct conversation *c = context;
-	struct pam_response *response;
-
-	if (n != 1 || messages[0]->msg_style != PAM_PROMPT_ECHO_OFF ||
-	    c->password == NULL)
-		return PAM_CONV_ERR;
-	response = calloc(1, sizeof *response);
-	if (response == NULL ||
-	    (response->resp = strdup(c->password)) == NULL) {
-		free(response);
-		return PAM_BUF_ERR;
-	}
-	c->password = NULL;
-	*responses = response;
-	return PAM_SUCCESS;
-}
-
-static int
-set_items(pam_handle_t *pam, const struct check *check)
-{
-	union {
-		void (*function)(int, unsigned, void *);
-		const void *item;
-	} delay = { no_delay };
-	int rc = pam_set_item(pam, PAM_FAIL_DELAY, delay.item);
-
-	if (rc == PAM_SUCCESS)
-		rc = pam_set_item(pam, PAM_RHOST, check->client);
-	if (rc == PAM_SUCCESS)
-		rc = pam_set_item(pam, PAM_TTY, pam_tty);
-	return rc;
-}
-
-/* A module may have put another user in place of the one that was asked. */
-static int
-same_user(pam_handle_t *pam, const char *user)
-{
-	const void *item = NULL;
-	int rc = pam_get_item(pam, PAM_USER, &item);
-
-	if (rc != PAM_SUCCESS)
-		return rc;
-	return item != NULL && strcmp(item, user) == 0 ? PAM_SUCCESS
-						       : PAM_USER_UNKNOWN;
-}
-
-static enum helper_answer
-answer_of(int rc)
-{
-	switch (rc) {
-	case PAM_SUCCESS:
-		return HELPER_YES;
-	case PAM_OPEN_ERR:
-	case PAM_SYMBOL_ERR:
-	case PAM_SERVICE_ERR:
-	case PAM_SYSTEM_ERR:
-	case PAM_BUF_ERR:
-	case PAM_AUTHINFO_UNAVAIL:
-	case PAM_ABORT:
-	case PAM_MODULE_UNKNOWN:
-		return HELPER_TROUBLE;
-	default:
-		return HELPER_NO;
-	}
-}
-
-static void
-ask_pam(const struct check *check, struct outcome *out)
-{
-	struct conversation talk = { check->password };
-	const struct pam_conv conv = { converse, &talk };
-	pam_handle_t *pam = NULL;
-	int rc = pam_start(check->service, check->user, &conv, &pam);
-
-	if (rc == PAM_SUCCESS)
-		rc = set_items(pam, check);
-	if (rc == PAM_SUCCESS)
-		rc = pam_authenticate(pam,
-		    PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
-	if (rc == PAM_SUCCESS)
-		rc = pam_acct_mgmt(pam, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
-	if (rc == PAM_SUCCESS)
-		rc = same_user(pam, check->user);
-	out->answer = (uint8_t)answer_of(rc);
-	snprintf(out->text, sizeof out->text, "PAM: %s",
-	    rc == PAM_SUCCESS ? "yes" : pam_strerror(pam, rc));
-	if (pam != NULL)
-		pam_end(pam, rc);
-}
-
-/* Signals as at the start of a program, no descriptor but the pipe (as 3), a
- * process group of its own, and no life without the spawner. */
-static void
-settle_child(pid_t parent, int pipe_fd, uint32_t deadline_ms)
-{
-	const struct rlimit no_core = { 0, 0 };
-	sigset_t none;
-	int null;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	setpgid(0, 0);
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	setrlimit(RLIMIT_CORE, &no_core);
-	if (pipe_fd != 3 && dup2(pipe_fd, 3) < 0)
-		_exit(1);
-	fcntl(3, F_SETFD, FD_CLOEXEC);
-	close_range(4, ~0U, 0);
-	null = open("/dev/null", O_RDWR);
-	if (null < 0)
-		_exit(1);
-	dup2(null, 0);
-	dup2(null, 1);
-	dup2(null, 2);
-	if (null > 3)
-		close(null);
-	alarm(deadline_ms / 1000 + 2);
-}
-
-static void __attribute__((noreturn))
-run_child(struct check *check, pid_t parent, int pipe_fd)
-{
-	struct outcome out = { .answer = HELPER_TROUBLE };
-
-	settle_child(parent, pipe_fd, check->deadline_ms);
-	ask_pam(check, &out);
-	explicit_bzero(check, sizeof *check);
-	_exit(write(3, &out, sizeof out) == (ssize_t)sizeof out ? 0 : 1);
-}
-
-/* The spawner. */
 
 static bool
 watch_set(struct spawner *s, struct watch *watch, int fd)
@@ -302,33 +137,99 @@ kill_attempt(struct attempt *a)
 	kill(a->pid, SIGKILL);
 }
 
-/* Answer, once, and let go of the child; it is reaped when it has died. */
+/* Let go of the child, whoever has had the last word; it is reaped when it has
+ * died. */
+static void
+end(struct attempt *a)
+{
+	a->answered = true;
+	watch_close(&a->channel);
+	kill_attempt(a);
+}
+
+/* Answer, once, and let go. */
 static void
 finish(struct spawner *s, struct attempt *a, enum helper_answer answer,
     const char *text)
 {
 	if (!a->answered)
 		say_answer(s, a->number, answer, text);
-	a->answered = true;
-	watch_close(&a->pipe);
-	kill_attempt(a);
+	end(a);
+}
+
+/* What a child says, with its number. */
+static bool
+pass_on(struct spawner *s, const struct attempt *a, unsigned char type,
+    const unsigned char *fields, size_t len)
+{
+	static unsigned char packet[PACKET_MAX + 16];
+	struct wire_writer w;
+	bool ok;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, type);
+	wire_put_u64(&w, a->number);
+	wire_put_raw(&w, fields, len);
+	ok = !w.failed && s->auth.fd >= 0 &&
+	     channel_send(s->auth.fd, packet, w.len, -1) == CHANNEL_DONE;
+	explicit_bzero(packet, sizeof packet);
+	return ok;
+}
+
+static const struct speech *
+find_speech(const struct attempt *a, unsigned char type, size_t len)
+{
+	for (size_t i = 0; i < sizeof speeches / sizeof *speeches; i++)
+		if (speeches[i].type == type && len <= speeches[i].longest &&
+		    (a->kind->converses || !speeches[i].is_conversation))
+			return &speeches[i];
+	return NULL;
+}
+
+/* packet: at least its type. */
+static void
+child_says(struct spawner *s, struct attempt *a, const unsigned char *packet,
+    size_t len)
+{
+	const struct speech *speech = find_speech(a, packet[0], len - 1);
+
+	if (speech == NULL || ++a->said > CHILD_PACKETS_MAX) {
+		log_line(SAY_ALARM, "protocol",
+		    "peer=helper packet=%u octets=%zu", packet[0], len);
+		finish(s, a, HELPER_TROUBLE, "the helper broke its protocol");
+	} else if (speech->type == HELPER_ANSWER && len > 1 &&
+		   packet[1] == HELPER_BROKEN) {
+		log_line(SAY_ALARM, "protocol", "peer=auth packet=%u",
+		    (unsigned)a->kind->start);
+		finish(s, a, HELPER_TROUBLE, "broken request");
+	} else if (!pass_on(s, a, packet[0], packet + 1, len - 1)) {
+		finish(s, a, HELPER_TROUBLE, "no room for the answer");
+	} else if (speech->ends) {
+		end(a);
+	} else if (speech->type == HELPER_CHALLENGE) {
+		a->idle_since_ms = now_ms();
+	}
 }
 
 static void
-pipe_ready(struct spawner *s, struct watch *watch)
+child_ready(struct spawner *s, struct watch *watch)
 {
+	static unsigned char packet[PACKET_MAX];
 	struct attempt *a = watch->attempt;
-	struct outcome out;
-	ssize_t got = read(watch->fd, &out, sizeof out);
+	size_t len;
 
-	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+	switch (channel_recv(watch->fd, packet, sizeof packet, &len, NULL)) {
+	case CHANNEL_DONE:
+		child_says(s, a, packet, len);
+		explicit_bzero(packet, sizeof packet);
 		return;
-	if (got != (ssize_t)sizeof out || out.answer > HELPER_DEADLINE) {
+	case CHANNEL_WAIT:
+		return;
+	case CHANNEL_CLOSED:
+	case CHANNEL_FAILED:
 		finish(s, a, HELPER_TROUBLE, "the helper crashed");
 		return;
 	}
-	out.text[TEXT_SIZE - 1] = '\0';
-	finish(s, a, (enum helper_answer)out.answer, out.text);
 }
 
 static void
@@ -336,9 +237,9 @@ process_ready(struct spawner *s, struct watch *watch)
 {
 	struct attempt *a = watch->attempt;
 
-	/* Its answer may still be in the pipe. */
-	if (a->pipe.fd >= 0)
-		pipe_ready(s, &a->pipe);
+	/* Its last words may still be in the channel. */
+	for (int i = 0; i <= CHILD_PACKETS_MAX && a->channel.fd >= 0; i++)
+		child_ready(s, &a->channel);
 	/* Its group is killed while nobody else can have got its number. */
 	finish(s, a, HELPER_TROUBLE, "the helper crashed");
 	if (waitpid(a->pid, NULL, WNOHANG) == 0)
@@ -347,112 +248,116 @@ process_ready(struct spawner *s, struct watch *watch)
 	memset(a, 0, sizeof *a);
 }
 
-static bool
-is_word(const char *word, const char *others)
-{
-	if (*word == '-' || *word == '.' || *word == '\0')
-		return false;
-	for (; *word != '\0'; word++)
-		if (!(*word >= 'a' && *word <= 'z') &&
-		    !(*word >= 'A' && *word <= 'Z') &&
-		    !(*word >= '0' && *word <= '9') &&
-		    strchr(others, *word) == NULL)
-			return false;
-	return true;
-}
-
-static bool
-is_service(const struct spawner *s, const char *service)
+static struct config *
+find_config(const struct spawner *s, uint32_t number)
 {
 	for (size_t i = 0; i < CONFIGS_MAX; i++)
 		if (s->configs[i].config != NULL &&
-		    strcmp(s->configs[i].config->pam_service, service) == 0)
-			return is_word(service, "_-.");
-	return false;
+		    s->configs[i].number == number)
+			return s->configs[i].config;
+	return NULL;
 }
 
-static bool
-is_address(const char *text)
+static struct attempt *
+find_attempt(struct spawner *s, uint64_t number)
 {
-	unsigned char address[16];
-
-	return inet_pton(AF_INET, text, address) == 1 ||
-	       inet_pton(AF_INET6, text, address) == 1;
+	for (size_t i = 0; i < PLACES; i++)
+		if (s->attempts[i].used && !s->attempts[i].answered &&
+		    s->attempts[i].number == number)
+			return &s->attempts[i];
+	return NULL;
 }
 
-static bool
-read_check(struct spawner *s, struct check *check, const unsigned char *packet,
-    size_t len)
+/* The one that has waited longest for its client; NULL if none does. */
+static struct attempt *
+find_idle(struct spawner *s)
 {
-	struct wire_reader r;
-	gnutls_datum_t password;
+	struct attempt *found = NULL;
 
-	wire_reader_init(&r, packet, len);
-	if (wire_get_u8(&r) != HELPER_CHECK)
-		return false;
-	check->number = wire_get_u64(&r);
-	if (!wire_get_string(&r, check->service, sizeof check->service) ||
-	    !wire_get_string(&r, check->user, sizeof check->user))
-		return false;
-	password = wire_get_bytes(&r, PASSWORD_SIZE - 1);
-	if (r.failed ||
-	    !wire_get_string(&r, check->client, sizeof check->client))
-		return false;
-	check->deadline_ms = wire_get_u32(&r);
-	if (!wire_reader_done(&r) || password.size == 0 ||
-	    memchr(password.data, '\0', password.size) != NULL)
-		return false;
-	memcpy(check->password, password.data, password.size);
-	check->password[password.size] = '\0';
-	return check->deadline_ms > 0 &&
-	       check->deadline_ms <= DEADLINE_MOST_MS &&
-	       is_service(s, check->service) && is_address(check->client);
+	for (size_t i = 0; i < PLACES; i++) {
+		struct attempt *a = &s->attempts[i];
+
+		if (a->used && !a->answered && a->idle_since_ms != 0 &&
+		    (found == NULL || a->idle_since_ms < found->idle_since_ms))
+			found = a;
+	}
+	return found;
 }
 
-/* A free place; NULL if as many run as may. */
+/*
+ * A free place; NULL if as many run as may.  Clients that let us wait must not
+ * keep others out: the one that has done so longest has to go.
+ */
 static struct attempt *
 free_place(struct spawner *s)
 {
-	struct attempt *place = NULL;
+	struct attempt *place = NULL, *idle;
 	unsigned running = 0;
 
-	for (size_t i = 0; i < HELPERS_MAX; i++)
-		if (s->attempts[i].used)
-			running++;
-		else
+	for (size_t i = 0; i < PLACES; i++)
+		if (!s->attempts[i].used)
 			place = &s->attempts[i];
-	return running < s->at_once ? place : NULL;
+		else if (!s->attempts[i].evicted)
+			running++;
+	if (running < s->at_once)
+		return place;
+	idle = find_idle(s);
+	if (place == NULL || idle == NULL)
+		return NULL;
+	idle->evicted = true;
+	finish(s, idle, HELPER_TROUBLE, "another login needed the helper");
+	return place;
+}
+
+/* What begins an attempt, up to what is for its child. */
+struct request {
+	const struct helper_kind *kind;
+	uint64_t number;
+	const struct config *config;
+	uint32_t deadline_ms;
+	struct wire_reader rest;
+};
+
+static void __attribute__((noreturn))
+run_child(const struct request *request, pid_t parent, int channel)
+{
+	struct wire_reader rest = request->rest;
+
+	helper_settle(parent, channel, request->deadline_ms);
+	request->kind->run(request->config, &rest);
+	_exit(0);
 }
 
 static bool
-start_child(struct spawner *s, struct attempt *a, struct check *check)
+start_child(struct spawner *s, struct attempt *a, const struct request *request)
 {
 	pid_t parent = getpid();
 	int ends[2], process;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (!channel_pair(ends, false, NULL))
 		return false;
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	a->pid = fork();
 	if (a->pid == 0)
-		run_child(check, parent, ends[1]);
+		run_child(request, parent, ends[1]);
 	close(ends[1]);
 	if (a->pid < 0) {
 		close(ends[0]);
 		return false;
 	}
 	a->used = true;
-	a->answered = false;
-	a->number = check->number;
-	a->due_ms = now_ms() + check->deadline_ms;
-	a->pipe = (struct watch){ -1, pipe_ready, a };
+	a->kind = request->kind;
+	a->number = request->number;
+	a->due_ms = now_ms() + request->deadline_ms;
+	a->channel = (struct watch){ -1, child_ready, a };
 	a->process = (struct watch){ -1, process_ready, a };
 	process = pidfd_open(a->pid, 0);
 	if (process < 0 || !watch_set(s, &a->process, process) ||
-	    !watch_set(s, &a->pipe, ends[0])) {
+	    !watch_set(s, &a->channel, ends[0])) {
 		kill_attempt(a);
 		waitpid(a->pid, NULL, 0);
-		watch_close(&a->process);
+		if (process >= 0)
+			close(process);
 		close(ends[0]);
 		memset(a, 0, sizeof *a);
 		return false;
@@ -461,35 +366,90 @@ start_child(struct spawner *s, struct attempt *a, struct check *check)
 }
 
 static void
-begin_check(struct spawner *s, const unsigned char *packet, size_t len)
+begin(struct spawner *s, const struct helper_kind *kind, struct wire_reader *r,
+    size_t len)
 {
-	struct check check = { 0 };
+	struct request request = { .kind = kind };
 	struct attempt *place;
 
-	if (!read_check(s, &check, packet, len)) {
-		log_line(SAY_ALARM, "protocol", "peer=auth octets=%zu", len);
-		say_answer(s, check.number, HELPER_TROUBLE, "broken request");
-	} else if (!is_word(check.user, "_.+-")) {
-		say_answer(s, check.number, HELPER_NO,
-		    "not a name that PAM is asked for");
+	request.number = wire_get_u64(r);
+	request.config = find_config(s, wire_get_u32(r));
+	request.deadline_ms = wire_get_u32(r);
+	request.rest = *r;
+	if (r->failed || len > kind->longest || request.deadline_ms == 0 ||
+	    request.deadline_ms > HELPER_DEADLINE_MOST_MS ||
+	    find_attempt(s, request.number) != NULL) {
+		log_line(SAY_ALARM, "protocol",
+		    "peer=auth packet=%u octets=%zu", (unsigned)kind->start,
+		    len);
+		say_answer(s, request.number, HELPER_TROUBLE, "broken request");
+	} else if (request.config == NULL) {
+		say_answer(s, request.number, HELPER_TROUBLE,
+		    "its configuration is gone");
 	} else if ((place = free_place(s)) == NULL) {
 		log_line(SAY_WARNING, "helpers", "detail=\"all %u are busy\"",
 		    s->at_once);
-		say_answer(s, check.number, HELPER_TROUBLE,
+		say_answer(s, request.number, HELPER_TROUBLE,
 		    "all helpers are busy");
-	} else if (!start_child(s, place, &check)) {
+	} else if (!start_child(s, place, &request)) {
 		log_line(SAY_ERROR, "helpers", "error=%s",
 		    strerrorname_np(errno));
-		say_answer(s, check.number, HELPER_TROUBLE,
+		say_answer(s, request.number, HELPER_TROUBLE,
 		    "no helper could be started");
 	}
-	explicit_bzero(&check, sizeof check);
+}
+
+/* An answer to what a child has said: without its number. */
+static void
+go_on(struct spawner *s, unsigned char type, struct wire_reader *r)
+{
+	static unsigned char packet[PACKET_MAX];
+	struct attempt *a = find_attempt(s, wire_get_u64(r));
+	struct wire_writer w;
+
+	if (a == NULL) /* it has just ended */
+		return;
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, type);
+	wire_put_raw(&w, r->at, (size_t)(r->end - r->at));
+	a->idle_since_ms = 0;
+	if (w.failed || !a->kind->converses)
+		log_line(SAY_ALARM, "protocol", "peer=auth packet=%u", type);
+	/* It reads, or has crashed, or runs into its deadline. */
+	else if (type == HELPER_ABORT)
+		end(a);
+	else
+		(void)channel_send(a->channel.fd, packet, w.len, -1);
+	explicit_bzero(packet, sizeof packet);
+}
+
+static void
+auth_says(struct spawner *s, const unsigned char *packet, size_t len)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, packet + 1, len - 1);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (kinds[i]->start == packet[0]) {
+			begin(s, kinds[i], &r, len);
+			return;
+		}
+	switch (packet[0]) {
+	case HELPER_STEP:
+	case HELPER_SECRET:
+	case HELPER_ABORT:
+		go_on(s, packet[0], &r);
+		return;
+	default:
+		log_line(SAY_ALARM, "protocol",
+		    "peer=auth packet=%u octets=%zu", packet[0], len);
+	}
 }
 
 static void
 kill_all(struct spawner *s)
 {
-	for (size_t i = 0; i < HELPERS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (s->attempts[i].used)
 			kill_attempt(&s->attempts[i]);
 }
@@ -497,12 +457,12 @@ kill_all(struct spawner *s)
 static void
 auth_ready(struct spawner *s, struct watch *watch)
 {
-	static unsigned char packet[CHECK_PACKET_MAX];
+	static unsigned char packet[PACKET_MAX];
 	size_t len;
 
 	switch (channel_recv(watch->fd, packet, sizeof packet, &len, NULL)) {
 	case CHANNEL_DONE:
-		begin_check(s, packet, len);
+		auth_says(s, packet, len);
 		explicit_bzero(packet, sizeof packet);
 		return;
 	case CHANNEL_WAIT:
@@ -549,13 +509,12 @@ static void
 helpers_commit(void *self, uint32_t number)
 {
 	struct spawner *s = self;
+	const struct config *config = find_config(s, number);
 
-	for (size_t i = 0; i < CONFIGS_MAX; i++)
-		if (s->configs[i].config != NULL &&
-		    s->configs[i].number == number) {
-			s->at_once = s->configs[i].config->helpers;
-			log_set_debug(s->configs[i].config->debug);
-		}
+	if (config == NULL)
+		return;
+	s->at_once = config->helpers;
+	log_set_debug(config->debug);
 }
 
 static void
@@ -583,9 +542,9 @@ helpers_peer(void *self, enum role peer, unsigned index, int fd)
 		return;
 	}
 	/* Answers are for the auth that asked. */
-	kill_all(s);
-	for (size_t i = 0; i < HELPERS_MAX; i++)
-		s->attempts[i].answered = true;
+	for (size_t i = 0; i < PLACES; i++)
+		if (s->attempts[i].used)
+			end(&s->attempts[i]);
 	watch_close(&s->auth);
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || !watch_set(s, &s->auth, fd)) {
 		log_line(SAY_ALARM, "epoll", "error=%s",
@@ -608,7 +567,7 @@ running(const struct spawner *s)
 {
 	unsigned n = 0;
 
-	for (size_t i = 0; i < HELPERS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		n += s->attempts[i].used;
 	return n;
 }
@@ -645,7 +604,7 @@ next_due(const struct spawner *s)
 	int64_t due = s->stopping ? s->stop_ms : INT64_MAX;
 	int64_t now = now_ms();
 
-	for (size_t i = 0; i < HELPERS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (s->attempts[i].used && !s->attempts[i].answered &&
 		    s->attempts[i].due_ms < due)
 			due = s->attempts[i].due_ms;
@@ -659,7 +618,7 @@ act_on_time(struct spawner *s)
 {
 	int64_t now = now_ms();
 
-	for (size_t i = 0; i < HELPERS_MAX; i++) {
+	for (size_t i = 0; i < PLACES; i++) {
 		struct attempt *a = &s->attempts[i];
 
 		if (a->used && !a->answered && a->due_ms <= now)

@@ -95,10 +95,30 @@ enum message {
 	                 with them said, a yes of the server counts */
 	LOGIN_FAILED, /* number, text s */
 
+	/* auth to helpers: number u64 is the attempt.  What begins one goes on
+	 * with configuration u32 and deadline u32 (milliseconds, of the whole
+	 * attempt, waits for the client included).  What a child says is
+	 * answered before it says more. */
+	HELPER_CHECK = 112, /* number, configuration, deadline, user s,
+	                       password b, client address s: PAM */
+	/* helpers to auth: it is over */
+	HELPER_ANSWER, /* number, enum helper_answer u8, text s */
 	/* auth to helpers */
-	HELPER_CHECK = 112, /* number u64, service s, user s, password b,
-	                       client address s, deadline ms u32 */
-	HELPER_ANSWER,      /* number, enum helper_answer u8, text s */
+	HELPER_EXCHANGE, /* number, configuration, deadline, mechanism s,
+	                    has-initial u8, initial b (decoded octets):
+	                    CRAM-MD5, DIGEST-MD5, GSSAPI */
+	HELPER_STEP,     /* number, response b (decoded octets) */
+	HELPER_SECRET,   /* number, secret b, at most 255 octets without NUL */
+	HELPER_ABORT,    /* number: nobody waits for it any more */
+	/* helpers to auth */
+	HELPER_CHALLENGE,   /* number, challenge b (decoded octets): a
+	                       HELPER_STEP is to follow */
+	HELPER_NEED_SECRET, /* number, authentication identity s as claimed, at
+	                       most 1000 octets: a HELPER_SECRET is to follow;
+	                       once an attempt */
+	HELPER_PROVED,      /* number, authentication identity s, authorization
+	                       identity s ("": none): it is over, and whether
+	                       it is granted auth's to say */
 
 	/* relay to lookup, one channel a thread, blocking calls */
 	LOOKUP_ADDRESSES = 128, /* number u64, host s */
@@ -146,7 +166,15 @@ enum auth_result {
 	AUTH_NO_MECHANISM, /* 504 5.5.4 */
 };
 
-enum helper_answer { HELPER_YES, HELPER_NO, HELPER_TROUBLE, HELPER_DEADLINE };
+enum helper_answer {
+	HELPER_YES,
+	HELPER_NO,
+	HELPER_MALFORMED, /* this is not the mechanism's syntax */
+	HELPER_TROUBLE,
+	HELPER_DEADLINE,
+	/* A child to the spawner: its request breaks the protocol. */
+	HELPER_BROKEN,
+};
 
 enum lookup_answer {
 	LOOKUP_FOUND,
