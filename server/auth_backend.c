@@ -169,7 +169,7 @@ backend_check_password(struct dialogue *d)
 		dialogue_decide(d, AUTH_UNAVAILABLE, "the store is not open");
 		return true;
 	}
-	if (!store_get(store, exchange_name(d->exchange), &entry, &why)) {
+	if (!store_get(store, d->name, &entry, &why)) {
 		if (why.code == REASON_ABSENT) {
 			derive_in_vain(d);
 			return false;
@@ -232,8 +232,7 @@ decide_foreign(struct dialogue *d, const struct auth_foreign_answer *answer)
 	struct entry entry;
 	struct reason why = { 0 };
 
-	if (store == NULL ||
-	    !store_get(store, exchange_name(d->exchange), &entry, &why)) {
+	if (store == NULL || !store_get(store, d->name, &entry, &why)) {
 		if (store != NULL && why.code == REASON_ABSENT)
 			dialogue_decide(d, AUTH_DENIED,
 			    "changed during the exchange");

@@ -62,14 +62,13 @@ dialogue_decide(struct dialogue *d, enum auth_result result, const char *text)
 {
 	/* A certificate's key cannot be guessed. */
 	bool is_guess = d->mechanism != MECHANISM_EXTERNAL;
-	const char *name = exchange_name(d->exchange);
 	int64_t due;
 
 	helper_forget(d);
 	d->state = DIALOGUE_DECIDED;
 	d->result = result;
 	snprintf(d->login, sizeof d->login, "%s",
-	    *name != '\0' ? name : exchange_claimed(d->exchange));
+	    d->name[0] != '\0' ? d->name : d->claimed);
 	snprintf(d->text, sizeof d->text, "%s", text);
 	/* Name and password are of no further use. */
 	exchange_free(d->exchange);
@@ -163,8 +162,7 @@ dialogue_check_password(struct dialogue *d)
 	if ((backends & BACKEND_STORE) != 0 && backend_check_password(d))
 		return;
 	if ((backends & BACKEND_PAM) != 0 &&
-	    is_pam_realm(d->config->config,
-		name_realm(exchange_name(d->exchange))))
+	    is_pam_realm(d->config->config, name_realm(d->name)))
 		helper_check_password(d);
 	else
 		dialogue_decide(d, AUTH_DENIED, "unknown user");

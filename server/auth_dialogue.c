@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "auth_dialogue.h"
 #include "auth_legacy.h"
@@ -41,6 +40,7 @@ dialogue_end(struct dialogue *d)
 	timer_clear(&role->timers, &d->timer);
 	helper_forget(d);
 	exchange_free(d->exchange);
+	free(d->challenge.data);
 	grant_fini(&d->grant);
 	auth_config_release(role, d->config);
 	explicit_bzero(d, sizeof *d);
@@ -99,7 +99,9 @@ static void
 send_challenge(struct dialogue *d)
 {
 	struct auth_role *role = d->role;
-	gnutls_datum_t challenge = exchange_challenge(d->exchange);
+	gnutls_datum_t challenge = d->exchange != NULL
+				       ? exchange_challenge(d->exchange)
+				       : d->challenge;
 	unsigned char packet[16 + EXCHANGE_RESPONSE_MAX];
 	struct wire_writer w;
 	enum channel_io io;
@@ -121,6 +123,20 @@ send_challenge(struct dialogue *d)
 	}
 	d->state = DIALOGUE_CLIENT;
 	timer_set(&role->timers, &d->timer, auth_now_ms() + AUTH_LIFETIME_MS);
+}
+
+void
+dialogue_challenge(struct dialogue *d, gnutls_datum_t octets)
+{
+	free(d->challenge.data);
+	d->challenge.size = octets.size;
+	d->challenge.data = malloc((size_t)octets.size + 1);
+	if (d->challenge.data == NULL) {
+		dialogue_decide(d, AUTH_UNAVAILABLE, "out of memory");
+		return;
+	}
+	memcpy(d->challenge.data, octets.data, octets.size);
+	send_challenge(d);
 }
 
 static void
@@ -170,13 +186,28 @@ dialogue_find(struct auth_role *role, uint64_t number)
 	return *find_place(role, number);
 }
 
+static enum exchange_step
+take_step(struct dialogue *d, const gnutls_datum_t *response,
+    struct reason *why)
+{
+	enum exchange_step step = exchange_step(d->exchange, response, why);
+
+	strcpy(d->name, exchange_name(d->exchange));
+	strcpy(d->claimed, exchange_claimed(d->exchange));
+	return step;
+}
+
 static void
 dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 {
 	struct reason why = { 0 };
 	const char *name;
 
-	switch (exchange_step(d->exchange, response, &why)) {
+	if (d->exchange == NULL) {
+		sasl_step(d, response);
+		return;
+	}
+	switch (take_step(d, response, &why)) {
 	case EXCHANGE_CHALLENGE:
 		name = exchange_signed(d->exchange);
 		if (name == NULL || dialogue_may_sign(d, name))
@@ -186,7 +217,7 @@ dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 		dialogue_check_password(d);
 		return;
 	case EXCHANGE_PROVED:
-		dialogue_prove(d, exchange_name(d->exchange));
+		dialogue_prove(d, d->name);
 		return;
 	case EXCHANGE_DOWNGRADE:
 		log_downgrade(d, why.text);
@@ -255,11 +286,7 @@ read_start(struct wire_reader *r, struct start *start)
 static unsigned
 find_mechanism(const struct config_listener *listener, const char *mechanism)
 {
-	for (unsigned bit = 1; bit <= MECHANISM_LOGIN; bit <<= 1)
-		if ((listener->mechanisms & bit) != 0 &&
-		    strcasecmp(mechanism_name(bit), mechanism) == 0)
-			return bit;
-	return 0;
+	return listener->mechanisms & mechanism_by_name(mechanism);
 }
 
 /* A dialogue for start; NULL and the result to give if there is none. */
@@ -308,7 +335,8 @@ dialogue_new(struct auth_role *role, const struct start *start,
 	if (start->spki.size > 0)
 		memcpy(d->key, start->spki.data, SPKI_OCTETS);
 	d->role = role;
-	if (!exchange_new(&d->exchange, role->sasl, &options, why)) {
+	if ((mechanism & MECHANISMS_GUARDED) == 0 &&
+	    !exchange_new(&d->exchange, role->sasl, &options, why)) {
 		free(d);
 		return NULL;
 	}

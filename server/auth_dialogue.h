@@ -6,6 +6,7 @@
  *   auth_judge.c     what forbids a login although it was proved
  *   auth_backend.c   the credential store, as it is asked
  *   auth_helper.c    the helpers, as they are asked
+ *   auth_sasl.c      exchanges that run in a helper
  *
  * A dialogue ends with dialogue_decide, once, for whatever reason: all that a
  * success needs beyond the proof is asked in dialogue_prove.
@@ -36,7 +37,12 @@ struct dialogue {
 	struct auth_config *config;
 	const struct config_listener *listener;
 	enum mechanism mechanism;
-	struct exchange *exchange;     /* NULL once decided */
+	struct exchange *exchange; /* NULL once decided, or in a helper */
+	/* Canonical, "" until there is one, and the name as claimed so far. */
+	char name[NAME_SIZE], claimed[EXCHANGE_CLAIMED_MAX + 1];
+	bool was_asked;                /* for the secret of name, by a helper */
+	bool has_secret;               /* which it was given */
+	gnutls_datum_t challenge;      /* of a helper; owned */
 	struct auth_helper_call *call; /* NULL: no helper is at it */
 	uint64_t foreign; /* serial of a hash being checked; 0: none */
 	struct timer timer;
@@ -59,6 +65,9 @@ struct dialogue {
 void dialogue_end(struct dialogue *d);
 /* The result's time has come. */
 void dialogue_send_result(struct dialogue *d);
+
+/* The client has to answer octets, which are kept until then. */
+void dialogue_challenge(struct dialogue *d, gnutls_datum_t octets);
 
 /* auth_decide.c */
 /* The client is whom name (canonical) says: grants the login, unless
@@ -112,8 +121,32 @@ bool backend_check_password(struct dialogue *d);
 /* auth_helper.c */
 /* PAM, with name and password of the exchange. */
 void helper_check_password(struct dialogue *d);
-/* An answer of the helpers for it will find nobody. */
+/* An answer of the helpers for it will find nobody, and a helper that waits
+ * for it ends. */
 void helper_forget(struct dialogue *d);
+/*
+ * Begin an attempt with the packet that write puts together: behind its type,
+ * number, configuration and deadline.  The dialogue is decided if there is no
+ * way to.
+ */
+void helper_begin(struct dialogue *d, enum message type,
+    void (*write)(struct wire_writer *w, const void *context),
+    const void *context);
+/* Octets for the helper that is at it, as a packet of that type. */
+void helper_send(struct dialogue *d, enum message type,
+    const gnutls_datum_t *octets);
+
+/* auth_sasl.c */
+/* Mechanisms whose exchange runs in a helper. */
+enum {
+	MECHANISMS_GUARDED =
+	    MECHANISM_GSSAPI | MECHANISM_DIGEST_MD5 | MECHANISM_CRAM_MD5
+};
+/* response NULL: there was no initial one. */
+void sasl_step(struct dialogue *d, const gnutls_datum_t *response);
+/* What a helper says before it is over.  False: it breaks the protocol. */
+bool sasl_helper_says(struct dialogue *d, enum message type,
+    struct wire_reader *r);
 
 /* The dialogue of a number, or NULL. */
 struct dialogue *dialogue_find(struct auth_role *role, uint64_t number);

@@ -10,60 +10,86 @@
 enum {
 	HELPER_GRACE_MS = 2000,    /* beyond the helpers' own deadline */
 	HELPER_PASSWORD_MAX = 512, /* PAM_MAX_RESP_SIZE */
+	HELPER_PACKET_MAX = EXCHANGE_RESPONSE_MAX + 2048,
 	PACKETS_A_TURN = 64,
 };
+
+static bool
+is_guarded(const struct dialogue *d)
+{
+	return (d->mechanism & MECHANISMS_GUARDED) != 0;
+}
+
+/* A packet, which is wiped. */
+static bool
+send_packet(struct auth_role *role, struct wire_writer *w)
+{
+	bool ok =
+	    !w->failed && role->helpers.fd >= 0 &&
+	    channel_send(role->helpers.fd, w->data, w->len, -1) == CHANNEL_DONE;
+
+	explicit_bzero(w->data, w->len);
+	return ok;
+}
 
 void
 helper_forget(struct dialogue *d)
 {
+	unsigned char packet[16];
+	struct wire_writer w;
+
+	if (d->call != NULL && is_guarded(d)) {
+		wire_writer_init(&w, packet, sizeof packet);
+		wire_put_u8(&w, HELPER_ABORT);
+		wire_put_u64(&w, d->call->serial);
+		/* Without room it runs into its deadline. */
+		(void)send_packet(d->role, &w);
+	}
 	if (d->call != NULL)
 		d->call->serial = 0;
 	d->call = NULL;
 	d->foreign = 0;
 }
 
-static enum channel_io
-send_check(struct dialogue *d, uint64_t serial)
+static struct auth_helper_call *
+free_call(struct auth_role *role)
 {
-	const char *password = exchange_password(d->exchange);
-	unsigned char packet[2048];
-	char local[NAME_LOCAL_MAX + 1];
-	struct wire_writer w;
-	enum channel_io io;
+	for (size_t i = 0; i < AUTH_HELPERS_MAX; i++)
+		if (role->calls[i].serial == 0)
+			return &role->calls[i];
+	return NULL;
+}
 
-	name_local(exchange_name(d->exchange), local);
-	wire_writer_init(&w, packet, sizeof packet);
-	wire_put_u8(&w, HELPER_CHECK);
-	wire_put_u64(&w, serial);
-	wire_put_u32(&w, d->config->number);
-	wire_put_u32(&w, d->config->config->helper_deadline_ms);
-	wire_put_string(&w, local);
-	wire_put_bytes(&w, password, strlen(password));
-	wire_put_string(&w, d->client);
-	io = w.failed || d->role->helpers.fd < 0
-		 ? CHANNEL_FAILED
-		 : channel_send(d->role->helpers.fd, packet, w.len, -1);
-	explicit_bzero(packet, sizeof packet);
-	return io;
+/* A helper has something to do; the spawner ends it in time. */
+static void
+await_helper(struct dialogue *d)
+{
+	d->state = DIALOGUE_HELPER;
+	timer_set(&d->role->timers, &d->timer,
+	    auth_now_ms() + d->config->config->helper_deadline_ms +
+		HELPER_GRACE_MS);
 }
 
 void
-helper_check_password(struct dialogue *d)
+helper_begin(struct dialogue *d, enum message type,
+    void (*write)(struct wire_writer *w, const void *context),
+    const void *context)
 {
 	struct auth_role *role = d->role;
-	struct auth_helper_call *call = NULL;
+	struct auth_helper_call *call = free_call(role);
+	unsigned char packet[HELPER_PACKET_MAX];
+	struct wire_writer w;
 
-	for (size_t i = 0; call == NULL && i < AUTH_HELPERS_MAX; i++)
-		if (role->calls[i].serial == 0)
-			call = &role->calls[i];
-	if (strlen(exchange_password(d->exchange)) > HELPER_PASSWORD_MAX) {
-		dialogue_decide(d, AUTH_DENIED, "password too long for PAM");
-		return;
-	}
 	/* A serial of our own: an answer must not fit another attempt that
 	 * has been given the same number. */
-	if (call == NULL ||
-	    send_check(d, ++role->helper_serial) != CHANNEL_DONE) {
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, (uint8_t)type);
+	wire_put_u64(&w, ++role->helper_serial);
+	wire_put_u32(&w, d->config->number);
+	wire_put_u32(&w, d->config->config->helper_deadline_ms);
+	write(&w, context);
+	if (call == NULL || !send_packet(role, &w)) {
+		explicit_bzero(packet, sizeof packet);
 		dialogue_decide(d, AUTH_UNAVAILABLE,
 		    "the helpers are away or busy");
 		return;
@@ -71,10 +97,50 @@ helper_check_password(struct dialogue *d)
 	call->serial = role->helper_serial;
 	call->dialogue = d;
 	d->call = call;
-	d->state = DIALOGUE_HELPER;
-	timer_set(&role->timers, &d->timer,
-	    auth_now_ms() + d->config->config->helper_deadline_ms +
-		HELPER_GRACE_MS);
+	await_helper(d);
+}
+
+void
+helper_send(struct dialogue *d, enum message type, const gnutls_datum_t *octets)
+{
+	unsigned char packet[HELPER_PACKET_MAX];
+	struct wire_writer w;
+
+	if (d->call == NULL) {
+		dialogue_decide(d, AUTH_UNAVAILABLE, "its helper is gone");
+		return;
+	}
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, (uint8_t)type);
+	wire_put_u64(&w, d->call->serial);
+	wire_put_bytes(&w, octets->data, octets->size);
+	if (send_packet(d->role, &w))
+		await_helper(d);
+	else
+		dialogue_decide(d, AUTH_UNAVAILABLE,
+		    "the helpers are away or busy");
+}
+
+static void
+write_check(struct wire_writer *w, const void *context)
+{
+	const struct dialogue *d = context;
+	const char *password = exchange_password(d->exchange);
+	char local[NAME_LOCAL_MAX + 1];
+
+	name_local(d->name, local);
+	wire_put_string(w, local);
+	wire_put_bytes(w, password, strlen(password));
+	wire_put_string(w, d->client);
+}
+
+void
+helper_check_password(struct dialogue *d)
+{
+	if (strlen(exchange_password(d->exchange)) > HELPER_PASSWORD_MAX)
+		dialogue_decide(d, AUTH_DENIED, "password too long for PAM");
+	else
+		helper_begin(d, HELPER_CHECK, write_check, d);
 }
 
 static struct dialogue *
@@ -86,35 +152,62 @@ find_call(const struct auth_role *role, uint64_t serial)
 	return NULL;
 }
 
+static enum auth_result
+result_of(enum helper_answer answer)
+{
+	switch (answer) {
+	case HELPER_NO:
+		return AUTH_DENIED;
+	case HELPER_MALFORMED:
+		return AUTH_MALFORMED;
+	default:
+		return AUTH_UNAVAILABLE;
+	}
+}
+
+/* It is over.  A yes is PAM's to say; other helpers say whom they prove. */
+static bool
+helper_answered(struct dialogue *d, struct wire_reader *r)
+{
+	enum helper_answer answer = wire_get_u8(r);
+	char text[sizeof d->text];
+
+	if (!wire_get_string(r, text, sizeof text) || !wire_reader_done(r))
+		return false;
+	if (answer == HELPER_YES && is_guarded(d))
+		return false;
+	if (answer == HELPER_YES)
+		dialogue_prove(d, d->name);
+	else
+		dialogue_decide(d, result_of(answer), text);
+	return true;
+}
+
 static void
-helper_answered(struct auth_role *role, const unsigned char *packet, size_t len)
+helper_says(struct auth_role *role, const unsigned char *packet, size_t len)
 {
 	struct wire_reader r;
 	struct dialogue *d;
-	char text[sizeof d->text];
-	uint64_t serial;
-	uint8_t answered;
+	uint8_t type;
+	bool ok;
 
 	wire_reader_init(&r, packet, len);
-	if (wire_get_u8(&r) != HELPER_ANSWER) {
-		log_line(SAY_ALARM, "protocol", "peer=helpers");
-		return;
-	}
-	serial = wire_get_u64(&r);
-	answered = wire_get_u8(&r);
-	if (!wire_get_string(&r, text, sizeof text) || !wire_reader_done(&r)) {
-		log_line(SAY_ALARM, "protocol", "peer=helpers");
-		return;
-	}
-	d = find_call(role, serial);
+	type = wire_get_u8(&r);
+	d = find_call(role, wire_get_u64(&r));
+	if (r.failed)
+		log_line(SAY_ALARM, "protocol", "peer=helpers octets=%zu", len);
 	if (d == NULL)
 		return;
-	if (answered == HELPER_YES)
-		dialogue_prove(d, exchange_name(d->exchange));
+	if (type == HELPER_ANSWER)
+		ok = helper_answered(d, &r);
 	else
-		dialogue_decide(d,
-		    answered == HELPER_NO ? AUTH_DENIED : AUTH_UNAVAILABLE,
-		    text);
+		ok = is_guarded(d) && d->state == DIALOGUE_HELPER &&
+		     sasl_helper_says(d, type, &r);
+	if (ok)
+		return;
+	log_line(SAY_ALARM, "protocol", "peer=helpers packet=%u octets=%zu",
+	    type, len);
+	dialogue_decide(d, AUTH_UNAVAILABLE, "the helper broke its protocol");
 }
 
 static void
@@ -129,7 +222,7 @@ helpers_gone(struct auth_role *role)
 static void
 helpers_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 {
-	unsigned char packet[1024];
+	static unsigned char packet[HELPER_PACKET_MAX];
 	enum channel_io io;
 	size_t len;
 
@@ -143,7 +236,7 @@ helpers_ready(struct auth_role *role, struct auth_watch *watch, uint32_t events)
 			helpers_gone(role);
 			return;
 		}
-		helper_answered(role, packet, len);
+		helper_says(role, packet, len);
 	}
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "auth_legacy.h"
+#include "config_bundle.h"
 #include "log.h"
 
 enum { STORE_AGAIN_MS = 1000 };
@@ -145,29 +146,13 @@ give_secret(void *context, const char *path, gnutls_datum_t *octets)
 }
 
 static bool
-find_conf(const struct bundle *bundle, const char **path_out,
-    gnutls_datum_t *text_out)
-{
-	enum bundle_kind kind;
-
-	for (size_t i = 0; bundle_entry(bundle, i, &kind, path_out, text_out);
-	     i++)
-		if (kind == BUNDLE_CONF)
-			return true;
-	return false;
-}
-
-static bool
 config_build(struct auth_config *made, const struct bundle *bundle,
     struct reason *why)
 {
 	const char *path;
 	gnutls_datum_t text;
 
-	if (!find_conf(bundle, &path, &text))
-		return fail(why, REASON_PROTOCOL, "no sallyport.conf was sent");
-	if (!config_parse(&made->config, path, (const char *)text.data,
-		text.size, why))
+	if (!config_from_bundle(&made->config, bundle, why))
 		return false;
 	path = made->config->upstream;
 	if (path == NULL || !bundle_find(bundle, BUNDLE_UPSTREAM, path, &text))

@@ -19,12 +19,14 @@ enum bundle_kind {
 	BUNDLE_CHAIN,    /* name: certificate section; PEM chain */
 	BUNDLE_KEY,      /* name: certificate section; PEM key (signer only) */
 	BUNDLE_ANCHORS,  /* name: absolute path as in demand.anchor, or
-	                    "" for the default set of smarthost connections;
-	                    PEM */
+			    "" for the default set of smarthost connections;
+			    PEM */
 	BUNDLE_CRL,      /* name: absolute path as in demand.crl; PEM */
 	BUNDLE_UPSTREAM, /* name: its path; upstream logins (auth only) */
 	BUNDLE_TRUST_ANCHOR, /* name: ""; of DNSSEC (lookup only) */
 	BUNDLE_ROUTES,       /* name: file name in tables/; no octets */
+	BUNDLE_WITHHELD,     /* name: of a mechanism that is not to be offered,
+				whatever sallyport.conf says; no octets */
 };
 
 struct bundle;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -167,7 +168,7 @@ on_value(cfg_t *cfg, cfg_opt_t *opt)
 	struct parse *p = parse_now;
 	const struct field *o = option_of(cfg, opt->name);
 	unsigned count = cfg_opt_size(opt);
-	char text[160];
+	char text[320];
 	const char *value;
 
 	if (o == NULL)
@@ -184,6 +185,8 @@ on_value(cfg_t *cfg, cfg_opt_t *opt)
 	value = cfg_opt_getnstr(opt, count - 1);
 	if (strcmp(o->name, "trust-anchor") == 0)
 		p->owner->config.trust_anchor_line = (unsigned)cfg->line;
+	if (strcmp(o->name, "keytab") == 0)
+		p->owner->config.keytab_line = (unsigned)cfg->line;
 	if (field_is_valid(o, value))
 		return 0;
 	field_expected(o, text, sizeof(text));
@@ -492,13 +495,16 @@ standard_addresses(struct parse *p, struct config_listener *l)
 }
 
 static void
-remove_unserved(struct config_listener *l)
+remove_unserved(const struct config *c, struct config_listener *l)
 {
 	unsigned served = MECHANISM_PLAIN | MECHANISM_LOGIN;
 
 	/* PAM is given a password; it has no verifier to give SCRAM. */
 	if ((l->backends & BACKEND_STORE) != 0)
-		served |= MECHANISM_EXTERNAL | MECHANISMS_SCRAM;
+		served |= MECHANISM_EXTERNAL | MECHANISMS_SCRAM |
+			  MECHANISM_DIGEST_MD5 | MECHANISM_CRAM_MD5;
+	if ((l->backends & BACKEND_KERBEROS) != 0 && c->keytab != NULL)
+		served |= MECHANISM_GSSAPI;
 	l->unserved = l->mechanisms & ~served;
 	l->mechanisms &= served;
 }
@@ -523,7 +529,7 @@ store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
 		return false;
 	if (!check_certificates(p, l))
 		return false;
-	remove_unserved(l);
+	remove_unserved(&p->owner->config, l);
 	if (l->mechanisms == 0)
 		return parse_fail(p, sec->line,
 		    "listener %s: no mechanism that its backends can serve, "
@@ -614,6 +620,11 @@ store_realms(struct parse *p)
 
 	if (c->realm == NULL)
 		c->realm = standard_realm(c->hostname);
+	if (c->keytab != NULL && c->kerberos_realm_count == 0)
+		return parse_fail(p, (int)c->keytab_line,
+		    "keytab without kerberos-realms, expected kerberos-realms "
+		    "= { \"EXAMPLE.ORG\" }: the realms whose principals are "
+		    "logins");
 	if (c->pam_realm_count > 0)
 		return true;
 	list = own(p->owner, calloc(1, sizeof(*list)));
@@ -790,6 +801,30 @@ config_listener(const struct config *config, const char *name)
 		if (strcmp(config->listeners[i].name, name) == 0)
 			return &config->listeners[i];
 	return NULL;
+}
+
+void
+config_withhold(struct config *config, unsigned mechanisms)
+{
+	for (size_t i = 0; i < config->listener_count; i++) {
+		/* Ours to change: see store_listeners. */
+		struct config_listener *l =
+		    (struct config_listener *)(uintptr_t)&config->listeners[i];
+
+		l->mechanisms &= ~mechanisms;
+	}
+}
+
+unsigned
+mechanism_by_name(const char *name)
+{
+	for (unsigned bit = 1; bit <= MECHANISM_LOGIN; bit <<= 1) {
+		const char *other = mechanism_name(bit);
+
+		if (other != NULL && strcasecmp(name, other) == 0)
+			return bit;
+	}
+	return 0;
 }
 
 bool

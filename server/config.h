@@ -57,8 +57,8 @@ struct config_listener {
 	size_t address_count;
 	const char *const *certificates; /* section names; first is default */
 	size_t certificate_count;
-	bool ask_client_cert;  /* client-cert = ask */
-	const char *client_ca; /* path of the anchors for them, or NULL */
+	bool ask_client_cert;   /* client-cert = ask */
+	const char *client_ca;  /* path of the anchors for them, or NULL */
 	bool implicit_external; /* its certificate authenticates at MAIL */
 	bool tickets;
 	unsigned min_tls;    /* 12 or 13 */
@@ -138,6 +138,10 @@ struct config {
 	const char *const
 	    *pam_realms; /* realms whose local part PAM is asked */
 	size_t pam_realm_count;
+	const char *keytab; /* path: of smtp/hostname, for GSSAPI; or NULL */
+	unsigned keytab_line;
+	const char *const *kerberos_realms; /* whose principals are logins */
+	size_t kerberos_realm_count;
 	unsigned helper_deadline_ms;
 	unsigned helpers; /* at once */
 	/* Networks from where only EXTERNAL and -PLUS are taken. */
@@ -202,7 +206,12 @@ bool config_requires_binding(const struct config *config, const char *address);
 bool config_can_verify_clients(const struct config *config, bool by_name,
     bool has_anchors);
 
+/* Take mechanisms that cannot be had for now from all listeners. */
+void config_withhold(struct config *config, unsigned mechanisms);
+
 /* "SCRAM-SHA-256" and so on for one bit of enum mechanism; NULL otherwise. */
 const char *mechanism_name(unsigned bit);
+/* Its bit, of a name in any case; 0: there is none. */
+unsigned mechanism_by_name(const char *name);
 
 #endif

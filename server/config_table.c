@@ -43,11 +43,14 @@ static const struct word words_mechanism[] = { { "EXTERNAL",
 						   MECHANISM_EXTERNAL },
 	{ "SCRAM-SHA-256-PLUS", MECHANISM_SCRAM_SHA_256_PLUS },
 	{ "SCRAM-SHA-1-PLUS", MECHANISM_SCRAM_SHA_1_PLUS },
+	{ "GSSAPI", MECHANISM_GSSAPI },
 	{ "SCRAM-SHA-256", MECHANISM_SCRAM_SHA_256 },
-	{ "SCRAM-SHA-1", MECHANISM_SCRAM_SHA_1 }, { "PLAIN", MECHANISM_PLAIN },
+	{ "SCRAM-SHA-1", MECHANISM_SCRAM_SHA_1 },
+	{ "DIGEST-MD5", MECHANISM_DIGEST_MD5 },
+	{ "CRAM-MD5", MECHANISM_CRAM_MD5 }, { "PLAIN", MECHANISM_PLAIN },
 	{ "LOGIN", MECHANISM_LOGIN }, { NULL, 0 } };
 static const struct word words_backend[] = { { "store", BACKEND_STORE },
-	{ "pam", BACKEND_PAM }, { NULL, 0 } };
+	{ "pam", BACKEND_PAM }, { "kerberos", BACKEND_KERBEROS }, { NULL, 0 } };
 static const struct word words_legacy[] = {
 	{ "auth-in-clear", LEGACY_IN_CLEAR }, { "tls1.2", LEGACY_TLS_1_2 },
 	{ "login", LEGACY_LOGIN }, { "unbound", LEGACY_UNBOUND },
@@ -103,6 +106,9 @@ static const struct field top_options[] = {
 	{ "pam-service", T_NAME, FIELD(config, pam_service), "sallyport", 0, 0,
 	    NULL },
 	{ "pam-realms", T_HOSTS, FIELD(config, pam_realms), "", 0, 0, NULL },
+	{ "keytab", T_PATH, FIELD(config, keytab), NULL, 0, 0, NULL },
+	{ "kerberos-realms", T_HOSTS, FIELD(config, kerberos_realms), "", 0, 0,
+	    NULL },
 	{ "helper-deadline", T_MILLISECONDS, FIELD(config, helper_deadline_ms),
 	    "30s", 100, 10 * MINUTE, NULL },
 	{ "helpers", T_COUNT, FIELD(config, helpers), "32", 1, 1024, NULL },
@@ -241,7 +247,7 @@ word_find(const struct word *words, const char *text)
 void
 field_expected(const struct field *o, char *out, size_t capacity)
 {
-	char words[128];
+	char words[256];
 
 	switch (o->type) {
 	case T_HOST:

@@ -5,6 +5,7 @@
  *   helpers.c       the spawner: channels, children, deadlines
  *   helper_child.c  what all children share
  *   helper_pam.c    PAM
+ *   helper_sasl.c   CRAM-MD5, DIGEST-MD5, GSSAPI
  *
  * A child is forked from the spawner, has one thread, and talks with it over
  * descriptor HELPER_FD (SOCK_SEQPACKET) in the packets of server/messages.h,
@@ -48,6 +49,7 @@ struct helper_kind {
 };
 
 extern const struct helper_kind helper_pam;
+extern const struct helper_kind helper_sasl;
 
 /*
  * For children.  Whatever cannot be sent ends the child, which the spawner

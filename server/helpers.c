@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "config_bundle.h"
 #include "helper.h"
 #include "log.h"
 #include "role.h"
@@ -31,7 +32,7 @@ enum {
 	CHILD_PACKETS_MAX = 16, /* that one child says */
 };
 
-static const struct helper_kind *const kinds[] = { &helper_pam };
+static const struct helper_kind *const kinds[] = { &helper_pam, &helper_sasl };
 
 /* What a child may say, without type and number. */
 static const struct speech {
@@ -486,23 +487,14 @@ helpers_prepare(void *self, uint32_t number, const struct bundle *bundle,
 {
 	struct spawner *s = self;
 	struct numbered *place = NULL;
-	enum bundle_kind kind;
-	const char *path;
-	gnutls_datum_t text;
-	size_t i = 0;
 
 	for (size_t p = 0; p < CONFIGS_MAX; p++)
 		if (s->configs[p].config == NULL)
 			place = &s->configs[p];
 	if (place == NULL)
 		return fail(why, REASON_RANGE, "too many configurations");
-	while (bundle_entry(bundle, i++, &kind, &path, &text))
-		if (kind == BUNDLE_CONF) {
-			place->number = number;
-			return config_parse(&place->config, path,
-			    (const char *)text.data, text.size, why);
-		}
-	return fail(why, REASON_PROTOCOL, "no sallyport.conf was sent");
+	place->number = number;
+	return config_from_bundle(&place->config, bundle, why);
 }
 
 static void

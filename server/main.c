@@ -63,8 +63,9 @@ print_versions(void)
 	printf("libunbound %s\n", ub_version());
 	printf("jansson %s\n", JANSSON_VERSION);
 	printf("mechanisms");
-	for (unsigned bit = 1; mechanism_name(bit) != NULL; bit <<= 1)
-		printf(" %s", mechanism_name(bit));
+	for (unsigned bit = 1; bit <= MECHANISM_LOGIN; bit <<= 1)
+		if (mechanism_name(bit) != NULL)
+			printf(" %s", mechanism_name(bit));
 	printf("\n");
 }
 
@@ -110,7 +111,7 @@ static bool
 check_state(const struct config *c)
 {
 	static const char *const folders[] = { "", "/run/in", "/run/relay",
-		"/store" };
+		"/store", "/helper" };
 	bool ok = true;
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {

@@ -92,6 +92,7 @@ state_make_folders(const char *state, bool confining, struct reason *why)
 		{ "/run/in", 02770, ROLE_SESSION, ROLE_RELAY },
 		{ "/run/relay", 0700, ROLE_RELAY, ROLE_RELAY },
 		{ "/store", 0700, ROLE_AUTH, ROLE_AUTH },
+		{ "/helper", 0700, ROLE_HELPERS, ROLE_HELPERS },
 	};
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {

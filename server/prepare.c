@@ -245,6 +245,7 @@ prepare_all(struct work *w, const gnutls_datum_t *text)
 	if (!w->options->only_check && !w->failed)
 		work_add_table(w);
 	prepare_listeners(w);
+	work_keytab(w);
 }
 
 static void

@@ -43,10 +43,15 @@ void work_unshown(struct work *w);
 /* prepare_routes.c: for those who ask. */
 void work_routes(struct work *w);
 
-/* prepare_table.c: logins come before it. */
+/* prepare_keytab.c */
+/* Can GSSAPI be offered? */
+void work_keytab(struct work *w);
+
+/* prepare_table.c */
 /* The newest file PREFIX.<digest>.kch in folder that is whole. */
 bool work_last_good(const char *folder, const char *prefix,
     bool (*is_whole)(const char *path), char out[static 80]);
+/* Logins come before it. */
 void work_table(struct work *w);
 /* The compiled table, and what its rows name, for those who judge. */
 void work_add_table(struct work *w);

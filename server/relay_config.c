@@ -403,6 +403,7 @@ take_entry(struct relay_config *config, const char *root, enum bundle_kind kind,
 		return take_pem(&config->anchor_files, name, octets, why);
 	case BUNDLE_CRL:
 		return take_pem(&config->crl_files, name, octets, why);
+	case BUNDLE_WITHHELD:
 	case BUNDLE_KEY:
 	case BUNDLE_UPSTREAM:
 	case BUNDLE_TRUST_ANCHOR:

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bundle.h"
+#include "config_bundle.h"
 #include "log.h"
 #include "session.h"
 #include "signer_client.h"
@@ -96,22 +97,6 @@ generation_free(struct generation *generation)
 	config_free(generation->config);
 	pthread_mutex_destroy(&generation->lock);
 	free(generation);
-}
-
-static bool
-load_config(struct generation *generation, const struct bundle *bundle,
-    struct reason *why)
-{
-	enum bundle_kind kind;
-	gnutls_datum_t octets;
-	const char *name;
-	size_t i;
-
-	for (i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++)
-		if (kind == BUNDLE_CONF)
-			return config_parse(&generation->config, name,
-			    (const char *)octets.data, octets.size, why);
-	return fail(why, REASON_ABSENT, "no configuration in the bundle");
 }
 
 /* The table of that kind; empty if there is none. */
@@ -305,7 +290,7 @@ generation_prepare(uint32_t number, const struct bundle *bundle,
 	generation->number = number;
 	generation->held = true;
 	atomic_init(&generation->references, 1);
-	if (!load_config(generation, bundle, why) ||
+	if (!config_from_bundle(&generation->config, bundle, why) ||
 	    !load_tables(generation, bundle, why) ||
 	    !copy_files(generation, bundle, why) ||
 	    !make_services(generation, bundle, why) ||

@@ -307,7 +307,7 @@ init_state(struct wish *w, struct reason *why)
 	/* Inner ones first in the list are removed last. */
 	static const char *const folders[] = { "state", "state/control",
 		"state/empty", "state/run", "state/run/tables", "state/run/in",
-		"state/run/relay", "state/store" };
+		"state/run/relay", "state/store", "state/helper" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
