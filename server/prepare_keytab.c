@@ -80,7 +80,10 @@ static _Noreturn void
 run_child(const struct config *config, int out)
 {
 	struct reason why = { 0 };
-	const char *text = try(config, &why) ? yes : why.text;
+	const char *text;
+
+	environ = role_environment();
+	text = try(config, &why) ? yes : why.text;
 
 	_exit(write(out, text, strlen(text)) > 0 ? 0 : 1);
 }
