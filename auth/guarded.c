@@ -250,7 +250,7 @@ guarded_step(struct guarded *g, const gnutls_datum_t *response,
 		return EXCHANGE_PROVED;
 	/* To the library an empty response is none, and CRAM-MD5 would give
 	 * another challenge. */
-	if (g->proved || (g->way->way == WAY_CRAM && !is_first &&
+	if (g->proved || (g->way->way != WAY_GSSAPI && !is_first &&
 			     (response == NULL || response->size == 0))) {
 		fail(why, REASON_SYNTAX, "%s: %s response", g->way->name,
 		    g->proved ? "unexpected" : "empty");

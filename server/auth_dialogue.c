@@ -401,6 +401,9 @@ answer_step(struct auth_role *role, struct wire_reader *r)
 		say_refused(role, number, AUTH_UNAVAILABLE, "no such exchange");
 		return;
 	}
+	/* A helper that could not wait longer has ended it meanwhile. */
+	if (d->state == DIALOGUE_DECIDED)
+		return;
 	if (d->state != DIALOGUE_CLIENT) {
 		log_line(SAY_ALARM, "protocol",
 		    "peer=session packet=step detail=\"out of turn\"");

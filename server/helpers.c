@@ -104,11 +104,16 @@ watch_set(struct spawner *s, struct watch *watch, int fd)
 	return true;
 }
 
+/* Out of the epoll set by hand: a child that has just been forked has a copy of
+ * the descriptor for a moment, and as long as it has, closing ours would not
+ * take it out. */
 static void
-watch_close(struct watch *watch)
+watch_close(struct spawner *s, struct watch *watch)
 {
-	if (watch->fd >= 0)
+	if (watch->fd >= 0) {
+		epoll_ctl(s->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
 		close(watch->fd);
+	}
 	watch->fd = -1;
 }
 
@@ -141,10 +146,10 @@ kill_attempt(struct attempt *a)
 /* Let go of the child, whoever has had the last word; it is reaped when it has
  * died. */
 static void
-end(struct attempt *a)
+end(struct spawner *s, struct attempt *a)
 {
 	a->answered = true;
-	watch_close(&a->channel);
+	watch_close(s, &a->channel);
 	kill_attempt(a);
 }
 
@@ -155,7 +160,7 @@ finish(struct spawner *s, struct attempt *a, enum helper_answer answer,
 {
 	if (!a->answered)
 		say_answer(s, a->number, answer, text);
-	end(a);
+	end(s, a);
 }
 
 /* What a child says, with its number. */
@@ -206,7 +211,7 @@ child_says(struct spawner *s, struct attempt *a, const unsigned char *packet,
 	} else if (!pass_on(s, a, packet[0], packet + 1, len - 1)) {
 		finish(s, a, HELPER_TROUBLE, "no room for the answer");
 	} else if (speech->ends) {
-		end(a);
+		end(s, a);
 	} else if (speech->type == HELPER_CHALLENGE) {
 		a->idle_since_ms = now_ms();
 	}
@@ -245,7 +250,7 @@ process_ready(struct spawner *s, struct watch *watch)
 	finish(s, a, HELPER_TROUBLE, "the helper crashed");
 	if (waitpid(a->pid, NULL, WNOHANG) == 0)
 		return;
-	watch_close(&a->process);
+	watch_close(s, &a->process);
 	memset(a, 0, sizeof *a);
 }
 
@@ -418,7 +423,7 @@ go_on(struct spawner *s, unsigned char type, struct wire_reader *r)
 		log_line(SAY_ALARM, "protocol", "peer=auth packet=%u", type);
 	/* It reads, or has crashed, or runs into its deadline. */
 	else if (type == HELPER_ABORT)
-		end(a);
+		end(s, a);
 	else
 		(void)channel_send(a->channel.fd, packet, w.len, -1);
 	explicit_bzero(packet, sizeof packet);
@@ -536,8 +541,8 @@ helpers_peer(void *self, enum role peer, unsigned index, int fd)
 	/* Answers are for the auth that asked. */
 	for (size_t i = 0; i < PLACES; i++)
 		if (s->attempts[i].used)
-			end(&s->attempts[i]);
-	watch_close(&s->auth);
+			end(s, &s->attempts[i]);
+	watch_close(s, &s->auth);
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || !watch_set(s, &s->auth, fd)) {
 		log_line(SAY_ALARM, "epoll", "error=%s",
 		    strerrorname_np(errno));
