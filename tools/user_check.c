@@ -159,6 +159,20 @@ pam_objection(const struct check *check, const struct config_listener *listener,
 }
 
 static const char *
+kerberos_objection(const struct check *check, unsigned mechanism)
+{
+	const struct config *config = check->config;
+
+	for (size_t i = 0; i < config->kerberos_realm_count; i++)
+		if (strcasecmp(config->kerberos_realms[i],
+			name_realm(check->name)) == 0)
+			return check->is_known
+				   ? entry_objection(check, mechanism)
+				   : NULL;
+	return "no realm of Kerberos has this name";
+}
+
+static const char *
 objection(const struct check *check, const struct config_listener *listener,
     unsigned backend, unsigned mechanism)
 {
@@ -166,6 +180,8 @@ objection(const struct check *check, const struct config_listener *listener,
 		return "clients are not asked for a certificate here";
 	if (backend == BACKEND_PAM)
 		return pam_objection(check, listener, mechanism);
+	if (backend == BACKEND_KERBEROS)
+		return kerberos_objection(check, mechanism);
 	return check->is_known ? store_objection(check, mechanism)
 			       : "the store has no such name";
 }
@@ -214,6 +230,9 @@ check_listener(struct check *check, const struct config_listener *listener)
 		check_backend(check, listener, "store", BACKEND_STORE,
 		    MECHANISMS_SCRAM | MECHANISMS_MD5 | passwords);
 	}
+	if ((listener->backends & BACKEND_KERBEROS) != 0)
+		check_backend(check, listener, "kerberos", BACKEND_KERBEROS,
+		    MECHANISM_GSSAPI);
 	if ((listener->backends & BACKEND_PAM) != 0)
 		check_backend(check, listener, "pam", BACKEND_PAM, passwords);
 }

@@ -47,6 +47,10 @@ static const char conf[] =
     "  mechanisms = { \"SCRAM-SHA-256\", \"PLAIN\" } }\n"
     "listener both { kind = submissions addresses = { \"127.0.0.1:466\" }\n"
     "  certificates = { \"server\" } backends = { \"store\", \"pam\" } }\n"
+    "keytab = \"keytab\" kerberos-realms = { \"EXAMPLE.ORG\" }\n"
+    "listener old { kind = submissions addresses = { \"127.0.0.1:467\" }\n"
+    "  certificates = { \"server\" } backends = { \"store\", \"kerberos\" }\n"
+    "  mechanisms = { \"GSSAPI\", \"DIGEST-MD5\", \"CRAM-MD5\" } }\n"
     "certificate server { chain = \"c.pem\" key = \"c.key\" role = server }\n"
     "end = true\n";
 
@@ -248,11 +252,18 @@ make_store(void)
 	if (mkdir(path, 0700) < 0)
 		return -1;
 	strcat(path, "/users.kch");
+	entry.has_legacy = true;
+	strcpy(entry.legacy, "pencil");
 	if (!verifier_make(entry.verifiers, "pencil", 4096, NULL) ||
 	    !store_create(path, NULL) || !store_open(&store, path, NULL) ||
 	    !store_put(store, &entry, NULL))
 		return -1;
 	if (!put_forbidden(store, &entry))
+		return -1;
+	strcpy(entry.name, "bob@example.org");
+	entry.enabled = true;
+	entry.has_legacy = false;
+	if (!store_put(store, &entry, NULL))
 		return -1;
 	store_close(store);
 	if (geteuid() != 0)
@@ -480,7 +491,7 @@ test_denied_in_time(void **state)
 		size_t len;
 	} rows[] = {
 		{ "wrong password", "\0alice\0pencils", 14 },
-		{ "unknown user", "\0bob\0pencil", 11 },
+		{ "unknown user", "\0zoe\0pencil", 11 },
 		{ "disabled, right password", "\0off\0pencil", 11 },
 		{ "disabled, wrong password", "\0off\0pencils", 12 },
 		{ "its time is over", "\0over\0pencil", 12 },
@@ -709,7 +720,7 @@ static const struct start with_pam = { 1, "both", "PLAIN", "192.0.2.1", 12 };
 
 struct check {
 	uint64_t serial;
-	char service[64], user[64], password[64], client[64];
+	char user[64], password[64], client[64];
 };
 
 static bool
@@ -727,12 +738,12 @@ get_check(struct check *c)
 	if (wire_get_u8(&r) != HELPER_CHECK)
 		return false;
 	c->serial = wire_get_u64(&r);
-	wire_get_string(&r, c->service, sizeof c->service);
+	if (wire_get_u32(&r) != 1 || wire_get_u32(&r) == 0)
+		return false; /* configuration, deadline */
 	wire_get_string(&r, c->user, sizeof c->user);
 	password = wire_get_bytes(&r, sizeof c->password - 1);
 	memcpy(c->password, password.data, password.size);
 	wire_get_string(&r, c->client, sizeof c->client);
-	wire_get_u32(&r);
 	return wire_reader_done(&r);
 }
 
@@ -756,6 +767,7 @@ test_helpers(void **state)
 {
 	static const int results[] = { [HELPER_YES] = AUTH_GRANTED,
 		[HELPER_NO] = AUTH_DENIED,
+		[HELPER_MALFORMED] = AUTH_MALFORMED,
 		[HELPER_TROUBLE] = AUTH_UNAVAILABLE,
 		[HELPER_DEADLINE] = AUTH_UNAVAILABLE };
 	struct check c;
@@ -772,7 +784,6 @@ test_helpers(void **state)
 	for (int a = HELPER_YES; a <= HELPER_DEADLINE; a++) {
 		number = ask(&with_pam, "\0peter\0pan");
 		assert_true(get_check(&c));
-		assert_string_equal(c.service, "sallyport");
 		assert_string_equal(c.user, "peter");
 		assert_string_equal(c.password, "pan");
 		assert_string_equal(c.client, "192.0.2.1");
@@ -862,6 +873,237 @@ test_helpers_go(void **state)
 	assert_true(get_check(&c));
 	answer_check(c.serial, HELPER_YES);
 	assert_int_equal(result(number), AUTH_GRANTED);
+}
+
+/* A helper's exchange: its serial, 0 if that is not what came. */
+static uint64_t
+get_exchange(const char *mechanism)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	char got[64] = "";
+	struct wire_reader r;
+	uint64_t serial;
+	int len = receive(t.helpers, packet, sizeof packet, PATIENCE_MS);
+
+	wire_reader_init(&r, packet, len > 0 ? (size_t)len : 0);
+	if (wire_get_u8(&r) != HELPER_EXCHANGE)
+		return 0;
+	serial = wire_get_u64(&r);
+	if (wire_get_u32(&r) != 1 || wire_get_u32(&r) == 0)
+		return 0; /* configuration, deadline */
+	wire_get_string(&r, got, sizeof got);
+	assert_string_equal(got, mechanism);
+	wire_get_u8(&r);
+	wire_get_bytes(&r, 64);
+	return wire_reader_done(&r) ? serial : 0;
+}
+
+/* What the helper says: one or two strings. */
+static void
+helper_say(enum message type, uint64_t serial, const char *one, const char *two)
+{
+	unsigned char packet[1024];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, (uint8_t)type);
+	wire_put_u64(&w, serial);
+	wire_put_string(&w, one);
+	if (two != NULL)
+		wire_put_string(&w, two);
+	assert_int_equal(channel_send(t.helpers, packet, w.len, -1),
+	    CHANNEL_DONE);
+}
+
+/* What auth says in an exchange: its type; octets as a string. */
+static int
+helper_hear(uint64_t serial, char *out, size_t size)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_reader r;
+	gnutls_datum_t octets;
+	int type, len = receive(t.helpers, packet, sizeof packet, PATIENCE_MS);
+
+	wire_reader_init(&r, packet, len > 0 ? (size_t)len : 0);
+	type = wire_get_u8(&r);
+	assert_true(wire_get_u64(&r) == serial);
+	out[0] = '\0';
+	if (type == HELPER_ABORT)
+		return wire_reader_done(&r) ? type : -1;
+	octets = wire_get_bytes(&r, size - 1);
+	memcpy(out, octets.data, octets.size);
+	out[octets.size] = '\0';
+	return wire_reader_done(&r) ? type : -1;
+}
+
+static const struct start with_cram = { 1, "old", "cram-md5", "192.0.2.1", 13 };
+static const struct start with_digest = { 1, "old", "DIGEST-MD5", "192.0.2.1",
+	13 };
+static const struct start with_gssapi = { 1, "old", "GSSAPI", "192.0.2.1", 13 };
+
+/* Challenge and response pass through; the secret is given for one name. */
+static void
+test_guarded(void **state)
+{
+	uint64_t serial, number = ask_as(++t.number, &with_cram, NULL, 0);
+	char got[64];
+
+	(void)state;
+	serial = get_exchange("CRAM-MD5");
+	assert_true(serial != 0);
+	helper_say(HELPER_CHALLENGE, serial, "<1@localhost>", NULL);
+	assert_true(challenge(number, got, sizeof got));
+	assert_string_equal(got, "<1@localhost>");
+	step(number, "alice x", 7);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_STEP);
+	assert_string_equal(got, "alice x");
+	helper_say(HELPER_NEED_SECRET, serial, "alice", NULL);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_SECRET);
+	assert_string_equal(got, "pencil");
+	helper_say(HELPER_PROVED, serial, "alice", "");
+	assert_int_equal(result(number), AUTH_GRANTED);
+	assert_string_equal(login, "alice@example.org");
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* The client gives up, and the helper may go. */
+	number = ask_as(++t.number, &with_cram, NULL, 0);
+	serial = get_exchange("CRAM-MD5");
+	helper_say(HELPER_CHALLENGE, serial, "<2@localhost>", NULL);
+	assert_true(challenge(number, got, sizeof got));
+	abandon(number);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* Server first: nobody is bothered. */
+	assert_int_equal(result(ask(&with_cram, "alice x")), AUTH_MALFORMED);
+	assert_true(is_silent(t.helpers, 0));
+}
+
+/* A helper in a stranger's hands: whom can it make us believe he is? */
+static void
+test_guarded_lies(void **state)
+{
+	static const struct {
+		const char *what;
+		const struct start *start;
+		const char *asks; /* for the secret of; NULL: does not */
+		const char *authid, *authzid;
+		int result;
+	} rows[] = {
+		{ "the one asked for", &with_cram, "alice", "alice", "",
+		    AUTH_GRANTED },
+		{ "spelled otherwise", &with_digest, "alice",
+		    "alice@EXAMPLE.org", "", AUTH_GRANTED },
+		{ "as herself", &with_digest, "alice", "alice",
+		    "alice@example.org", AUTH_GRANTED },
+		{ "another than the one asked for", &with_cram, "alice", "bob",
+		    "", AUTH_DENIED },
+		{ "an unmarked one", &with_cram, "bob", "bob", "",
+		    AUTH_DENIED },
+		{ "a disabled one", &with_cram, "off", "off", "", AUTH_DENIED },
+		{ "an unknown one", &with_cram, "zoe", "zoe", "", AUTH_DENIED },
+		{ "no name", &with_cram, "a b", "a b", "", AUTH_DENIED },
+		{ "acting as another", &with_digest, "alice", "alice", "bob",
+		    AUTH_DENIED },
+		{ "nobody was asked for", &with_cram, NULL, "alice", "",
+		    AUTH_UNAVAILABLE },
+		{ "a principal", &with_gssapi, NULL, "alice@EXAMPLE.ORG", "",
+		    AUTH_GRANTED },
+		{ "one who is not in the store", &with_gssapi, NULL,
+		    "zoe@EXAMPLE.ORG", "zoe", AUTH_GRANTED },
+		{ "a disabled principal", &with_gssapi, NULL, "off@EXAMPLE.ORG",
+		    "", AUTH_DENIED },
+		{ "another's realm", &with_gssapi, NULL, "alice@OTHER.ORG", "",
+		    AUTH_DENIED },
+		{ "the realm in another case", &with_gssapi, NULL,
+		    "alice@example.org", "", AUTH_DENIED },
+		{ "an instance", &with_gssapi, NULL, "alice/admin@EXAMPLE.ORG",
+		    "", AUTH_DENIED },
+		{ "an escaped one", &with_gssapi, NULL, "alice\\@x@EXAMPLE.ORG",
+		    "", AUTH_DENIED },
+		{ "two realms", &with_gssapi, NULL,
+		    "alice@EXAMPLE.ORG@EXAMPLE.ORG", "", AUTH_DENIED },
+		{ "one that SASLprep changes", &with_gssapi, NULL,
+		    "al\302\255ice@EXAMPLE.ORG", "", AUTH_DENIED },
+		{ "no realm", &with_gssapi, NULL, "alice", "", AUTH_DENIED },
+		{ "no name", &with_gssapi, NULL, "@EXAMPLE.ORG", "",
+		    AUTH_DENIED },
+		{ "a principal acting as another", &with_gssapi, NULL,
+		    "alice@EXAMPLE.ORG", "bob", AUTH_DENIED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint64_t number = ask_as(++t.number, rows[i].start, NULL, 0);
+		uint64_t serial = get_exchange(rows[i].start == &with_cram
+						   ? "CRAM-MD5"
+						   : rows[i].start->mechanism);
+		char got[64];
+
+		assert_true(serial != 0);
+		if (rows[i].asks != NULL) {
+			helper_say(HELPER_NEED_SECRET, serial, rows[i].asks,
+			    NULL);
+			assert_int_equal(helper_hear(serial, got, sizeof got),
+			    HELPER_SECRET);
+			/* The same for all, but only alice's is hers. */
+			assert_true(got[0] != '\0');
+			assert_int_equal(strcmp(got, "pencil") == 0,
+			    strcmp(rows[i].asks, "alice") == 0);
+		}
+		helper_say(HELPER_PROVED, serial, rows[i].authid,
+		    rows[i].authzid);
+		if (result(number) != rows[i].result)
+			fail_msg("%s: \"%s\"", rows[i].what, text);
+		assert_int_equal(helper_hear(serial, got, sizeof got),
+		    HELPER_ABORT);
+	}
+}
+
+/* What a helper may not say ends its exchange, and nothing else. */
+static void
+test_guarded_protocol(void **state)
+{
+	uint64_t serial, number = ask_as(++t.number, &with_cram, NULL, 0);
+	struct check c;
+	char got[64];
+
+	(void)state;
+	serial = get_exchange("CRAM-MD5");
+	answer_check(serial, HELPER_YES); /* that is PAM's */
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* A second name's secret. */
+	number = ask_as(++t.number, &with_cram, NULL, 0);
+	serial = get_exchange("CRAM-MD5");
+	helper_say(HELPER_NEED_SECRET, serial, "bob", NULL);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_SECRET);
+	helper_say(HELPER_NEED_SECRET, serial, "alice", NULL);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* One while Kerberos is asked. */
+	number = ask_as(++t.number, &with_gssapi, NULL, 0);
+	serial = get_exchange("GSSAPI");
+	helper_say(HELPER_NEED_SECRET, serial, "alice", NULL);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* Out of turn: the client has not answered yet. */
+	number = ask_as(++t.number, &with_cram, NULL, 0);
+	serial = get_exchange("CRAM-MD5");
+	helper_say(HELPER_CHALLENGE, serial, "<1@localhost>", NULL);
+	assert_true(challenge(number, got, sizeof got));
+	helper_say(HELPER_NEED_SECRET, serial, "alice", NULL);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* PAM's helper proves nobody else. */
+	number = ask(&with_pam, "\0peter\0pan");
+	assert_true(get_check(&c));
+	helper_say(HELPER_PROVED, c.serial, "alice", "");
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	/* A cut packet. */
+	number = ask_as(++t.number, &with_cram, NULL, 0);
+	serial = get_exchange("CRAM-MD5");
+	helper_say(HELPER_PROVED, serial, "alice", NULL);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	assert_int_equal(result(ask(&usual, "\0alice\0pencil")), AUTH_GRANTED);
 }
 
 /* A new session role: what the old one asked is nobody's. */
@@ -1316,6 +1558,9 @@ main(void)
 		role_test(test_entry_without_credential),
 		role_test(test_late_failure),
 		role_test(test_helpers_go),
+		role_test(test_guarded),
+		role_test(test_guarded_lies),
+		role_test(test_guarded_protocol),
 		role_test(test_session_goes),
 		role_test(test_changed),
 		role_test(test_changed_without_room),
