@@ -119,7 +119,7 @@ NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
 	dns-root-data nsd ldnsutils \
 	krb5-kdc krb5-admin-server krb5-user libgssapi-krb5-2 \
-	libauthen-sasl-perl python3
+	libauthen-sasl-perl libdigest-hmac-perl python3
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .PHONY: deps
