@@ -140,6 +140,15 @@ is_added(struct work *w, const char *path)
 	    &unused);
 }
 
+static const char *
+why_unserved(const struct config_listener *l, unsigned mechanism)
+{
+	return mechanism == MECHANISM_GSSAPI &&
+		       (l->backends & BACKEND_KERBEROS) != 0
+		   ? "there is no keytab"
+		   : "no backend of the listener can serve it";
+}
+
 static void
 prepare_listeners(struct work *w)
 {
@@ -151,10 +160,9 @@ prepare_listeners(struct work *w)
 		for (unsigned bit = 1; bit <= l->unserved; bit <<= 1)
 			if ((l->unserved & bit) != 0)
 				work_report(w, false,
-				    "%s:%u: listener %s: %s is not offered, "
-				    "no backend of the listener can serve it",
+				    "%s:%u: listener %s: %s is not offered, %s",
 				    c->path, l->line, l->name,
-				    mechanism_name(bit));
+				    mechanism_name(bit), why_unserved(l, bit));
 		if (l->client_ca != NULL && !is_added(w, l->client_ca))
 			add_anchors(w, ROLE_SESSION, l->client_ca, l->client_ca,
 			    l->line, "client-ca");

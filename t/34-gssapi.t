@@ -216,6 +216,26 @@ subtest 'broken tokens' => sub {
 	like($c->plain('alice', 'correct horse'), qr/^235 /, 'the session goes on');
 };
 
+# The first message of a client with a ticket.
+sub first_token {
+	my ($status, $out) = run({ env => \%kerberos, in => "\n" }, 'gsasl',
+		'--client', '-m', 'GSSAPI', '--service=smtp',
+		'--hostname=localhost', '-a', 'alice', '--quiet');
+	return (sort { length $b <=> length $a } split /\s+/, $out)[0];
+}
+
+subtest 'a token that is shown twice' => sub {
+	ticket('alice');
+	my $token = first_token();
+	cmp_ok(length $token, '>', 400, 'a token');
+	like($instance->client->command("AUTH GSSAPI $token"), qr/^334 \S/,
+	    'is good once');
+	like($instance->client->command("AUTH GSSAPI $token"), qr/^535 5\.7\.8 /,
+	    'and no second time');
+	my @cache = glob "$instance->{folder}/state/helper/*";
+	is(scalar(@cache), 1, 'the replay cache is in the state folder');
+};
+
 subtest 'a key table that is of no use' => sub {
 	my $of = "$scratch/other";
 	$admin->('ktadd', '-k', $of, 'smtp/elsewhere.example.org');
@@ -240,8 +260,19 @@ subtest 'a key table that is of no use' => sub {
 		like($instance->logged(qr/alarm.*GSSAPI is not offered/), qr/\Q$why\E/,
 		    "$what: with an alarm");
 	}
-	$instance->option(keytab => "\"$scratch/none\"");
+	my $conf = slurp($instance->{conf});
+	spew("$instance->{conf}.2", $conf =~ s/^keytab = .*\n//mr);
 	my ($status, $out, $err) = run({}, program('sallyportd'), '-t', '-c',
+		"$instance->{conf}.2");
+	like($err, qr/listener submission: GSSAPI is not offered, there is no keytab/,
+	    'none at all: -t says so');
+	spew("$instance->{conf}.2", $conf =~ s/^kerberos-realms = .*\n//mr);
+	($status, $out, $err) = run({}, program('sallyportd'), '-t', '-c',
+		"$instance->{conf}.2");
+	is($status, 1, 'without kerberos-realms is an error');
+	like($err, qr/:\d+: keytab without kerberos-realms/, 'with its place');
+	$instance->option(keytab => "\"$scratch/none\"");
+	($status, $out, $err) = run({}, program('sallyportd'), '-t', '-c',
 		$instance->{conf});
 	is($status, 1, 'one that is missing is an error');
 	like($err, qr/sallyport\.conf:\d+: keytab: /, 'with its place');
