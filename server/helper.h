@@ -5,7 +5,7 @@
  *   helpers.c       the spawner: channels, children, deadlines
  *   helper_child.c  what all children share
  *   helper_pam.c    PAM
- *   helper_sasl.c   CRAM-MD5, DIGEST-MD5, GSSAPI
+ *   helper_sasl.c   CRAM-MD5, DIGEST-MD5, GSSAPI; helper_confine.c: as what
  *
  * A child is forked from the spawner, has one thread, and talks with it over
  * descriptor HELPER_FD (SOCK_SEQPACKET) in the packets of server/messages.h,

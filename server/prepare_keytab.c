@@ -3,7 +3,8 @@
  *
  * A mechanism that fails whenever it is tried is worse than one that is not
  * offered: clients take it first and do not go on to the next.  So the key is
- * asked for in advance, by a child that is what the helpers will be.
+ * asked for in advance, by a child that is what the helpers will be, and may do
+ * no more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 
 #include "../auth/guarded.h"
 #include "files.h"
-#include "helper_sasl.h"
+#include "helper_confine.h"
 #include "master.h"
 #include "prepare_internal.h"
 
@@ -67,8 +68,8 @@ try(const struct config *config, struct reason *why)
 		    "user %s cannot read it: %s", state_user(ROLE_HELPERS),
 		    strerror(errno));
 	close(fd);
-	if (!helper_sasl_environment(config))
-		return fail(why, REASON_NO_MEMORY, "environment");
+	if (!helper_confine(config, true, why))
+		return false;
 	if (guarded_try_gssapi(config->hostname, why))
 		return true;
 	return fail(why, REASON_ABSENT,
