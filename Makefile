@@ -114,7 +114,7 @@ benches: $(PROGRAMS) $(BENCHES)
 NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	libgnutls28-dev libgsasl-dev libpam0g-dev libkyotocabinet-dev \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
-	libjansson-dev libcmocka-dev perl libio-socket-ssl-perl \
+	libjansson-dev libcurl4-gnutls-dev libcmocka-dev perl libio-socket-ssl-perl \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
 	dns-root-data nsd ldnsutils \

@@ -19,10 +19,13 @@ enum bundle_kind {
 	BUNDLE_CHAIN,    /* name: certificate section; PEM chain */
 	BUNDLE_KEY,      /* name: certificate section; PEM key (signer only) */
 	BUNDLE_ANCHORS,  /* name: absolute path as in demand.anchor, or
-			    "" for the default set of smarthost connections;
+			    "" for the default set of smarthost connections,
+			    and to helpers that of the introspection endpoint;
 			    PEM */
 	BUNDLE_CRL,      /* name: absolute path as in demand.crl; PEM */
 	BUNDLE_UPSTREAM, /* name: its path; upstream logins (auth only) */
+	BUNDLE_TOKEN_KEYS,   /* name: ""; a JWK set (helpers only) */
+	BUNDLE_TOKEN_LOGIN,  /* name: ""; CLIENT-ID:SECRET (auth only) */
 	BUNDLE_TRUST_ANCHOR, /* name: ""; of DNSSEC (lookup only) */
 	BUNDLE_ROUTES,       /* name: file name in tables/; no octets */
 	BUNDLE_WITHHELD,     /* name: of a mechanism that is not to be offered,

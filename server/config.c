@@ -44,7 +44,7 @@ struct parse {
 	const char *path;
 	struct reason *why;
 	bool failed;
-	bool has_smarthost;
+	bool has_smarthost, has_token;
 	int last_line;
 	int alarm_command_line;
 };
@@ -208,7 +208,10 @@ on_section(cfg_t *cfg, cfg_opt_t *opt)
 		return -1;
 	}
 	if ((opt->flags & CFGF_TITLE) == 0) {
-		p->has_smarthost = true;
+		if (strcmp(opt->name, "token") == 0)
+			p->has_token = true;
+		else
+			p->has_smarthost = true;
 		return 0;
 	}
 	if (!value_is_name(cfg_title(sec))) {
@@ -334,6 +337,8 @@ store_one(struct parse *p, const struct field *o, const char *text, void *base)
 	case T_NAME:
 	case T_PATH:
 	case T_MAILBOX:
+	case T_STRING:
+	case T_ENDPOINT:
 		s = o->type == T_PATH
 			? own_path(p->owner, p->owner->config.folder, text)
 			: own_string(p->owner, text);
@@ -404,6 +409,56 @@ store_smarthost(struct parse *p, cfg_t *cfg)
 	c->smarthost.line = (unsigned)sec->line;
 	c->smarthost.host = own_string(p->owner, host);
 	return c->smarthost.host != NULL || no_memory(p);
+}
+
+/* Whose tokens, for whom, and how they are checked. */
+static bool
+check_token(struct parse *p, const struct config *c, int line)
+{
+	if ((c->token.keys == NULL) == (c->token.introspection == NULL))
+		return parse_fail(p, line,
+		    "token: expected either keys = \"FILE\" or introspection = "
+		    "\"https://...\"");
+	if (c->token.keys != NULL &&
+	    (c->token.issuer == NULL || c->token.audience == NULL))
+		return parse_fail(p, line,
+		    "token: no %s, expected issuer and audience with keys",
+		    c->token.issuer == NULL ? "issuer" : "audience");
+	if (c->token.keys != NULL &&
+	    (c->token.login != NULL || c->token.ca != NULL))
+		return parse_fail(p, line,
+		    "token: %s, expected it with introspection only",
+		    c->token.login != NULL ? "introspection-login"
+					   : "introspection-ca");
+	if (c->token.introspection != NULL && c->token.login == NULL)
+		return parse_fail(p, line,
+		    "token: no introspection-login, expected the file of "
+		    "CLIENT-ID:SECRET");
+	return true;
+}
+
+static bool
+store_token(struct parse *p, cfg_t *cfg)
+{
+	struct config *c = &p->owner->config;
+	const char **list;
+	cfg_t *sec;
+
+	if (!p->has_token)
+		return true;
+	sec = cfg_getnsec(cfg, "token", 0);
+	if (!store(p, sec, &config_sections[SECTION_TOKEN], c))
+		return false;
+	c->token.line = (unsigned)sec->line;
+	if (c->token.realm_count == 0) {
+		list = own(p->owner, calloc(1, sizeof(*list)));
+		if (list == NULL)
+			return no_memory(p);
+		list[0] = c->realm;
+		c->token.realms = list;
+		c->token.realm_count = 1;
+	}
+	return check_token(p, c, sec->line);
 }
 
 static bool
@@ -495,17 +550,25 @@ standard_addresses(struct parse *p, struct config_listener *l)
 }
 
 static void
-remove_unserved(const struct config *c, struct config_listener *l)
+remove_unserved(const struct config *c, struct config_listener *l,
+    bool is_default)
 {
-	unsigned served = MECHANISM_PLAIN | MECHANISM_LOGIN;
+	unsigned served = 0;
 
 	/* PAM is given a password; it has no verifier to give SCRAM. */
+	if ((l->backends & (BACKEND_STORE | BACKEND_PAM)) != 0)
+		served |= MECHANISM_PLAIN | MECHANISM_LOGIN;
 	if ((l->backends & BACKEND_STORE) != 0)
 		served |= MECHANISM_EXTERNAL | MECHANISMS_SCRAM |
 			  MECHANISM_DIGEST_MD5 | MECHANISM_CRAM_MD5;
 	if ((l->backends & BACKEND_KERBEROS) != 0 && c->keytab != NULL)
 		served |= MECHANISM_GSSAPI;
+	if ((l->backends & BACKEND_TOKEN) != 0)
+		served |= MECHANISMS_TOKEN;
 	l->unserved = l->mechanisms & ~served;
+	/* Nobody has asked for what few have. */
+	if (is_default)
+		l->unserved &= ~(unsigned)MECHANISMS_TOKEN;
 	l->mechanisms &= served;
 }
 
@@ -529,7 +592,12 @@ store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
 		return false;
 	if (!check_certificates(p, l))
 		return false;
-	remove_unserved(&p->owner->config, l);
+	remove_unserved(&p->owner->config, l, cfg_size(sec, "mechanisms") == 0);
+	if ((l->backends & BACKEND_TOKEN) != 0 &&
+	    p->owner->config.token.line == 0)
+		return parse_fail(p, sec->line,
+		    "listener %s: backend token, expected a section token",
+		    l->name);
 	if (l->mechanisms == 0)
 		return parse_fail(p, sec->line,
 		    "listener %s: no mechanism that its backends can serve, "
@@ -669,8 +737,8 @@ store_all(struct parse *p, cfg_t *cfg)
 		    "retry-most is %u s, expected at least retry-first, %u s",
 		    c->retry_most_s, c->retry_first_s);
 	return store_realms(p) && store_networks(p) &&
-	       store_smarthost(p, cfg) && store_certificates(p, cfg) &&
-	       store_listeners(p, cfg);
+	       store_smarthost(p, cfg) && store_token(p, cfg) &&
+	       store_certificates(p, cfg) && store_listeners(p, cfg);
 }
 
 /* path and its folder. */

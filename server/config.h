@@ -40,6 +40,7 @@ enum mechanism {
 
 	MECHANISMS_BOUND =
 	    MECHANISM_SCRAM_SHA_256_PLUS | MECHANISM_SCRAM_SHA_1_PLUS,
+	MECHANISMS_TOKEN = MECHANISM_OAUTHBEARER | MECHANISM_XOAUTH2,
 	MECHANISMS_SCRAM =
 	    MECHANISMS_BOUND | MECHANISM_SCRAM_SHA_256 | MECHANISM_SCRAM_SHA_1,
 };
@@ -150,6 +151,22 @@ struct config {
 	const struct network *require_binding_networks; /* the same, parsed */
 	unsigned legacy; /* practices (auth/legacy.h) that are refused ... */
 	int64_t legacy_until; /* ... from this Unix second on; 0: never */
+
+	/* Tokens; line is where the section ends, 0 without one.  Either keys
+	 * or introspection. */
+	struct {
+		const char *issuer, *audience; /* NULL: any */
+		const char *keys;              /* path of a JWK set */
+		const char *introspection;     /* URL */
+		const char *login;         /* path of CLIENT-ID:SECRET for it */
+		const char *ca;            /* path of anchors for it, or NULL */
+		const char *claim;         /* whose value the login is */
+		const char *scope;         /* NULL: none is wanted */
+		const char *const *realms; /* that logins may have */
+		size_t realm_count;
+		const char *openid_configuration; /* URL for clients, or NULL */
+		unsigned line;
+	} token;
 
 	/* Relay. */
 	unsigned relay_threads;

@@ -46,11 +46,14 @@ static const struct word words_mechanism[] = { { "EXTERNAL",
 	{ "GSSAPI", MECHANISM_GSSAPI },
 	{ "SCRAM-SHA-256", MECHANISM_SCRAM_SHA_256 },
 	{ "SCRAM-SHA-1", MECHANISM_SCRAM_SHA_1 },
+	{ "OAUTHBEARER", MECHANISM_OAUTHBEARER },
+	{ "XOAUTH2", MECHANISM_XOAUTH2 },
 	{ "DIGEST-MD5", MECHANISM_DIGEST_MD5 },
 	{ "CRAM-MD5", MECHANISM_CRAM_MD5 }, { "PLAIN", MECHANISM_PLAIN },
 	{ "LOGIN", MECHANISM_LOGIN }, { NULL, 0 } };
 static const struct word words_backend[] = { { "store", BACKEND_STORE },
-	{ "pam", BACKEND_PAM }, { "kerberos", BACKEND_KERBEROS }, { NULL, 0 } };
+	{ "pam", BACKEND_PAM }, { "kerberos", BACKEND_KERBEROS },
+	{ "token", BACKEND_TOKEN }, { NULL, 0 } };
 static const struct word words_legacy[] = {
 	{ "auth-in-clear", LEGACY_IN_CLEAR }, { "tls1.2", LEGACY_TLS_1_2 },
 	{ "login", LEGACY_LOGIN }, { "unbound", LEGACY_UNBOUND },
@@ -172,7 +175,7 @@ static const struct field listener_options[] = {
 	    words_min },
 	{ "mechanisms", T_BITS, FIELD(config_listener, mechanisms),
 	    "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 "
-	    "SCRAM-SHA-1 PLAIN LOGIN",
+	    "SCRAM-SHA-1 OAUTHBEARER XOAUTH2 PLAIN LOGIN",
 	    0, 0, words_mechanism },
 	{ "backends", T_BITS, FIELD(config_listener, backends), "store", 0, 0,
 	    words_backend },
@@ -185,12 +188,31 @@ static const struct field certificate_options[] = {
 	    words_role },
 };
 
+static const struct field token_options[] = {
+	{ "issuer", T_STRING, FIELD(config, token.issuer), NULL, 0, 0, NULL },
+	{ "audience", T_STRING, FIELD(config, token.audience), NULL, 0, 0,
+	    NULL },
+	{ "keys", T_PATH, FIELD(config, token.keys), NULL, 0, 0, NULL },
+	{ "introspection", T_ENDPOINT, FIELD(config, token.introspection), NULL,
+	    0, 0, NULL },
+	{ "introspection-login", T_PATH, FIELD(config, token.login), NULL, 0, 0,
+	    NULL },
+	{ "introspection-ca", T_PATH, FIELD(config, token.ca), NULL, 0, 0,
+	    NULL },
+	{ "claim", T_STRING, FIELD(config, token.claim), "email", 0, 0, NULL },
+	{ "scope", T_STRING, FIELD(config, token.scope), NULL, 0, 0, NULL },
+	{ "realms", T_HOSTS, FIELD(config, token.realms), "", 0, 0, NULL },
+	{ "openid-configuration", T_STRING,
+	    FIELD(config, token.openid_configuration), NULL, 0, 0, NULL },
+};
+
 const struct section config_sections[SECTIONS] = {
 	{ "", top_options, COUNT(top_options), false },
 	{ "smarthost", smarthost_options, COUNT(smarthost_options), false },
 	{ "listener", listener_options, COUNT(listener_options), true },
 	{ "certificate", certificate_options, COUNT(certificate_options),
 	    true },
+	{ "token", token_options, COUNT(token_options), false },
 };
 
 bool
@@ -303,6 +325,15 @@ field_expected(const struct field *o, char *out, size_t capacity)
 		snprintf(out, capacity,
 		    "an address, or a network such as 192.0.2.0/24 or "
 		    "2001:db8::/32");
+		break;
+	case T_STRING:
+		snprintf(out, capacity,
+		    "printable ASCII without blanks, at most 512 octets");
+		break;
+	case T_ENDPOINT:
+		snprintf(out, capacity,
+		    "a URL, https://HOST/..., or http with an address of this "
+		    "host");
 		break;
 	case T_COMMAND:
 		snprintf(out, capacity,
@@ -421,6 +452,10 @@ field_is_valid(const struct field *o, const char *text)
 		return is_path(text);
 	case T_MAILBOX:
 		return is_mailbox(text);
+	case T_STRING:
+		return value_is_word(text);
+	case T_ENDPOINT:
+		return value_is_endpoint(text);
 	case T_COMMAND:
 		return is_path(text); /* a word of it, bounded like one */
 	case T_NETWORKS:

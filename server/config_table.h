@@ -22,6 +22,8 @@ enum type {
 	T_HOST_PORT,
 	T_MAILBOX,
 	T_DATE,
+	T_STRING,
+	T_ENDPOINT,
 	T_ADDRESSES, /* lists from here on; least: the least port */
 	T_NAMES,
 	T_HOSTS,
@@ -56,6 +58,7 @@ enum {
 	SECTION_SMARTHOST,
 	SECTION_LISTENER,
 	SECTION_CERTIFICATE,
+	SECTION_TOKEN,
 	SECTIONS
 };
 extern const struct section config_sections[SECTIONS];

@@ -340,3 +340,56 @@ value_address_print(const struct sockaddr_storage *address, char out[static 64])
 	}
 	return out;
 }
+
+bool
+value_is_word(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len == 0 || len > 512)
+		return false;
+	for (; *text != '\0'; text++)
+		if (*text <= 0x20 || *text >= 0x7f)
+			return false;
+	return true;
+}
+
+static bool
+is_loopback(const char *host)
+{
+	struct in6_addr in6;
+	struct in_addr in4;
+
+	if (inet_pton(AF_INET, host, &in4) == 1)
+		return ntohl(in4.s_addr) >> 24 == 127;
+	return inet_pton(AF_INET6, host, &in6) == 1 &&
+	       IN6_IS_ADDR_LOOPBACK(&in6);
+}
+
+bool
+value_is_endpoint(const char *text)
+{
+	char authority[300], host[254];
+	const char *at = text;
+	bool clear = false;
+	uint16_t port;
+	size_t len;
+
+	if (!value_is_word(text) || strchr(text, '#') != NULL)
+		return false;
+	if (strncmp(at, "https://", 8) == 0) {
+		at += 8;
+	} else if (strncmp(at, "http://", 7) == 0) {
+		at += 7;
+		clear = true;
+	} else {
+		return false;
+	}
+	len = strcspn(at, "/?");
+	if (len >= sizeof(authority))
+		return false;
+	memcpy(authority, at, len);
+	authority[len] = '\0';
+	return value_host_port(authority, host, &port) &&
+	       (!clear || is_loopback(host));
+}

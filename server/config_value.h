@@ -40,6 +40,11 @@ bool value_address(const char *text, struct sockaddr_storage *out,
  * least 254 octets.
  */
 bool value_host_port(const char *text, char *host_out, uint16_t *port_out);
+/* A URL without blanks, fragment or user: https with a host, or http with a
+ * loopback literal. */
+bool value_is_endpoint(const char *text);
+/* Printable ASCII without blanks, 1 to 512 octets. */
+bool value_is_word(const char *text);
 /* ADDRESS:PORT of a socket address, for logs; out holds at least 64. */
 const char *value_address_print(const struct sockaddr_storage *address,
     char out[static 64]);

@@ -5,7 +5,9 @@
  *   helpers.c       the spawner: channels, children, deadlines
  *   helper_child.c  what all children share
  *   helper_pam.c    PAM
- *   helper_sasl.c   CRAM-MD5, DIGEST-MD5, GSSAPI; helper_confine.c: as what
+ *   helper_sasl.c   CRAM-MD5, DIGEST-MD5, GSSAPI; helper_confine.c keeps it
+ *                   away from files
+ *   helper_token.c  tokens
  *
  * A child is forked from the spawner, has one thread, and talks with it over
  * descriptor HELPER_FD (SOCK_SEQPACKET) in the packets of server/messages.h,
@@ -30,7 +32,18 @@ enum {
 	HELPER_TEXT_SIZE = 128,
 	HELPER_RESPONSE_MAX = 12288, /* octets of a response or challenge */
 	HELPER_SECRET_MAX = 255,
+	HELPER_LOGIN_MAX = 512, /* octets of CLIENT-ID:SECRET */
 	HELPER_DEADLINE_MOST_MS = 10 * 60 * 1000,
+};
+
+struct jwk_set;
+
+/* What a child gets of a numbered configuration. */
+struct helper_settings {
+	const struct config *config;
+	const struct jwk_set *keys; /* NULL: section token has none */
+	/* PEM, for the introspection endpoint; empty: it needs none. */
+	gnutls_datum_t anchors;
 };
 
 /* What can be run in a child. */
@@ -42,14 +55,16 @@ struct helper_kind {
 	/*
 	 * In the child, which ends when it returns.  r stands behind number,
 	 * configuration and deadline of the packet, which is the child's to
-	 * wipe; config is that configuration.  Ends with helper_answer or
-	 * helper_proved.
+	 * wipe; settings are of that configuration.  Ends with helper_answer
+	 * or helper_proved.
 	 */
-	void (*run)(const struct config *config, struct wire_reader *r);
+	void (*run)(const struct helper_settings *settings,
+	    struct wire_reader *r);
 };
 
 extern const struct helper_kind helper_pam;
 extern const struct helper_kind helper_sasl;
+extern const struct helper_kind helper_token;
 
 /*
  * For children.  Whatever cannot be sent ends the child, which the spawner

@@ -178,9 +178,9 @@ read_check(struct check *check, struct wire_reader *r)
 }
 
 static void
-run(const struct config *config, struct wire_reader *r)
+run(const struct helper_settings *settings, struct wire_reader *r)
 {
-	struct check check = { .service = config->pam_service };
+	struct check check = { .service = settings->config->pam_service };
 
 	if (!read_check(&check, r))
 		helper_answer_broken();

@@ -73,8 +73,9 @@ converse(struct guarded *g, const struct exchange_request *request)
 }
 
 static void
-run(const struct config *config, struct wire_reader *r)
+run(const struct helper_settings *settings, struct wire_reader *r)
 {
+	const struct config *config = settings->config;
 	struct exchange_request request;
 	struct guarded_options options = { .mechanism = request.mechanism,
 		.realm = config->realm,

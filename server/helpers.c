@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../auth/jwk.h"
 #include "channel.h"
 #include "config_bundle.h"
 #include "helper.h"
@@ -32,7 +33,8 @@ enum {
 	CHILD_PACKETS_MAX = 16, /* that one child says */
 };
 
-static const struct helper_kind *const kinds[] = { &helper_pam, &helper_sasl };
+static const struct helper_kind *const kinds[] = { &helper_pam, &helper_sasl,
+	&helper_token };
 
 /* What a child may say, without type and number. */
 static const struct speech {
@@ -70,7 +72,10 @@ struct attempt {
 
 struct numbered {
 	uint32_t number;
-	struct config *config;
+	struct config *config; /* NULL: free */
+	struct jwk_set *keys;
+	char *anchors; /* PEM, or NULL */
+	struct helper_settings settings;
 };
 
 struct spawner {
@@ -254,13 +259,13 @@ process_ready(struct spawner *s, struct watch *watch)
 	memset(a, 0, sizeof *a);
 }
 
-static struct config *
-find_config(const struct spawner *s, uint32_t number)
+static struct numbered *
+find_config(struct spawner *s, uint32_t number)
 {
 	for (size_t i = 0; i < CONFIGS_MAX; i++)
 		if (s->configs[i].config != NULL &&
 		    s->configs[i].number == number)
-			return s->configs[i].config;
+			return &s->configs[i];
 	return NULL;
 }
 
@@ -319,7 +324,7 @@ free_place(struct spawner *s)
 struct request {
 	const struct helper_kind *kind;
 	uint64_t number;
-	const struct config *config;
+	const struct numbered *config;
 	uint32_t deadline_ms;
 	struct wire_reader rest;
 };
@@ -330,7 +335,7 @@ run_child(const struct request *request, pid_t parent, int channel)
 	struct wire_reader rest = request->rest;
 
 	helper_settle(parent, channel, request->deadline_ms);
-	request->kind->run(request->config, &rest);
+	request->kind->run(&request->config->settings, &rest);
 	_exit(0);
 }
 
@@ -486,46 +491,82 @@ auth_ready(struct spawner *s, struct watch *watch)
 	}
 }
 
+static void
+numbered_fini(struct numbered *n)
+{
+	config_free(n->config);
+	jwk_set_free(n->keys);
+	free(n->anchors);
+	memset(n, 0, sizeof *n);
+}
+
+static bool
+numbered_build(struct numbered *n, const struct bundle *bundle,
+    struct reason *why)
+{
+	gnutls_datum_t text;
+
+	if (!config_from_bundle(&n->config, bundle, why))
+		return false;
+	n->settings.config = n->config;
+	if (bundle_find(bundle, BUNDLE_TOKEN_KEYS, "", &text)) {
+		if (!jwk_set_parse(&n->keys, n->config->token.keys, &text, why))
+			return false;
+		n->settings.keys = n->keys;
+	}
+	if (!bundle_find(bundle, BUNDLE_ANCHORS, "", &text))
+		return true;
+	n->anchors = malloc(text.size);
+	if (n->anchors == NULL)
+		return fail(why, REASON_NO_MEMORY, "trust anchors");
+	memcpy(n->anchors, text.data, text.size);
+	n->settings.anchors =
+	    (gnutls_datum_t){ (unsigned char *)n->anchors, text.size };
+	return true;
+}
+
 static bool
 helpers_prepare(void *self, uint32_t number, const struct bundle *bundle,
     struct reason *why)
 {
 	struct spawner *s = self;
-	struct numbered *place = NULL;
 
-	for (size_t p = 0; p < CONFIGS_MAX; p++)
-		if (s->configs[p].config == NULL)
-			place = &s->configs[p];
-	if (place == NULL)
-		return fail(why, REASON_RANGE, "too many configurations");
-	place->number = number;
-	return config_from_bundle(&place->config, bundle, why);
+	for (size_t i = 0; i < CONFIGS_MAX; i++) {
+		struct numbered *place = &s->configs[i];
+
+		if (place->config != NULL)
+			continue;
+		if (!numbered_build(place, bundle, why)) {
+			numbered_fini(place);
+			return false;
+		}
+		place->number = number;
+		return true;
+	}
+	return fail(why, REASON_RANGE, "too many configurations");
 }
 
 static void
 helpers_commit(void *self, uint32_t number)
 {
 	struct spawner *s = self;
-	const struct config *config = find_config(s, number);
+	const struct numbered *n = find_config(s, number);
 
-	if (config == NULL)
+	if (n == NULL)
 		return;
-	s->at_once = config->helpers;
-	log_set_debug(config->debug);
+	s->at_once = n->config->helpers;
+	log_set_debug(n->config->debug);
 }
 
 static void
 helpers_retire(void *self, uint32_t number)
 {
-	struct spawner *s = self;
+	struct numbered *n = find_config(self, number);
 
-	for (size_t i = 0; i < CONFIGS_MAX; i++)
-		if (s->configs[i].config != NULL &&
-		    s->configs[i].number == number) {
-			config_free(s->configs[i].config);
-			s->configs[i].config = NULL;
-			role_say_unused(number);
-		}
+	if (n == NULL)
+		return;
+	numbered_fini(n);
+	role_say_unused(number);
 }
 
 static void

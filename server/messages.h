@@ -120,6 +120,12 @@ enum message {
 	                       identity s ("": none): it is over, and whether
 	                       it is granted auth's to say */
 
+	/* auth to helpers */
+	HELPER_TOKEN, /* number, configuration, deadline, token b, login for
+	                 the introspection endpoint b (CLIENT-ID:SECRET, or
+	                 none).  Answered by HELPER_ANSWER or by
+	                 HELPER_PROVED, with the claim's value */
+
 	/* relay to lookup, one channel a thread, blocking calls */
 	LOOKUP_ADDRESSES = 128, /* number u64, host s */
 	LOOKUP_TLSA,            /* number u64, host s, port u16 */

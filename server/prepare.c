@@ -64,11 +64,9 @@ work_are_anchors(const gnutls_datum_t *file)
 	return true;
 }
 
-/* A role gets the anchors that an option of the section that ends on that line
- * names. */
-static void
-add_anchors(struct work *w, enum role role, const char *name, const char *path,
-    unsigned line, const char *option)
+void
+work_add_anchors(struct work *w, enum role role, const char *name,
+    const char *path, unsigned line, const char *option)
 {
 	gnutls_datum_t file;
 	struct reason why;
@@ -164,8 +162,8 @@ prepare_listeners(struct work *w)
 				    c->path, l->line, l->name,
 				    mechanism_name(bit), why_unserved(l, bit));
 		if (l->client_ca != NULL && !is_added(w, l->client_ca))
-			add_anchors(w, ROLE_SESSION, l->client_ca, l->client_ca,
-			    l->line, "client-ca");
+			work_add_anchors(w, ROLE_SESSION, l->client_ca,
+			    l->client_ca, l->line, "client-ca");
 	}
 }
 
@@ -239,14 +237,15 @@ prepare_all(struct work *w, const gnutls_datum_t *text)
 	work_certificates(w);
 	prepare_upstream(w);
 	if (c->smarthost.ca != NULL)
-		add_anchors(w, ROLE_RELAY, "", c->smarthost.ca,
+		work_add_anchors(w, ROLE_RELAY, "", c->smarthost.ca,
 		    c->smarthost.line, "smarthost: ca");
 	else
-		add_anchors(w, ROLE_RELAY, "", c->system_ca, c->smarthost.line,
-		    "smarthost without ca, system-ca");
+		work_add_anchors(w, ROLE_RELAY, "", c->system_ca,
+		    c->smarthost.line, "smarthost without ca, system-ca");
 	prepare_store(w);
 	prepare_alarm_command(w);
 	prepare_trust_anchor(w);
+	work_token(w);
 	work_table(w);
 	work_routes(w);
 	work_unshown(w);

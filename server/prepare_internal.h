@@ -35,6 +35,14 @@ void work_add(struct work *w, enum role role, enum bundle_kind kind,
     const char *name, const gnutls_datum_t *octets);
 bool work_are_anchors(const gnutls_datum_t *file);
 
+/* A role gets the anchors that an option of the section that ends on that line
+ * names. */
+void work_add_anchors(struct work *w, enum role role, const char *name,
+    const char *path, unsigned line, const char *option);
+
+/* prepare_token.c: what section token names. */
+void work_token(struct work *w);
+
 /* prepare_certificate.c */
 void work_certificates(struct work *w);
 /* Of those that rows have in cert=, the ones that the relay will not show. */

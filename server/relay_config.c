@@ -406,6 +406,8 @@ take_entry(struct relay_config *config, const char *root, enum bundle_kind kind,
 	case BUNDLE_WITHHELD:
 	case BUNDLE_KEY:
 	case BUNDLE_UPSTREAM:
+	case BUNDLE_TOKEN_KEYS:
+	case BUNDLE_TOKEN_LOGIN:
 	case BUNDLE_TRUST_ANCHOR:
 		break;
 	}

@@ -503,6 +503,110 @@ options_and_manual_agree(void **state)
 			    section, name, standard);
 }
 
+/* A listener with the backend, and a section; NULL: no refusal. */
+static const struct {
+	const char *what, *section, *refused;
+} token_rows[] = {
+	{ "keys",
+	    "token { issuer = \"https://i.example\" audience = us keys = k }",
+	    NULL },
+	{ "endpoint",
+	    "token { introspection = \"https://i.example/x\" "
+	    "introspection-login = l }",
+	    NULL },
+	{ "endpoint on this host",
+	    "token { introspection = \"http://127.0.0.1:8080/\" "
+	    "introspection-login = l }",
+	    NULL },
+	{ "no section", "", ":7: listener submission: backend token" },
+	{ "neither", "token { issuer = i }", ":8: token: expected either" },
+	{ "both", "token { introspection = \"https://i.example/x\" keys = k }",
+	    ":8: token: expected either" },
+	{ "keys of anybody", "token { audience = us keys = k }",
+	    ":8: token: no issuer" },
+	{ "keys for anybody", "token { issuer = i keys = k }",
+	    ":8: token: no audience" },
+	{ "keys and a login",
+	    "token { issuer = i audience = us keys = k introspection-login = l "
+	    "}",
+	    ":8: token: introspection-login" },
+	{ "endpoint without login",
+	    "token { introspection = \"https://i.example/x\" }",
+	    ":8: token: no introspection-login" },
+	{ "endpoint in clear",
+	    "token { introspection = \"http://i.example/x\" "
+	    "introspection-login = l }",
+	    ":8: introspection: " },
+	{ "endpoint in clear at another host",
+	    "token { introspection = \"http://192.0.2.1/x\" "
+	    "introspection-login = l }",
+	    ":8: introspection: " },
+	{ "endpoint with a user",
+	    "token { introspection = \"https://127.0.0.1@i.example/\" "
+	    "introspection-login = l }",
+	    ":8: introspection: " },
+	{ "two sections",
+	    "token { introspection = \"https://i.example/x\" "
+	    "introspection-login = l }\n"
+	    "token { introspection = \"https://i.example/x\" "
+	    "introspection-login = l }",
+	    ":9: " },
+};
+
+static void
+tokens(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(token_rows) / sizeof(*token_rows); i++) {
+		struct reason why = { 0 };
+		char *with = edited("  kind = submission\n",
+		    "  kind = submission backends = { token }\n");
+		char *text, *place = strstr(with, "certificate server");
+		struct config *c;
+
+		assert_true(asprintf(&text, "%.*s%s\n%s", (int)(place - with),
+				with, token_rows[i].section, place) > 0);
+		c = parse(text, &why);
+		if ((c != NULL) != (token_rows[i].refused == NULL) ||
+		    (c == NULL &&
+			strstr(why.text, token_rows[i].refused) == NULL))
+			fail_msg("%s: %s", token_rows[i].what,
+			    c != NULL ? "taken" : why.text);
+		if (c != NULL) {
+			assert_int_equal(c->listeners[0].mechanisms,
+			    MECHANISMS_TOKEN);
+			assert_string_equal(c->token.claim, "email");
+			assert_int_equal(c->token.realm_count, 1);
+			assert_string_equal(c->token.realms[0], "example.org");
+		}
+		config_free(c);
+		free(text);
+		free(with);
+	}
+}
+
+/* Where nobody has asked for them, nobody misses them. */
+static void
+token_mechanisms_without_backend(void **state)
+{
+	struct reason why;
+	struct config *c = parse(good, &why);
+	char *text;
+
+	(void)state;
+	assert_non_null(c);
+	assert_int_equal(c->listeners[0].unserved, 0);
+	assert_int_equal(c->listeners[0].mechanisms & MECHANISMS_TOKEN, 0);
+	config_free(c);
+	text = edited("  kind = submission\n",
+	    "  kind = submission mechanisms = { PLAIN, XOAUTH2 }\n");
+	c = parse(text, &why);
+	assert_non_null(c);
+	assert_int_equal(c->listeners[0].unserved, MECHANISM_XOAUTH2);
+	config_free(c);
+	free(text);
+}
+
 int
 main(void)
 {
@@ -511,6 +615,8 @@ main(void)
 		cmocka_unit_test(what_is_wrong_is_refused_with_its_place),
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(unserved_mechanisms_are_removed),
+		cmocka_unit_test(tokens),
+		cmocka_unit_test(token_mechanisms_without_backend),
 		cmocka_unit_test(names_in_dns),
 		cmocka_unit_test(dates),
 		cmocka_unit_test(where_binding_is_required),
