@@ -314,6 +314,13 @@ bearer_is_giving_up(enum bearer_form form, const gnutls_datum_t *message)
 		   : message->size == 1 && message->data[0] == SEPARATOR;
 }
 
+void
+bearer_give_up(char *out, size_t *len_out, enum bearer_form form)
+{
+	*len_out = form == BEARER_OAUTHBEARER ? 1 : 0;
+	*out = SEPARATOR;
+}
+
 /* What is being written; the room is known to suffice. */
 struct text {
 	char *at;

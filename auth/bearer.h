@@ -52,6 +52,9 @@ bool bearer_parse(struct bearer *out, enum bearer_form form,
  * was refused (RFC 7628, 3.2.3)?  XOAUTH2's answer is empty. */
 bool bearer_is_giving_up(enum bearer_form form, const gnutls_datum_t *message);
 
+/* Writes that answer, of one octet at most. */
+void bearer_give_up(char *out, size_t *len_out, enum bearer_form form);
+
 /* b64token of RFC 6750, 2.1, of at most BEARER_TOKEN_MAX octets. */
 bool bearer_is_token(const char *text, size_t len);
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 
 #include "../policy/reason.h"
+#include "bearer.h"
+#include "login.h"
 
 struct sasl_library {
 	Gsasl *server; /* a callback of its own for each side */
@@ -16,6 +18,36 @@ struct sasl_library {
 /* The callback of struct login's sessions. */
 int login_callback(Gsasl *gsasl, Gsasl_session *session,
     Gsasl_property property);
+
+/* A mechanism of logins at smarthosts. */
+struct login_manner {
+	const char *name;
+	bool scram;
+	enum verifier_hash hash;
+	bool by_any; /* "any" comes to it */
+	bool has_password;
+	bool has_initial;
+	bool bound; /* -PLUS: bound to the channel */
+	bool token; /* not by the library: auth/bearer.h */
+	enum bearer_form form;
+};
+
+/* By strength; NULL past the last. */
+const struct login_manner *login_manner(size_t i);
+
+struct book_row {
+	char *name;
+	const struct login_manner *manner; /* NULL: any */
+	char *user;
+	char *password; /* NULL: EXTERNAL, a token, or its file was not given */
+	char *file;     /* of the password: absolute, or NULL */
+	char *source;   /* of the token: absolute, or NULL */
+	bool is_command;
+};
+
+/* NULL: there is none of that name. */
+const struct book_row *login_book_row(const struct login_book *book,
+    const char *name);
 
 /*
  * SASLprep (RFC 4013) as a stored string: unassigned code points are refused.

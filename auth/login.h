@@ -8,14 +8,17 @@
  *
  * NAME       what auth=NAME in the site table means: letters, digits, ".-_"
  * MECHANISM  SCRAM-SHA-256-PLUS, SCRAM-SHA-1-PLUS, SCRAM-SHA-256,
- *            SCRAM-SHA-1, PLAIN, LOGIN, EXTERNAL, or any: the strongest of
- *            all but the last that the smarthost offers
+ *            SCRAM-SHA-1, PLAIN, LOGIN, EXTERNAL, OAUTHBEARER, XOAUTH2, or
+ *            any: the strongest of all before EXTERNAL that the smarthost
+ *            offers
  * USER       authentication identity; for EXTERNAL the authorization identity,
  *            "" for none
  * PASSWORD   the password, or file:PATH: the first line of that file (its
  *            octets are given to login_book_parse by whoever may read it).  A
  *            password that itself begins with "file:" is quoted.  Absent for
- *            EXTERNAL.
+ *            EXTERNAL.  For OAUTHBEARER and XOAUTH2 it is file:PATH or
+ *            command:PATH, where a token is found at each login anew: the
+ *            first line of the file, or of what the command prints.
  *
  * Words are separated by blanks; a word with blanks, "#" or quotes is in
  * double quotes, in which \" and \\ stand for " and \.  A word that begins
@@ -62,6 +65,16 @@ bool login_book_has(const struct login_book *book, const char *name);
  * files are as secret as the book. */
 const char *login_book_file(const struct login_book *book, size_t i);
 
+/* Where login name finds its tokens: the i-th that has some; false past the
+ * last.  Borrowed from the book. */
+struct login_source {
+	const char *name;
+	const char *path; /* absolute */
+	bool is_command;
+};
+bool login_book_source(const struct login_book *book, size_t i,
+    struct login_source *out);
+
 /*
  * One line of the file with its line end, quoted as needed.  False if it does
  * not fit or a word cannot be written.  The caller wipes out.
@@ -86,6 +99,12 @@ bool login_new(struct login **login_out, struct sasl_library *library,
 void login_free(struct login *login); /* wipes; NULL is fine */
 
 const char *login_mechanism(const struct login *login);
+
+/* Its first line is the token that a login which uses one needs before its
+ * first step.  Copied. */
+bool login_uses_token(const struct login *login);
+bool login_give_token(struct login *login, const char *text, size_t len,
+    struct reason *why);
 
 /*
  * The response to a challenge.  challenge NULL: for the AUTH command itself;

@@ -252,6 +252,12 @@ auth_control(void *self, int fd)
 }
 
 static void
+auth_token(void *self, uint64_t number, int fd, const char *text)
+{
+	auth_token_given(self, number, fd, text);
+}
+
+static void
 stop_now(void *self)
 {
 	struct auth_role *role = self;
@@ -316,6 +322,7 @@ static const struct role_handler handler = {
 	.retire = auth_retire,
 	.peer = auth_peer,
 	.control = auth_control,
+	.token = auth_token,
 	.stop = auth_stop,
 	.gone = auth_gone,
 	.status = auth_status,
@@ -367,9 +374,11 @@ role_begin(struct auth_role *role)
 	role->master.fd = role->clock.fd = role->session.fd = -1;
 	role->helpers.fd = role->control.fd = role->foreign_done.fd = -1;
 	if (role->epoll < 0 ||
-	    !timers_init(&role->timers,
-		AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX + AUTH_TIMERS_OWN) ||
-	    !auth_changed_begin(role) || !auth_legacy_begin(role) || !sasl_library_new(&role->sasl, &why) ||
+	    !timers_init(&role->timers, AUTH_DIALOGUES_MAX + AUTH_TOOLS_MAX +
+					    AUTH_RELAYS_MAX +
+					    AUTH_TIMERS_OWN) ||
+	    !auth_changed_begin(role) || !auth_legacy_begin(role) ||
+	    !sasl_library_new(&role->sasl, &why) ||
 	    !guesses_new(&role->guesses, &why)) {
 		log_line(SAY_ALARM, "start", "detail=\"%s\"",
 		    why.code != REASON_NONE ? why.text : strerror(errno));

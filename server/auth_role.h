@@ -66,8 +66,16 @@ struct auth_helper_call {
 
 struct auth_relay {
 	struct auth_watch watch;
+	struct auth_role *role;
 	uint64_t number; /* of the exchange; one at a time */
 	struct login *login;
+	char name[LOGIN_WORD_MAX + 1]; /* of the login */
+	/* While its token is fetched. */
+	uint64_t wants; /* serial of the question to the master; 0: none */
+	struct auth_watch source;
+	struct timer timer;
+	char *token; /* what has been read of it */
+	size_t token_len;
 };
 
 struct auth_tool;
@@ -96,6 +104,7 @@ struct auth_role {
 	uint64_t helper_serial;
 	struct auth_helper_call calls[AUTH_HELPERS_MAX];
 	struct auth_relay *relays[AUTH_RELAYS_MAX];
+	uint64_t token_serial;
 	struct auth_tool *tools[AUTH_TOOLS_MAX];
 	uint64_t granted, denied; /* since the start */
 	bool stopping;
@@ -146,6 +155,18 @@ void auth_dialogue_foreign(struct auth_role *role,
 
 /* auth_upstream.c: relay's logins. */
 void auth_upstream_relay(struct auth_role *role, unsigned index, int fd);
+/* The login has its token, or why is why it has none. */
+void auth_upstream_go_on(struct auth_relay *relay, const struct reason *why);
+
+/*
+ * auth_upstream_token.c: the token of a login, which is fetched anew each time:
+ * the master opens what the upstream file names, and it is read here.
+ */
+void auth_token_want(struct auth_relay *relay, uint32_t configuration);
+void auth_token_forget(struct auth_relay *relay);
+/* The master's answer. */
+void auth_token_given(struct auth_role *role, uint64_t serial, int fd,
+    const char *text);
 
 /* auth_changed.c: sessions whose logins changed; false without memory. */
 bool auth_changed_begin(struct auth_role *role);

@@ -17,12 +17,14 @@ enum {
 	OFFERED_SIZE = 1024,
 	HOST_SIZE = 512,
 	BINDING_OCTETS = 32,
+	REFUSAL_MAX = 512, /* octets of a refusal that are logged */
 	LOGIN_PACKET_MAX = LOGIN_CHALLENGE_MAX + 64,
 };
 
 static void
 forget_login(struct auth_relay *relay)
 {
+	auth_token_forget(relay);
 	login_free(relay->login);
 	relay->login = NULL;
 	relay->number = 0;
@@ -51,6 +53,20 @@ say_failed(struct auth_relay *relay, uint64_t number, const char *text)
 		(void)channel_send(relay->watch.fd, packet, w.len, -1);
 }
 
+/* The JSON object with which a smarthost refuses a token (RFC 7628, 3.2.2). */
+static void
+log_refusal(const struct auth_relay *relay, const gnutls_datum_t *challenge)
+{
+	char text[REFUSAL_MAX * 4 + 8];
+	size_t len = challenge->size < REFUSAL_MAX ? challenge->size
+						   : (size_t)REFUSAL_MAX;
+
+	log_line(SAY_WARNING, "login",
+	    "login=%s mechanism=%s result=refused detail=%s", relay->name,
+	    login_mechanism(relay->login),
+	    log_value(text, sizeof text, (const char *)challenge->data, len));
+}
+
 /* The response to challenge, or what goes with the AUTH command. */
 static void
 say_step(struct auth_relay *relay, const gnutls_datum_t *challenge)
@@ -61,6 +77,8 @@ say_step(struct auth_relay *relay, const gnutls_datum_t *challenge)
 	bool has_response;
 	struct reason why;
 
+	if (challenge != NULL && login_uses_token(relay->login))
+		log_refusal(relay, challenge);
 	if (!login_step(relay->login, challenge, &response, &has_response,
 		&why)) {
 		say_failed(relay, relay->number, why.text);
@@ -120,7 +138,20 @@ answer_start(struct auth_role *role, struct auth_relay *relay,
 		return;
 	}
 	relay->number = number;
-	say_step(relay, NULL);
+	strcpy(relay->name, name);
+	if (login_uses_token(relay->login))
+		auth_token_want(relay, configuration);
+	else
+		say_step(relay, NULL);
+}
+
+void
+auth_upstream_go_on(struct auth_relay *relay, const struct reason *why)
+{
+	if (why != NULL)
+		say_failed(relay, relay->number, why->text);
+	else
+		say_step(relay, NULL);
 }
 
 static void
@@ -133,7 +164,8 @@ answer_step(struct auth_role *role, struct auth_relay *relay,
 	(void)role;
 	if (!wire_reader_done(r))
 		say_failed(relay, number, "broken request");
-	else if (relay->login == NULL || relay->number != number)
+	else if (relay->login == NULL || relay->number != number ||
+		 relay->wants != 0)
 		say_failed(relay, number, "no such exchange");
 	else
 		say_step(relay, &challenge);
@@ -203,7 +235,8 @@ auth_upstream_relay(struct auth_role *role, unsigned index, int fd)
 			close(fd);
 			return;
 		}
-		relay->watch.fd = -1;
+		relay->watch.fd = relay->source.fd = -1;
+		relay->role = role;
 		role->relays[index] = relay;
 	}
 	forget_login(relay);

@@ -127,17 +127,35 @@ files_check_secret(const char *path, struct reason *why)
 	return check_mode(path, &st, why) && check_folders(path, why);
 }
 
+static int
+open_secret(const char *path, struct stat *st, struct reason *why)
+{
+	int fd = open_regular(path, st, why);
+
+	if (fd < 0 || (check_mode(path, st, why) && check_folders(path, why)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+int
+files_open_secret(const char *path, struct reason *why)
+{
+	struct stat st;
+
+	return open_secret(path, &st, why);
+}
+
 bool
 files_read_secret(const char *path, gnutls_datum_t *out, struct reason *why)
 {
 	struct stat st;
-	int fd = open_regular(path, &st, why);
+	int fd = open_secret(path, &st, why);
 	bool ok;
 
 	if (fd < 0)
 		return false;
-	ok = check_mode(path, &st, why) && check_folders(path, why) &&
-	     read_all(fd, path, (size_t)st.st_size, out, why);
+	ok = read_all(fd, path, (size_t)st.st_size, out, why);
 	close(fd);
 	return ok;
 }

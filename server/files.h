@@ -23,6 +23,9 @@ bool files_read(const char *path, gnutls_datum_t *out, struct reason *why);
 bool files_read_secret(const char *path, gnutls_datum_t *out,
     struct reason *why);
 
+/* The same file, open and to be read by the caller; -1 on failure. */
+int files_open_secret(const char *path, struct reason *why);
+
 /*
  * Refuse (REASON_PERMISSION, naming file or folder) a file that others can
  * read or write, or that lies in or under a folder others can write, sticky

@@ -348,7 +348,8 @@ reap(struct master *m)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!command_reaped(m, pid, status))
+		if (!command_reaped(m, pid, status) &&
+		    !token_reaped(m, pid, status))
 			role_reaped(m, pid, status);
 }
 
@@ -390,6 +391,7 @@ static void
 finish(struct master *m)
 {
 	command_end(m);
+	token_end(m);
 	end_roles(m);
 	if (m->running)
 		log_line(SAY_NOTE, "stopped", "pid=%d", (int)getpid());
@@ -456,6 +458,9 @@ timers(struct master *m)
 	if (other < next)
 		next = other;
 	other = alarm_timers(m, now);
+	if (other < next)
+		next = other;
+	other = token_timers(m, now);
 	if (other < next)
 		next = other;
 	if (m->stopping && m->stop_until < next)

@@ -11,6 +11,7 @@
  *   master_control.c   the master's own control socket
  *   master_alarm.c     alarms, to mail and program; what ends soon
  *   master_command.c   the program alarms are handed to
+ *   master_token.c     tokens for upstream logins
  *   master_environment.c  what a role gets of our environment
  *
  * One thread.  It talks to nobody outside, and reads of a role's packets only
@@ -42,6 +43,7 @@ enum {
 	STATUS_TIMEOUT_MS = 2000,
 	TICKET_KEY_OCTETS = 64,
 	ALARM_PROGRAMS = 2, /* of alarm-command, at once */
+	TOKEN_PROGRAMS = 8, /* that print a token, at once */
 	TICKET_KEY_MS = 12 * 3600 * 1000,
 	DESCRIPTORS_FROM = 16, /* ours stay clear of a role's 3, 4 and 5 */
 };
@@ -125,6 +127,13 @@ struct alarm_program {
 	bool killed;
 };
 
+/* A running command that prints a token. */
+struct token_program {
+	pid_t pid; /* 0: none */
+	int64_t until;
+	char login[64 + 1];
+};
+
 struct alarms {
 	struct alarm_filter filter;
 	struct alarm_queue mails, commands;
@@ -173,6 +182,7 @@ struct master {
 	unsigned status_awaiting; /* bits of roles */
 
 	struct alarms alarms;
+	struct token_program tokens[TOKEN_PROGRAMS];
 };
 
 /* All times: CLOCK_MONOTONIC in milliseconds. */
@@ -275,6 +285,15 @@ void alarm_end(struct master *m);
 /* master_command.c */
 /* Could alarm-command be run?  why has file and line. */
 bool command_check(const struct config *config, struct reason *why);
+/* Can this be run as the user that commands are run as? */
+bool command_is_program(const char *path, struct reason *why);
+/*
+ * Run a program with as little as an alarm-command: its standard input and
+ * output are these (-1: /dev/null), which the caller closes.  It is a child to
+ * be reaped, in a session of its own.
+ */
+bool command_start(const struct master *m, const char *const *argv, int input,
+    int output, pid_t *pid_out, struct reason *why);
 /* Start it with text on its standard input; false: enough of them run.  What
  * goes wrong is logged. */
 bool command_run(struct master *m, const char *text);
@@ -282,5 +301,14 @@ bool command_run(struct master *m, const char *text);
 bool command_reaped(struct master *m, pid_t pid, int status);
 int64_t command_timers(struct master *m, int64_t now);
 void command_end(struct master *m);
+
+/* master_token.c */
+/* Auth wants the token of an upstream login. */
+void token_wanted(struct master *m, uint64_t number, uint32_t configuration,
+    const char *login);
+/* False if that child was none of its commands. */
+bool token_reaped(struct master *m, pid_t pid, int status);
+int64_t token_timers(struct master *m, int64_t now);
+void token_end(struct master *m);
 
 #endif

@@ -51,36 +51,43 @@ may_run(const struct stat *st, const char *path)
 }
 
 bool
-command_check(const struct config *c, struct reason *why)
+command_is_program(const char *path, struct reason *why)
 {
-	const char *path;
 	struct stat st;
 
-	if (c->alarm_command_count == 0)
-		return true;
-	path = c->alarm_command[0];
 	if (stat(path, &st) != 0)
-		return fail(why, REASON_ABSENT,
-		    "%s:%u: alarm-command: %s: %s, expected a program", c->path,
-		    c->alarm_command_line, path, strerror(errno));
+		return fail(why, REASON_ABSENT, "%s: %s, expected a program",
+		    path, strerror(errno));
 	if ((st.st_mode & S_IWOTH) != 0)
 		return fail(why, REASON_PERMISSION,
-		    "%s:%u: alarm-command: %s: others can write it, expected "
-		    "a program that they cannot",
-		    c->path, c->alarm_command_line, path);
+		    "%s: others can write it, expected a program that they "
+		    "cannot",
+		    path);
 	if (S_ISREG(st.st_mode) && may_run(&st, path))
 		return true;
 	return fail(why, REASON_PERMISSION,
-	    "%s:%u: alarm-command: %s: expected a program that %s may execute",
-	    c->path, c->alarm_command_line, path,
+	    "%s: expected a program that %s may execute", path,
 	    geteuid() == 0 ? state_user(ROLE_LOOKUP) : "the server");
+}
+
+bool
+command_check(const struct config *c, struct reason *why)
+{
+	struct reason at;
+
+	if (c->alarm_command_count == 0 ||
+	    command_is_program(c->alarm_command[0], &at))
+		return true;
+	return fail(why, at.code, "%s:%u: alarm-command: %s", c->path,
+	    c->alarm_command_line, at.text);
 }
 
 /* What the child needs, found out before there is one. */
 struct command {
-	const struct config *config;
-	int input, output; /* its descriptors 0, and 1 and 2 */
-	bool drop;         /* started as root */
+	const char *hostname;
+	const char *const *argv;
+	int input, output, error; /* its descriptors 0, 1 and 2 */
+	bool drop;                /* started as root */
 	uid_t uid;
 	gid_t gid;
 };
@@ -111,7 +118,7 @@ child_exec(const struct command *c)
 	sigset_t none;
 
 	snprintf(hostname, sizeof(hostname), "SALLYPORT_HOSTNAME=%s",
-	    c->config->hostname);
+	    c->hostname);
 	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -119,13 +126,12 @@ child_exec(const struct command *c)
 	umask(077);
 	if (dup2(c->input, STDIN_FILENO) < 0 ||
 	    dup2(c->output, STDOUT_FILENO) < 0 ||
-	    dup2(c->output, STDERR_FILENO) < 0 ||
+	    dup2(c->error, STDERR_FILENO) < 0 ||
 	    close_range(STDERR_FILENO + 1, UINT_MAX, 0) != 0 ||
 	    chdir("/") != 0 || !give_up_rights(c))
 		_exit(126);
 	/* The list is ours for good and execve does not change it. */
-	execve(c->config->alarm_command[0],
-	    (char *const *)(uintptr_t)c->config->alarm_command, environment);
+	execve(c->argv[0], (char *const *)(uintptr_t)c->argv, environment);
 	_exit(127);
 }
 
@@ -169,26 +175,44 @@ find_identity(const struct master *m, struct command *c, struct reason *why)
 	return true;
 }
 
+bool
+command_start(const struct master *m, const char *const *argv, int input,
+    int output, pid_t *pid_out, struct reason *why)
+{
+	struct command c = { .argv = argv };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	pid_t pid = -1;
+
+	if (null < 0)
+		return fail_errno(why, "/dev/null");
+	c.hostname = m->current->prepared->config->hostname;
+	c.input = input >= 0 ? input : null;
+	c.output = output >= 0 ? output : null;
+	c.error = null;
+	if (find_identity(m, &c, why)) {
+		pid = fork();
+		if (pid == 0)
+			child_exec(&c);
+		if (pid < 0)
+			fail_errno(why, "fork");
+	}
+	close(null);
+	*pid_out = pid;
+	return pid > 0;
+}
+
 static bool
 start(const struct master *m, const char *text, pid_t *pid_out,
     struct reason *why)
 {
-	struct command c = { .config = m->current->prepared->config };
-	bool ok = false;
+	int input = -1;
+	bool ok;
 
-	if (!find_identity(m, &c, why))
+	if (!make_input(text, &input, why))
 		return false;
-	c.output = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (c.output < 0)
-		return fail_errno(why, "/dev/null");
-	if (make_input(text, &c.input, why)) {
-		*pid_out = fork();
-		if (*pid_out == 0)
-			child_exec(&c);
-		ok = *pid_out > 0 || fail_errno(why, "fork");
-		close(c.input);
-	}
-	close(c.output);
+	ok = command_start(m, m->current->prepared->config->alarm_command,
+	    input, -1, pid_out, why);
+	close(input);
 	return ok;
 }
 

@@ -335,6 +335,18 @@ on_alarm_kept(struct master *m, enum role role, struct wire_reader *r)
 }
 
 static void
+on_wants_token(struct master *m, enum role role, struct wire_reader *r)
+{
+	uint64_t number = wire_get_u64(r);
+	uint32_t configuration = wire_get_u32(r);
+	char login[64 + 1];
+
+	if (wire_get_string(r, login, sizeof(login)) && wire_reader_done(r) &&
+	    role == ROLE_AUTH)
+		token_wanted(m, number, configuration, login);
+}
+
+static void
 on_packet(struct master *m, enum role role, const void *packet, size_t len)
 {
 	struct wire_reader r;
@@ -358,6 +370,9 @@ on_packet(struct master *m, enum role role, const void *packet, size_t len)
 		break;
 	case ROLE_ALARM_KEPT:
 		on_alarm_kept(m, role, &r);
+		break;
+	case ROLE_WANTS_TOKEN:
+		on_wants_token(m, role, &r);
 		break;
 	case ROLE_STOPPED:
 		if (m->stopping)

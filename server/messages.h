@@ -36,6 +36,8 @@ enum message {
 	MASTER_STATUS,     /* u64: ask for ROLE_STATUS */
 	MASTER_ALARM,      /* to relay: number u64, text s: to be mailed to
 	                      alarm-mail */
+	MASTER_TOKEN,      /* to auth: number u64 as asked, text s: why there
+	                      is none, or "" and fd: to read the token from */
 
 	/* role to master */
 	ROLE_READY = 32, /* confined, waiting for work */
@@ -46,6 +48,8 @@ enum message {
 	ROLE_STOPPED,    /* nothing left to do */
 	ROLE_ALARM_KEPT, /* number u64 of MASTER_ALARM: its mail is on stable
 	                    storage */
+	ROLE_WANTS_TOKEN, /* auth: number u64, configuration u32, name s of an
+	                     upstream login: one MASTER_TOKEN is to follow */
 
 	/* session or relay to signer, one channel a thread; at most 256
 	 * octets.  number u64, algorithm u32, is-data u8, r[32] SPKI,

@@ -106,6 +106,56 @@ add_upstream_files(struct work *w)
 	}
 }
 
+/* It may come to be only later, by whatever refreshes it. */
+static void
+check_source(struct work *w, const struct token_source *source)
+{
+	struct reason why;
+
+	if (source->command[0] != NULL) {
+		if (!command_is_program(source->path, &why))
+			work_report(w, true, "%s: login %s: %s",
+			    w->config->upstream, source->login, why.text);
+	} else if (access(source->path, F_OK) != 0 && errno == ENOENT) {
+		work_report(w, false, "%s: login %s: no token in %s yet",
+		    w->config->upstream, source->login, source->path);
+	} else if (!files_check_secret(source->path, &why)) {
+		work_report(w, true, "%s: login %s: %s", w->config->upstream,
+		    source->login, why.text);
+	}
+}
+
+/* The files and commands that give tokens. */
+static void
+add_upstream_sources(struct work *w)
+{
+	struct prepared *p = w->prepared;
+	struct login_source from;
+
+	for (size_t i = 0; login_book_source(w->book, i, &from); i++) {
+		struct token_source *more = reallocarray(p->sources,
+		    p->source_count + 1, sizeof(*more));
+		struct token_source *one;
+
+		if (more == NULL) {
+			work_report(w, true, "out of memory");
+			return;
+		}
+		p->sources = more;
+		one = &more[p->source_count++];
+		memset(one, 0, sizeof(*one));
+		one->login = strdup(from.name);
+		one->path = strdup(from.path);
+		if (one->login == NULL || one->path == NULL) {
+			work_report(w, true, "out of memory");
+			return;
+		}
+		if (from.is_command)
+			one->command[0] = one->path;
+		check_source(w, one);
+	}
+}
+
 static void
 prepare_upstream(struct work *w)
 {
@@ -123,6 +173,7 @@ prepare_upstream(struct work *w)
 	if (login_book_parse(&w->book, path, &file, NULL, NULL, &why)) {
 		work_add(w, ROLE_AUTH, BUNDLE_UPSTREAM, path, &file);
 		add_upstream_files(w);
+		add_upstream_sources(w);
 	} else {
 		work_report(w, true, "%s", why.text);
 	}
@@ -342,6 +393,11 @@ prepared_free(struct prepared *p)
 	table_close(p->sites);
 	for (size_t i = 0; i < p->alarm_count; i++)
 		free(p->alarms[i]);
+	for (size_t i = 0; i < p->source_count; i++) {
+		free(p->sources[i].login);
+		free(p->sources[i].path);
+	}
+	free(p->sources);
 	config_free(p->config);
 	free(p);
 }

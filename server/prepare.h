@@ -20,12 +20,21 @@
 
 enum { PREPARED_ALARMS = 16 };
 
+/* Where an upstream login finds its tokens. */
+struct token_source {
+	char *login;            /* its name */
+	const char *command[2]; /* argv; NULL: it is a file */
+	char *path;
+};
+
 struct prepared {
 	struct config *config;
 	struct endings endings; /* of certificates; not with only_check */
 	/* To be raised as alarms when it comes into force. */
 	char *alarms[PREPARED_ALARMS];
 	size_t alarm_count;
+	struct token_source *sources;
+	size_t source_count;
 	char table[80];      /* file name in state/run/tables */
 	char routes[80];     /* the same; "": there is none */
 	struct table *sites; /* the same, open; NULL with only_check */

@@ -152,6 +152,20 @@ role_say_alarm_kept(uint64_t number)
 	say(&w);
 }
 
+void
+role_say_wants_token(uint64_t number, uint32_t configuration, const char *login)
+{
+	unsigned char packet[128];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof(packet));
+	wire_put_u8(&w, ROLE_WANTS_TOKEN);
+	wire_put_u64(&w, number);
+	wire_put_u32(&w, configuration);
+	wire_put_string(&w, login);
+	say(&w);
+}
+
 static void
 say_refused(uint32_t number, const struct reason *why)
 {
@@ -447,6 +461,19 @@ on_alarm(struct packet *p)
 }
 
 static void
+on_token(struct packet *p)
+{
+	uint64_t number = wire_get_u64(&p->r);
+	char text[REASON_TEXT_MAX];
+
+	wire_get_string(&p->r, text, sizeof(text));
+	check_done(p);
+	check_handler(p->handler->token != NULL);
+	p->handler->token(p->self, number, p->fd, text);
+	p->fd = -1;
+}
+
+static void
 on_status(struct packet *p)
 {
 	unsigned char packet[STATUS_MAX + 64];
@@ -484,6 +511,7 @@ act(struct packet *p)
 		[MASTER_STOP] = on_stop,
 		[MASTER_STATUS] = on_status,
 		[MASTER_ALARM] = on_alarm,
+		[MASTER_TOKEN] = on_token,
 	};
 	uint8_t type = wire_get_u8(&p->r);
 

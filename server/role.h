@@ -58,6 +58,9 @@ struct role_handler {
 	void (*ticket_key)(void *self, const char *listener,
 	    const unsigned char key[64]);
 	void (*start_id)(void *self, uint64_t start_id);
+	/* As asked with role_say_wants_token: where to read it, or fd -1 and
+	 * why there is none. */
+	void (*token)(void *self, uint64_t number, int fd, const char *text);
 	/* Mail it: role_say_alarm_kept(number) once that is certain. */
 	void (*alarm)(void *self, uint64_t number, const char *text);
 	/* Finish within ms, then role_say_stopped and exit. */
@@ -79,6 +82,8 @@ void role_dispatch(const struct role_handler *handler, void *self);
 /* Nothing uses configuration number any more. */
 void role_say_unused(uint32_t number);
 void role_say_stopped(void);
+void role_say_wants_token(uint64_t number, uint32_t configuration,
+    const char *login);
 void role_say_alarm_kept(uint64_t number);
 
 /* The mains of the roles; they do not return. */
