@@ -306,14 +306,6 @@ bearer_parse(struct bearer *out, enum bearer_form form,
 	return ok;
 }
 
-bool
-bearer_is_giving_up(enum bearer_form form, const gnutls_datum_t *message)
-{
-	return form == BEARER_XOAUTH2
-		   ? message->size == 0
-		   : message->size == 1 && message->data[0] == SEPARATOR;
-}
-
 void
 bearer_give_up(char *out, size_t *len_out, enum bearer_form form)
 {

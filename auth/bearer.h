@@ -48,11 +48,8 @@ struct bearer {
 bool bearer_parse(struct bearer *out, enum bearer_form form,
     const gnutls_datum_t *message, struct reason *why);
 
-/* Is it what a client has to answer to the challenge that says why its token
- * was refused (RFC 7628, 3.2.3)?  XOAUTH2's answer is empty. */
-bool bearer_is_giving_up(enum bearer_form form, const gnutls_datum_t *message);
-
-/* Writes that answer, of one octet at most. */
+/* What a client answers to the challenge that says why its token was refused
+ * (RFC 7628, 3.2.3; XOAUTH2's answer is empty): one octet at most. */
 void bearer_give_up(char *out, size_t *len_out, enum bearer_form form);
 
 /* b64token of RFC 6750, 2.1, of at most BEARER_TOKEN_MAX octets. */

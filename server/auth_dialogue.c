@@ -80,9 +80,12 @@ void
 dialogue_send_result(struct dialogue *d)
 {
 	struct auth_role *role = d->role;
-	enum channel_io io = say_result(role, d->number, d->result, d->login,
-	    d->text, &d->grant);
+	enum channel_io io;
 
+	if (token_explain(d))
+		return;
+	io = say_result(role, d->number, d->result, d->login, d->text,
+	    &d->grant);
 	if (io == CHANNEL_WAIT) {
 		timer_set(&role->timers, &d->timer,
 		    auth_now_ms() + AUTH_RETRY_MS);
@@ -204,7 +207,10 @@ dialogue_step(struct dialogue *d, const gnutls_datum_t *response)
 	const char *name;
 
 	if (d->exchange == NULL) {
-		sasl_step(d, response);
+		if ((d->mechanism & MECHANISMS_TOKEN) != 0)
+			token_step(d, response);
+		else
+			sasl_step(d, response);
 		return;
 	}
 	switch (take_step(d, response, &why)) {
@@ -335,7 +341,7 @@ dialogue_new(struct auth_role *role, const struct start *start,
 	if (start->spki.size > 0)
 		memcpy(d->key, start->spki.data, SPKI_OCTETS);
 	d->role = role;
-	if ((mechanism & MECHANISMS_GUARDED) == 0 &&
+	if ((mechanism & MECHANISMS_HELPED) == 0 &&
 	    !exchange_new(&d->exchange, role->sasl, &options, why)) {
 		free(d);
 		return NULL;

@@ -7,6 +7,7 @@
  *   auth_backend.c   the credential store, as it is asked
  *   auth_helper.c    the helpers, as they are asked
  *   auth_sasl.c      exchanges that run in a helper
+ *   auth_token.c     tokens
  *
  * A dialogue ends with dialogue_decide, once, for whatever reason: all that a
  * success needs beyond the proof is asked in dialogue_prove.
@@ -40,9 +41,10 @@ struct dialogue {
 	struct exchange *exchange; /* NULL once decided, or in a helper */
 	/* Canonical, "" until there is one, and the name as claimed so far. */
 	char name[NAME_SIZE], claimed[EXCHANGE_CLAIMED_MAX + 1];
-	bool was_asked;                /* for the secret of name, by a helper */
-	bool has_secret;               /* which it was given */
-	gnutls_datum_t challenge;      /* of a helper; owned */
+	bool was_asked;           /* for the secret of name, by a helper */
+	bool has_secret;          /* which it was given */
+	gnutls_datum_t challenge; /* of a helper, or about a token; owned */
+	bool explained; /* the client was told why its token is refused */
 	struct auth_helper_call *call; /* NULL: no helper is at it */
 	uint64_t foreign; /* serial of a hash being checked; 0: none */
 	struct timer timer;
@@ -142,11 +144,22 @@ enum {
 	MECHANISMS_GUARDED =
 	    MECHANISM_GSSAPI | MECHANISM_DIGEST_MD5 | MECHANISM_CRAM_MD5
 };
+/* Those that ask a helper for more than a yes. */
+enum { MECHANISMS_HELPED = MECHANISMS_GUARDED | MECHANISMS_TOKEN };
 /* response NULL: there was no initial one. */
 void sasl_step(struct dialogue *d, const gnutls_datum_t *response);
 /* What a helper says before it is over.  False: it breaks the protocol. */
 bool sasl_helper_says(struct dialogue *d, enum message type,
     struct wire_reader *r);
+
+/* auth_token.c */
+/* response NULL: there was no initial one. */
+void token_step(struct dialogue *d, const gnutls_datum_t *response);
+/* A helper says whose the token is.  False: it breaks the protocol. */
+bool token_helper_says(struct dialogue *d, struct wire_reader *r);
+/* The client is told why not before it is told no: true if that has begun, and
+ * the result goes out with its answer. */
+bool token_explain(struct dialogue *d);
 
 /* The dialogue of a number, or NULL. */
 struct dialogue *dialogue_find(struct auth_role *role, uint64_t number);

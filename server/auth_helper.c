@@ -15,9 +15,9 @@ enum {
 };
 
 static bool
-is_guarded(const struct dialogue *d)
+is_helped(const struct dialogue *d)
 {
-	return (d->mechanism & MECHANISMS_GUARDED) != 0;
+	return (d->mechanism & MECHANISMS_HELPED) != 0;
 }
 
 /* A packet, which is wiped. */
@@ -38,7 +38,7 @@ helper_forget(struct dialogue *d)
 	unsigned char packet[16];
 	struct wire_writer w;
 
-	if (d->call != NULL && is_guarded(d)) {
+	if (d->call != NULL && is_helped(d)) {
 		wire_writer_init(&w, packet, sizeof packet);
 		wire_put_u8(&w, HELPER_ABORT);
 		wire_put_u64(&w, d->call->serial);
@@ -174,7 +174,7 @@ helper_answered(struct dialogue *d, struct wire_reader *r)
 
 	if (!wire_get_string(r, text, sizeof text) || !wire_reader_done(r))
 		return false;
-	if (answer == HELPER_YES && is_guarded(d))
+	if (answer == HELPER_YES && is_helped(d))
 		return false;
 	if (answer == HELPER_YES)
 		dialogue_prove(d, d->name);
@@ -200,9 +200,12 @@ helper_says(struct auth_role *role, const unsigned char *packet, size_t len)
 		return;
 	if (type == HELPER_ANSWER)
 		ok = helper_answered(d, &r);
+	else if (d->state != DIALOGUE_HELPER || !is_helped(d))
+		ok = false;
+	else if ((d->mechanism & MECHANISMS_TOKEN) != 0)
+		ok = type == HELPER_PROVED && token_helper_says(d, &r);
 	else
-		ok = is_guarded(d) && d->state == DIALOGUE_HELPER &&
-		     sasl_helper_says(d, type, &r);
+		ok = sasl_helper_says(d, type, &r);
 	if (ok)
 		return;
 	log_line(SAY_ALARM, "protocol", "peer=helpers packet=%u octets=%zu",

@@ -71,6 +71,10 @@ config_drop(struct auth_config *config)
 	if (config == NULL)
 		return;
 	login_book_free(config->book);
+	if (config->token_login != NULL)
+		explicit_bzero(config->token_login,
+		    strlen(config->token_login));
+	free(config->token_login);
 	config_free(config->config);
 	free(config);
 }
@@ -154,6 +158,11 @@ config_build(struct auth_config *made, const struct bundle *bundle,
 
 	if (!config_from_bundle(&made->config, bundle, why))
 		return false;
+	if (bundle_find(bundle, BUNDLE_TOKEN_LOGIN, "", &text)) {
+		made->token_login = strndup((const char *)text.data, text.size);
+		if (made->token_login == NULL)
+			return fail(why, REASON_NO_MEMORY, "configuration");
+	}
 	path = made->config->upstream;
 	if (path == NULL || !bundle_find(bundle, BUNDLE_UPSTREAM, path, &text))
 		return true;

@@ -50,6 +50,7 @@ struct auth_config {
 	uint32_t number;
 	struct config *config;
 	struct login_book *book; /* NULL: no upstream logins */
+	char *token_login;       /* at the introspection endpoint; NULL: none */
 	unsigned users;          /* dialogues on it */
 	bool retired;
 };

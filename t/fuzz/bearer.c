@@ -19,7 +19,6 @@ try(enum bearer_form form, const gnutls_datum_t *message)
 	struct reason why = { .code = REASON_NONE };
 	size_t len;
 
-	(void)bearer_is_giving_up(form, message);
 	if (!bearer_parse(&one, form, message, &why)) {
 		assert(why.code != REASON_NONE);
 		return;
