@@ -30,9 +30,12 @@ auth_now_ms(void)
 void
 auth_watch_close(struct auth_role *role, struct auth_watch *watch)
 {
-	(void)role;
-	if (watch->fd >= 0)
-		close(watch->fd); /* leaves the epoll set too */
+	if (watch->fd >= 0) {
+		/* Whoever passed it may hold a copy still, for which it would
+		 * stay in the set. */
+		epoll_ctl(role->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+		close(watch->fd);
+	}
 	watch->fd = -1;
 }
 
