@@ -51,10 +51,15 @@ static const char conf[] =
     "listener old { kind = submissions addresses = { \"127.0.0.1:467\" }\n"
     "  certificates = { \"server\" } backends = { \"store\", \"kerberos\" }\n"
     "  mechanisms = { \"GSSAPI\", \"DIGEST-MD5\", \"CRAM-MD5\" } }\n"
+    "token { issuer = \"i\" audience = \"a\" keys = \"k\" scope = smtp }\n"
+    "listener tokens { kind = submissions addresses = { \"127.0.0.1:468\" }\n"
+    "  certificates = { \"server\" } backends = { \"store\", \"token\" }\n"
+    "  mechanisms = { \"OAUTHBEARER\", \"XOAUTH2\" } }\n"
     "certificate server { chain = \"c.pem\" key = \"c.key\" role = server }\n"
     "end = true\n";
 
-static const char upstream[] = "isp PLAIN relay secret\n";
+static const char upstream[] = "isp PLAIN relay secret\n"
+			       "tok XOAUTH2 relay file:token\n";
 
 static struct {
 	char folder[64];
@@ -1462,6 +1467,182 @@ test_legacy(void **state)
 }
 
 /* LOGIN_START; the type of the answer, and its octets. */
+static const struct start with_token = { 1, "tokens", "oauthbearer",
+	"192.0.2.1", 13 };
+static const struct start with_xoauth2 = { 1, "tokens", "XOAUTH2", "192.0.2.1",
+	13 };
+
+/* The question about a token that auth asks; 0: it asks none. */
+static uint64_t
+get_token_question(const char *token)
+{
+	unsigned char packet[CHANNEL_PACKET_MAX];
+	struct wire_reader r;
+	gnutls_datum_t octets;
+	uint64_t serial;
+	int len = receive(t.helpers, packet, sizeof packet, PATIENCE_MS);
+
+	wire_reader_init(&r, packet, len > 0 ? (size_t)len : 0);
+	if (wire_get_u8(&r) != HELPER_TOKEN)
+		return 0;
+	serial = wire_get_u64(&r);
+	if (wire_get_u32(&r) != 1 || wire_get_u32(&r) == 0)
+		return 0; /* configuration, deadline */
+	octets = wire_get_bytes(&r, 8192);
+	assert_int_equal(octets.size, strlen(token));
+	assert_memory_equal(octets.data, token, octets.size);
+	assert_int_equal(wire_get_bytes(&r, 8192).size, 0); /* the login */
+	return wire_reader_done(&r) ? serial : 0;
+}
+
+static uint64_t
+ask_token(const struct start *start, const char *message)
+{
+	return ask_as(++t.number, start, message, strlen(message));
+}
+
+/* The client is told why, at the time of failures, and then that. */
+static void
+test_token(void **state)
+{
+	char got[256];
+	uint64_t serial,
+	    number = ask_token(&with_token, "n,,\1auth=Bearer t.o.k\1\1");
+	int64_t begun;
+
+	(void)state;
+	serial = get_token_question("t.o.k");
+	assert_true(serial != 0);
+	helper_say(HELPER_PROVED, serial, "alice@EXAMPLE.org", "");
+	assert_int_equal(result(number), AUTH_GRANTED);
+	assert_string_equal(login, "alice@example.org");
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+
+	begun = now_ms();
+	number = ask_token(&with_token, "n,a=bob,\1auth=Bearer bad\1\1");
+	serial = get_token_question("bad");
+	answer_check(serial, HELPER_NO);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	assert_true(challenge(number, got, sizeof got));
+	assert_true(now_ms() - begun >= DELAY_MS);
+	assert_string_equal(got,
+	    "{\"status\":\"invalid_token\",\"scope\":\"smtp\"}");
+	begun = now_ms();
+	step(number, "\1", 1);
+	assert_int_equal(result(number), AUTH_DENIED);
+	assert_true(now_ms() - begun < DELAY_MS);
+	assert_string_equal(login, "bob@example.org");
+
+	number = ask_as(++t.number, &with_xoauth2, NULL, 0);
+	assert_true(challenge(number, got, sizeof got));
+	assert_string_equal(got, "");
+	step(number, "user=bob\1auth=Bearer bad\1\1", 26);
+	serial = get_token_question("bad");
+	answer_check(serial, HELPER_NO);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	assert_true(challenge(number, got, sizeof got));
+	assert_string_equal(got,
+	    "{\"status\":\"401\",\"schemes\":\"bearer\",\"scope\":\"smtp\"}");
+	step(number, "", 0);
+	assert_int_equal(result(number), AUTH_DENIED);
+}
+
+/* Whom can a helper, or a token, make us believe it is? */
+static void
+test_token_lies(void **state)
+{
+	static const struct {
+		const char *what, *message, *says;
+		bool is_granted;
+	} rows[] = {
+		{ "whom the token names", "user=\1auth=Bearer t\1\1", "alice",
+		    true },
+		{ "claimed otherwise spelled",
+		    "user=alice@EXAMPLE.org\1auth=Bearer t\1\1", "alice",
+		    true },
+		{ "one who is not in the store", "user=\1auth=Bearer t\1\1",
+		    "zoe", true },
+		{ "another than claimed", "user=bob\1auth=Bearer t\1\1",
+		    "alice", false },
+		{ "another case than claimed", "user=Alice\1auth=Bearer t\1\1",
+		    "alice", false },
+		{ "a disabled one", "user=\1auth=Bearer t\1\1", "off", false },
+		{ "another's realm", "user=\1auth=Bearer t\1\1",
+		    "alice@other.example", false },
+		{ "a realm beneath ours", "user=\1auth=Bearer t\1\1",
+		    "alice@sub.example.org", false },
+		{ "no name", "user=\1auth=Bearer t\1\1", "", false },
+		{ "a name with a blank", "user=\1auth=Bearer t\1\1", "a b",
+		    false },
+	};
+	char got[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint64_t number = ask_token(&with_xoauth2, rows[i].message);
+		uint64_t serial = get_token_question("t");
+
+		assert_true(serial != 0);
+		helper_say(HELPER_PROVED, serial, rows[i].says, "");
+		if (!rows[i].is_granted) {
+			assert_true(challenge(number, got, sizeof got));
+			step(number, "", 0);
+		}
+		if (result(number) !=
+		    (int)(rows[i].is_granted ? AUTH_GRANTED : AUTH_DENIED))
+			fail_msg("%s: \"%s\"", rows[i].what, text);
+		assert_int_equal(helper_hear(serial, got, sizeof got),
+		    HELPER_ABORT);
+	}
+}
+
+static void
+test_token_protocol(void **state)
+{
+	char got[256];
+	uint64_t serial, number;
+
+	(void)state;
+	/* Nobody is bothered with what is no message or claims no name. */
+	assert_int_equal(result(ask_token(&with_token, "n,,\1auth=x\1\1")),
+	    AUTH_MALFORMED);
+	number = ask_token(&with_xoauth2, "user=a b\1auth=Bearer t\1\1");
+	assert_true(challenge(number, got, sizeof got));
+	step(number, "", 0);
+	assert_int_equal(result(number), AUTH_DENIED);
+	assert_true(is_silent(t.helpers, 0));
+	/* A helper says who it is, not yes; and asks for no secrets. */
+	number = ask_token(&with_token, "n,,\1auth=Bearer t\1\1");
+	serial = get_token_question("t");
+	answer_check(serial, HELPER_YES);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	number = ask_token(&with_token, "n,,\1auth=Bearer t\1\1");
+	serial = get_token_question("t");
+	helper_say(HELPER_NEED_SECRET, serial, "alice", NULL);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* Trouble is no refusal: nothing is explained. */
+	number = ask_token(&with_token, "n,,\1auth=Bearer t\1\1");
+	serial = get_token_question("t");
+	answer_check(serial, HELPER_TROUBLE);
+	assert_int_equal(result(number), AUTH_UNAVAILABLE);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* The client leaves while it is asked. */
+	number = ask_token(&with_token, "n,,\1auth=Bearer t\1\1");
+	serial = get_token_question("t");
+	abandon(number);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	/* Or after it was told why: that has been counted. */
+	number = ask_token(&with_token, "n,,\1auth=Bearer t\1\1");
+	serial = get_token_question("t");
+	answer_check(serial, HELPER_NO);
+	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
+	assert_true(challenge(number, got, sizeof got));
+	abandon(number);
+	assert_true(is_silent(t.session, 50));
+}
+
 static int
 log_in(const char *name, const char *offered, uint8_t tls, unsigned char *out,
     size_t size)
@@ -1511,6 +1692,127 @@ test_upstream(void **state)
 	assert_int_equal(octets.size, 13);
 	assert_memory_equal(octets.data, "\0relay\0secret", 13);
 	assert_int_equal(wire_get_u8(&r), 1); /* complete */
+}
+
+/* Begin a login by token; the number of auth's question to the master. */
+static uint64_t
+want_token(void)
+{
+	unsigned char packet[512];
+	char name[65];
+	struct wire_writer w;
+	struct wire_reader r;
+	uint64_t serial;
+	int len;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, LOGIN_START);
+	wire_put_u64(&w, ++t.number);
+	wire_put_u32(&w, 1);
+	wire_put_string(&w, "tok");
+	wire_put_string(&w, "XOAUTH2");
+	wire_put_string(&w, "smtp.isp.example");
+	wire_put_bytes(&w, NULL, 0);
+	wire_put_u8(&w, 1);
+	assert_int_equal(channel_send(t.relay, packet, w.len, -1),
+	    CHANNEL_DONE);
+	len = receive(t.master, packet, sizeof packet, PATIENCE_MS);
+	assert_true(len > 0);
+	assert_int_equal(packet[0], ROLE_WANTS_TOKEN);
+	wire_reader_init(&r, packet + 1, (size_t)len - 1);
+	serial = wire_get_u64(&r);
+	assert_int_equal(wire_get_u32(&r), 1);
+	assert_true(wire_get_string(&r, name, sizeof name));
+	assert_string_equal(name, "tok");
+	assert_true(wire_reader_done(&r));
+	return serial;
+}
+
+static void
+give_token(uint64_t serial, int fd, const char *why)
+{
+	unsigned char packet[512];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof packet);
+	wire_put_u8(&w, MASTER_TOKEN);
+	wire_put_u64(&w, serial);
+	wire_put_string(&w, why);
+	assert_int_equal(channel_send(t.master, packet, w.len, fd),
+	    CHANNEL_DONE);
+}
+
+/* What the relay is told; the message, or why there is none, is in out. */
+static int
+told_relay(char out[static 512])
+{
+	unsigned char packet[1024];
+	char mechanism[32];
+	struct wire_reader r;
+	gnutls_datum_t octets;
+	int len = receive(t.relay, packet, sizeof packet, PATIENCE_MS);
+
+	assert_true(len > 0);
+	wire_reader_init(&r, packet + 1, (size_t)len - 1);
+	assert_int_equal(wire_get_u64(&r), t.number);
+	if (packet[0] == LOGIN_SEND) {
+		assert_true(wire_get_string(&r, mechanism, sizeof mechanism));
+		assert_int_equal(wire_get_u8(&r), 1);
+	}
+	octets = wire_get_bytes(&r, 511);
+	memcpy(out, octets.data, octets.size);
+	out[octets.size] = '\0';
+	return packet[0];
+}
+
+static void
+test_upstream_token(void **state)
+{
+	static const char message[] = "user=relay\1auth=Bearer abc\1\1";
+	char out[512];
+	uint64_t serial;
+	int ends[2];
+
+	(void)state;
+	/* In pieces; and whoever passed the pipe still holds it. */
+	serial = want_token();
+	assert_int_equal(pipe(ends), 0);
+	give_token(serial, ends[0], "");
+	assert_int_equal(write(ends[1], "ab", 2), 2);
+	assert_int_equal(receive(t.relay, (unsigned char *)out, sizeof out, 50),
+	    0);
+	assert_int_equal(write(ends[1], "c\nmore\n", 7), 7);
+	assert_int_equal(told_relay(out), LOGIN_SEND);
+	assert_string_equal(out, message);
+	close(ends[1]);
+	/* No second answer to one question. */
+	give_token(serial, ends[0], "");
+	give_token(serial, -1, "no such file");
+	close(ends[0]);
+
+	serial = want_token();
+	give_token(serial, -1, "no such file");
+	assert_int_equal(told_relay(out), LOGIN_FAILED);
+	assert_string_equal(out, "token: no such file");
+
+	/* The end comes before a line's end: that is one too. */
+	serial = want_token();
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], "abc", 3), 3);
+	close(ends[1]);
+	give_token(serial, ends[0], "");
+	assert_int_equal(told_relay(out), LOGIN_SEND);
+	assert_string_equal(out, message);
+	close(ends[0]);
+
+	/* Nothing at all. */
+	serial = want_token();
+	assert_int_equal(pipe(ends), 0);
+	close(ends[1]);
+	give_token(serial, ends[0], "");
+	assert_int_equal(told_relay(out), LOGIN_FAILED);
+	assert_non_null(strstr(out, "no token in the first line"));
+	close(ends[0]);
 }
 
 /* The store cannot be had: a reload that needs it is refused, by name. */
@@ -1566,7 +1868,11 @@ main(void)
 		role_test(test_changed_without_room),
 		role_test(test_changed_before_told),
 		role_test(test_legacy),
+		role_test(test_token),
+		role_test(test_token_lies),
+		role_test(test_token_protocol),
 		role_test(test_upstream),
+		role_test(test_upstream_token),
 		cmocka_unit_test(test_no_store),
 	};
 
