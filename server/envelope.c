@@ -31,6 +31,7 @@ enum flag {
 	FLAG_REQUIRETLS = 4,
 	FLAG_TLS_OPTIONAL = 8,
 	FLAG_NOTICE = 16,
+	FLAG_DEVICE = 32,
 };
 
 enum { FIELD_OVERHEAD = 1 + 4 };
@@ -204,7 +205,8 @@ envelope_encode(const struct envelope *envelope, struct wire_writer *w)
 			 (envelope->smtputf8 ? FLAG_SMTPUTF8 : 0) |
 			 (envelope->requiretls ? FLAG_REQUIRETLS : 0) |
 			 (envelope->tls_optional ? FLAG_TLS_OPTIONAL : 0) |
-			 (envelope->notice ? FLAG_NOTICE : 0);
+			 (envelope->notice ? FLAG_NOTICE : 0) |
+			 (envelope->device ? FLAG_DEVICE : 0);
 
 	put_string(w, TAG_QUEUE_ID, envelope->queue_id);
 	put_u64(w, TAG_ARRIVAL, (uint64_t)envelope->arrival_ms);
@@ -352,6 +354,7 @@ take_field(struct envelope *envelope, uint8_t tag, const gnutls_datum_t *octets)
 		envelope->requiretls = (flags & FLAG_REQUIRETLS) != 0;
 		envelope->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
 		envelope->notice = (flags & FLAG_NOTICE) != 0;
+		envelope->device = (flags & FLAG_DEVICE) != 0;
 		return true;
 	case TAG_RET:
 		return take_u8(&envelope->ret, octets);

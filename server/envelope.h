@@ -51,6 +51,7 @@ struct envelope {
 	bool notice;       /* made from an alarm: dropped when it fails, never
 			      bounced or held; counts in our own log only */
 	bool tls_optional; /* header field "TLS-Required: No" (section 3) */
+	bool device;       /* login is a device's */
 	uint8_t ret;       /* RFC 3461 RET, 0: not given */
 	char *envid;       /* or NULL */
 	struct envelope_recipient *recipients;

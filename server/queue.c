@@ -165,8 +165,16 @@ queue_open(struct queue **queue_out, const struct queue_options *options,
 
 	if (queue == NULL)
 		return fail(why, REASON_NO_MEMORY, "queue");
-	if (!open_folders(queue, options, why) || !log_recover(queue, why) ||
-	    !store_scan(queue, why))
+	if (!open_folders(queue, options, why))
+		goto fail;
+	if (!queue->read_only) {
+		queue->sent = sent_new(queue->relay_folder, SENT_FILE_MAX);
+		if (queue->sent == NULL) {
+			fail(why, REASON_NO_MEMORY, "queue");
+			goto fail;
+		}
+	}
+	if (!log_recover(queue, why) || !store_scan(queue, why))
 		goto fail;
 	for (size_t i = 0; i < queue->table_size; i++)
 		tidy_slot(queue, i);
@@ -216,6 +224,7 @@ queue_close(struct queue *queue)
 		return;
 	log_stop(queue);
 	free_index(queue);
+	sent_free(queue->sent);
 	if (queue->in_folder >= 0)
 		close(queue->in_folder);
 	if (queue->relay_folder >= 0)

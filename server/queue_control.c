@@ -178,29 +178,10 @@ read_message(struct queue *queue, const struct copy *copy,
 
 /* JSON. */
 
-/* Any octets: what is no UTF-8 is shown as "?". */
-static json_t *
-json_octets(const char *octets, size_t len)
-{
-	json_t *value = json_stringn(octets, len);
-	char *ascii;
-
-	if (value != NULL)
-		return value;
-	ascii = malloc(len + 1);
-	if (ascii == NULL)
-		return NULL;
-	for (size_t i = 0; i < len; i++)
-		ascii[i] = (unsigned char)octets[i] < 0x80 ? octets[i] : '?';
-	value = json_stringn(ascii, len);
-	free(ascii);
-	return value;
-}
-
 static json_t *
 json_text(const char *text)
 {
-	return text == NULL ? json_null() : json_octets(text, strlen(text));
+	return text == NULL ? json_null() : sent_text(text, strlen(text));
 }
 
 static bool
@@ -416,7 +397,7 @@ tell_pieces(const struct told *told, const char *octets, size_t len)
 
 		json_object_set_new(object, "kind", json_string("header"));
 		json_object_set_new(object, "text",
-		    json_octets(octets + at, piece));
+		    sent_text(octets + at, piece));
 		ok = tell_object(told, object);
 	}
 	return ok;

@@ -10,6 +10,7 @@
  *     queue_done.c   what becomes of a message after an attempt
  *     queue_notice.c  the mail of an alarm
  *     queue_control.c  "sallyport queue"
+ *     queue_sent.c   what devices have sent
  *
  * Locks, in this order: ingest (one reader of notices and folders at a time;
  * held across reads, taken by nobody who delivers), then lock (all of the
@@ -23,6 +24,7 @@
 
 #include "journal.h"
 #include "queue.h"
+#include "queue_sent.h"
 
 /* What names a message for good: where it stands in a segment of that salt, or
  * mark 0 and a serial number for those the relay made. */
@@ -170,7 +172,8 @@ struct queue {
 	uint64_t start_id; /* our own */
 	uint64_t live;     /* start-id that may still write; 0: not known */
 	bool read_only;
-	bool trouble; /* something could not be read: clean up nothing */
+	bool trouble;      /* something could not be read: clean up nothing */
+	struct sent *sent; /* NULL: read_only */
 
 	int in_folder, relay_folder, damaged_folder;
 

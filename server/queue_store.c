@@ -221,6 +221,23 @@ message_fill(struct queue *queue, struct queued *message,
 	return true;
 }
 
+/* Before anybody can deliver it, so that what went out is listed. */
+static void
+list_device(struct queue *queue, struct message_key key,
+    const struct envelope *envelope)
+{
+	const struct queued *known;
+	bool is_new;
+
+	pthread_mutex_lock(&queue->lock);
+	known = index_find(queue, key);
+	is_new =
+	    known == NULL || (known->state == MESSAGE_GHOST && !known->settled);
+	pthread_mutex_unlock(&queue->lock);
+	if (is_new)
+		sent_record(queue->sent, envelope);
+}
+
 bool
 store_message_found(struct queue *queue, struct segment *segment,
     const struct journal_record *record, const void *octets, struct reason *why)
@@ -234,6 +251,8 @@ store_message_found(struct queue *queue, struct segment *segment,
 		key = (struct message_key){ 0, record->number };
 	if (!envelope_decode(&envelope, octets, record->envelope_len, why))
 		return false;
+	if (envelope.device && queue->sent != NULL)
+		list_device(queue, key, &envelope);
 	pthread_mutex_lock(&queue->lock);
 	message = index_get(queue, key);
 	ok = message != NULL &&

@@ -113,6 +113,7 @@ fill_envelope(const struct session *s, size_t head_len)
 	snprintf(tls, sizeof tls, "%s %s", session_tls_version(s),
 	    s->tls_suite);
 	envelope->login = strdup(s->grant->login);
+	envelope->device = s->grant->owner[0] != '\0';
 	envelope->client = strdup(s->client);
 	envelope->listener = strdup(session_service(s)->config->name);
 	envelope->tls = strdup(tls);

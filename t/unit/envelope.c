@@ -30,6 +30,7 @@ envelope_fill(struct envelope *envelope)
 	envelope->eight_bit = true;
 	envelope->requiretls = true;
 	envelope->tls_optional = true;
+	envelope->device = true;
 	envelope->ret = 2;
 	envelope->envid = strdup("QQ314159");
 	for (int i = 0; i < 40; i++)
@@ -76,6 +77,8 @@ test_round_trip(void **state)
 	assert_false(back.smtputf8);
 	assert_true(back.requiretls);
 	assert_true(back.tls_optional);
+	assert_true(back.device);
+	assert_false(back.notice);
 	assert_int_equal(back.ret, 2);
 	assert_string_equal(back.envid, "QQ314159");
 	assert_int_equal(back.recipient_count, 40);

@@ -183,6 +183,54 @@ test_restart(void **state)
 	assert_null(queue_take(world->queue, NULL, 50));
 }
 
+struct listed {
+	const char *id;
+	unsigned count, others;
+};
+
+static bool
+count_listed(void *context, const char *line, size_t len)
+{
+	struct listed *listed = context;
+	struct sent_message message;
+
+	assert_true(sent_parse(line, len, &message));
+	if (strcmp(message.queue_id, listed->id) == 0)
+		listed->count++;
+	else
+		listed->others++;
+	json_decref(message.object);
+	return true;
+}
+
+/* What a device sent is listed before it can be delivered, and once however
+ * often it is taken in; what others sent is not. */
+static void
+test_sent(void **state)
+{
+	struct world *world = *state;
+	char id[QUEUE_ID_SIZE];
+	struct listed listed = { .id = id };
+	struct delivery *delivery;
+	struct reason why;
+
+	submit_one(world, NULL);
+	world->device = true;
+	submit_one(world, id);
+	for (int i = 0; i < 2; i++) {
+		queue_restart(world);
+		queue_committed(world->queue, world->start_id, 1, 1 << 20,
+		    false);
+	}
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	finish(world, delivery, OUTCOME_NONE, "", "");
+	assert_true(
+	    sent_read(world->queue->relay_folder, count_listed, &listed, &why));
+	assert_int_equal(listed.count, 1);
+	assert_int_equal(listed.others, 0);
+}
+
 /* Only some recipients are done with. */
 static void
 test_partial(void **state)
@@ -1014,6 +1062,7 @@ main(void)
 		WITH_WORLD(test_delivery),
 		WITH_WORLD(test_large_body),
 		WITH_WORLD(test_restart),
+		WITH_WORLD(test_sent),
 		WITH_WORLD(test_partial),
 		WITH_WORLD(test_notices),
 		WITH_WORLD(test_lost_segments),

@@ -38,6 +38,7 @@ struct world {
 	struct queue *queue;
 	pthread_mutex_t lock; /* of queue, between us and the committer */
 	bool deaf;            /* notices are lost */
+	bool device;          /* what is submitted is a device's */
 	uint64_t rotate;
 	uint64_t segment;
 	struct routes *routes; /* or NULL */
@@ -184,6 +185,7 @@ submit(struct world *world, const char *from, const char *const *to,
 	spool_queue_id(world->spool, envelope.queue_id);
 	envelope.arrival_ms = queue_now_ms();
 	envelope.reverse_path = strdup(from);
+	envelope.device = world->device;
 	for (; *to != NULL; to++)
 		assert_true(envelope_add_recipient(&envelope, *to));
 	assert_true(spool_message_append(message, body, len, &why));
