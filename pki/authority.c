@@ -28,6 +28,7 @@ enum {
 	COMMON_NAME_MAX = 64, /* RFC 5280, appendix A: ub-common-name */
 	DNS_NAME_MAX = 253,
 	DNS_LABEL_MAX = 63,
+	LOCAL_PART_MAX = 64, /* RFC 5321, section 4.5.3.1.1 */
 	KEY_ID_MAX = 64,
 	BACKDATE_S = 3600, /* the other side's clock may be behind */
 	DAY_S = 86400,
@@ -120,6 +121,22 @@ address_octets(const char *name, unsigned char out[static 16])
 	return 0;
 }
 
+/* What an rfc822Name can hold (RFC 5280, section 4.2.1.6), without quoting. */
+static bool
+is_mailbox(const char *name)
+{
+	const char *at = strrchr(name, '@');
+
+	if (at == NULL || at == name || at - name > LOCAL_PART_MAX ||
+	    strchr(at, '*') != NULL)
+		return false;
+	for (const char *c = name; c < at; c++)
+		if (*c <= ' ' || *c > '~' ||
+		    strchr("()<>[]:;@\\,\"", *c) != NULL)
+			return false;
+	return is_dns_name(at + 1);
+}
+
 static bool
 check_names(const struct authority_request *request, struct reason *why)
 {
@@ -131,9 +148,11 @@ check_names(const struct authority_request *request, struct reason *why)
 		    request->name_count, ISSUE_NAMES_MAX);
 	for (i = 0; i < request->name_count; i++)
 		if (address_octets(request->names[i], octets) == 0 &&
-		    !is_dns_name(request->names[i]))
+		    !is_dns_name(request->names[i]) &&
+		    !is_mailbox(request->names[i]))
 			return fail(why, REASON_SYNTAX,
-			    "\"%.100s\": expected a DNS name or an address",
+			    "\"%.100s\": expected a DNS name, an address or a "
+			    "mailbox",
 			    request->names[i]);
 	return true;
 }
@@ -165,20 +184,28 @@ check_common_name(const char *name, struct reason *why)
 
 /* --- keys ------------------------------------------------------------- */
 
+/* A new one; pem is gnutls_malloc'd. */
 static bool
-key_make(gnutls_x509_privkey_t key, const char *path, struct reason *why)
+key_generate(gnutls_x509_privkey_t key, gnutls_datum_t *pem, struct reason *why)
 {
-	gnutls_datum_t pem = { 0 };
-	bool ok;
 	int rc;
 
 	rc = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
 	    GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
 	if (rc >= 0)
 		rc = gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM,
-		    NULL, GNUTLS_PKCS_PLAIN, &pem);
-	if (rc < 0)
-		return library_failed(why, "private key", rc);
+		    NULL, GNUTLS_PKCS_PLAIN, pem);
+	return rc >= 0 || library_failed(why, "private key", rc);
+}
+
+static bool
+key_make(gnutls_x509_privkey_t key, const char *path, struct reason *why)
+{
+	gnutls_datum_t pem = { 0 };
+	bool ok;
+
+	if (!key_generate(key, &pem, why))
+		return false;
 	ok = pki_file_write(path, pem.data, pem.size, PKI_KEY_MODE, false, why);
 	explicit_bzero(pem.data, pem.size);
 	gnutls_free(pem.data);
@@ -458,8 +485,9 @@ set_names(gnutls_x509_crt_t crt, const struct authority_request *request)
 			    GNUTLS_FSAN_APPEND);
 		else
 			rc = gnutls_x509_crt_set_subject_alt_name(crt,
-			    GNUTLS_SAN_DNSNAME, name, (unsigned)strlen(name),
-			    GNUTLS_FSAN_APPEND);
+			    strchr(name, '@') != NULL ? GNUTLS_SAN_RFC822NAME
+						      : GNUTLS_SAN_DNSNAME,
+			    name, (unsigned)strlen(name), GNUTLS_FSAN_APPEND);
 	}
 	return rc;
 }
@@ -582,39 +610,32 @@ record(const char *folder, const struct authority *authority,
 	return ok;
 }
 
+/* End entity, then the authority; data is malloc'd. */
 static bool
-chain_write(gnutls_x509_crt_t crt, const struct authority *authority,
-    const char *path, struct reason *why)
+chain_export(gnutls_x509_crt_t crt, const struct authority *authority,
+    gnutls_datum_t *out, struct reason *why)
 {
 	gnutls_datum_t pem = { 0 };
-	unsigned char *chain;
-	size_t len;
-	bool ok;
 	int rc;
 
 	rc = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
 	if (rc < 0)
 		return library_failed(why, "certificate", rc);
-	len = pem.size + authority->pem.size;
-	chain = malloc(len);
-	if (chain == NULL) {
-		ok = fail(why, REASON_NO_MEMORY, "%s", path);
-	} else {
-		memcpy(chain, pem.data, pem.size);
-		memcpy(chain + pem.size, authority->pem.data,
+	out->size = pem.size + authority->pem.size;
+	out->data = malloc(out->size);
+	if (out->data != NULL) {
+		memcpy(out->data, pem.data, pem.size);
+		memcpy(out->data + pem.size, authority->pem.data,
 		    authority->pem.size);
-		ok =
-		    pki_file_write(path, chain, len, PKI_CHAIN_MODE, true, why);
 	}
-	free(chain);
 	gnutls_free(pem.data);
-	return ok;
+	return out->data != NULL || fail(why, REASON_NO_MEMORY, "certificate");
 }
 
 static bool
 issue(const char *folder, const struct authority *authority,
     gnutls_x509_privkey_t key, const struct authority_request *request,
-    struct reason *why)
+    gnutls_datum_t *chain_out, struct reason *why)
 {
 	unsigned char serial[SERIAL_OCTETS];
 	gnutls_x509_crt_t crt;
@@ -630,10 +651,28 @@ issue(const char *folder, const struct authority *authority,
 	if (gnutls_x509_crt_init(&crt) < 0)
 		return fail(why, REASON_NO_MEMORY, "certificate");
 	rc = fill_end_entity(crt, key, authority, request, serial, now);
-	ok = rc >= 0 ? chain_write(crt, authority, request->chain_path, why)
+	ok = rc >= 0 ? chain_export(crt, authority, chain_out, why)
 		     : library_failed(why, "certificate", rc);
 	gnutls_x509_crt_deinit(crt);
 	return ok;
+}
+
+/* Lock the folder and open what is in it; -1 after a failure.  authority is
+ * to be closed either way. */
+static int
+issue_begin(const char *folder, const struct authority_request *request,
+    struct authority *authority, struct reason *why)
+{
+	int lock;
+
+	if (!check_names(request, why) || !check_days(request->days, why))
+		return -1;
+	lock = folder_lock(folder, why);
+	if (lock >= 0 && !authority_open(authority, folder, why)) {
+		close(lock);
+		return -1;
+	}
+	return lock;
 }
 
 bool
@@ -641,21 +680,47 @@ authority_issue(const char *folder, const struct authority_request *request,
     struct reason *why)
 {
 	struct authority authority = { 0 };
+	gnutls_datum_t chain = { 0 };
 	gnutls_x509_privkey_t key;
 	bool ok = false;
-	int lock;
+	int lock = issue_begin(folder, request, &authority, why);
 
-	if (!check_names(request, why) || !check_days(request->days, why))
-		return false;
-	lock = folder_lock(folder, why);
-	if (lock < 0)
-		return false;
-	if (authority_open(&authority, folder, why) &&
-	    key_get(&key, request->key_path, why)) {
-		ok = issue(folder, &authority, key, request, why);
+	if (lock >= 0 && key_get(&key, request->key_path, why)) {
+		ok = issue(folder, &authority, key, request, &chain, why) &&
+		     pki_file_write(request->chain_path, chain.data, chain.size,
+			 PKI_CHAIN_MODE, true, why);
+		pki_octets_wipe(&chain);
 		gnutls_x509_privkey_deinit(key);
 	}
 	authority_close(&authority);
-	close(lock);
+	if (lock >= 0)
+		close(lock);
+	return ok;
+}
+
+bool
+authority_issue_new(const char *folder, const struct authority_request *request,
+    gnutls_datum_t *chain_out, gnutls_datum_t *key_out, struct reason *why)
+{
+	struct authority authority = { 0 };
+	gnutls_datum_t chain = { 0 }, pem = { 0 };
+	gnutls_x509_privkey_t key = NULL;
+	int lock = issue_begin(folder, request, &authority, why);
+	bool ok = lock >= 0 && key_init(&key, why) &&
+		  key_generate(key, &pem, why) &&
+		  issue(folder, &authority, key, request, &chain, why);
+
+	if (ok) {
+		*chain_out = chain;
+		*key_out = pem;
+	} else {
+		pki_octets_wipe(&chain);
+		pki_octets_wipe(&pem);
+	}
+	if (key != NULL)
+		gnutls_x509_privkey_deinit(key);
+	authority_close(&authority);
+	if (lock >= 0)
+		close(lock);
 	return ok;
 }

@@ -7,6 +7,7 @@
 #ifndef PKI_AUTHORITY_H
 #define PKI_AUTHORITY_H
 
+#include <gnutls/gnutls.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
@@ -23,7 +24,8 @@ bool authority_create(const char *folder, const char *common_name,
     unsigned days, struct reason *why);
 
 struct authority_request {
-	const char *const *names; /* DNS names or IP literals, for the SAN */
+	/* DNS names, IP literals or mailboxes, for the SAN. */
+	const char *const *names;
 	size_t name_count;
 	enum authority_role role;
 	unsigned days;          /* at most until the authority ends */
@@ -36,5 +38,12 @@ struct authority_request {
  * exists. */
 bool authority_issue(const char *folder,
     const struct authority_request *request, struct reason *why);
+
+/* The same with a new key, for somebody who takes it away: both are PEM in
+ * memory, and the paths of request are not looked at.  pki_octets_wipe frees
+ * them. */
+bool authority_issue_new(const char *folder,
+    const struct authority_request *request, gnutls_datum_t *chain_out,
+    gnutls_datum_t *key_out, struct reason *why);
 
 #endif
