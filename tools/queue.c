@@ -13,12 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "../server/control.h"
-#include "../server/messages.h"
-#include "../server/queue_control.h"
-#include "../server/wire.h"
+#include "queue_access.h"
 
 enum { OPT_JSON = 256, AGE_SIZE = 24 };
 
@@ -259,71 +255,22 @@ finish_output(const struct output *output, int status)
 /* Asking. */
 
 static bool
-ask_relay(const struct config *config, const struct action *action,
-    const char *id, struct output *output, struct reason *why)
-{
-	unsigned char packet[64];
-	struct wire_writer w;
-	bool ok;
-	int fd;
-
-	if (!control_connect(config->state, "relay", &fd, why))
-		return false;
-	wire_writer_init(&w, packet, sizeof(packet));
-	wire_put_u8(&w, CONTROL_QUEUE);
-	wire_put_u8(&w, (uint8_t)action->verb);
-	wire_put_string(&w, id);
-	ok = w.failed
-		 ? fail(why, REASON_RANGE, "%.40s...: is no queue id", id)
-		 : control_ask(fd, packet, w.len, take_object, output, why);
-	close(fd);
-	return ok;
-}
-
-static bool
-tell_output(void *context, const char *text, size_t len)
-{
-	take_object(context, text, len);
-	return true;
-}
-
-/* The server does not run: its files say what would wait. */
-static bool
-read_files(const struct config *config, const struct action *action,
-    const char *id, struct output *output, struct reason *why)
-{
-	char in[4096], own[4096];
-	struct queue_options options = {
-		.in_folder = in,
-		.relay_folder = own,
-		.config = config,
-		.read_only = true,
-	};
-	struct queue *queue;
-	bool ok;
-
-	snprintf(in, sizeof(in), "%s/run/in", config->state);
-	snprintf(own, sizeof(own), "%s/run/relay", config->state);
-	if (!queue_open(&queue, &options, why))
-		return false;
-	ok = queue_control_tell(queue, action->verb, id, tell_output, output,
-	    why);
-	queue_close(queue);
-	return ok;
-}
-
-static bool
 act(const struct config *config, const struct action *action, const char *id,
     struct output *output, struct reason *why)
 {
-	if (ask_relay(config, action, id, output, why))
-		return true;
-	if (why->code != REASON_AWAY)
-		return false;
-	if (action->lists)
-		return read_files(config, action, id, output, why);
-	return fail(why, REASON_AWAY,
-	    "the server does not run; queue %s needs it", action->word);
+	struct queue_access *access;
+	bool ok;
+
+	if (!queue_access_open(&access, config, action->lists, why))
+		return why->code == REASON_AWAY
+			   ? fail(why, REASON_AWAY,
+				 "the server does not run; queue %s needs it",
+				 action->word)
+			   : false;
+	ok = queue_access_ask(access, action->verb, id, take_object, output,
+	    why);
+	queue_access_close(access);
+	return ok;
 }
 
 static int
