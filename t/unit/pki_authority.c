@@ -4,6 +4,7 @@
 #include "../../pki/authority.h"
 #include "../../pki/cert.h"
 #include "../../pki/file.h"
+#include "../../pki/pkcs12.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <gnutls/pkcs12.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +171,9 @@ issued_certificates_say_what_was_asked(void **state)
 		    false },
 		{ "v6", "2001:DB8::1", "ip:2001:db8::1", ISSUE_SERVER, true,
 		    false },
+		{ "device", "alice+phone@example.org",
+		    "email:alice+phone@example.org", ISSUE_CLIENT, false,
+		    true },
 	};
 
 	(void)state;
@@ -292,16 +297,89 @@ certificate_ends_with_the_authority(void **state)
 	cert_chain_free(chain, 2);
 }
 
+/* For who takes the key away: it is nowhere else. */
+static void
+new_keys_go_into_pkcs12(void **state)
+{
+	const char *names[] = { "alice+phone@example.org" };
+	const struct authority_request request = { .names = names,
+		.name_count = 1,
+		.role = ISSUE_CLIENT,
+		.days = 10 };
+	gnutls_datum_t chain, key, p12, other_chain, other_key;
+	gnutls_pkcs12_t parsed;
+	gnutls_x509_privkey_t private;
+	gnutls_x509_crt_t *list, *above;
+	unsigned count = 0, above_count = 0;
+	struct reason why = { 0 };
+
+	(void)state;
+	if (!authority_issue_new(folder, &request, &chain, &key, &why) ||
+	    !authority_issue_new(folder, &request, &other_chain, &other_key,
+		&why) ||
+	    !pkcs12_make(&chain, &key, "phone", "pass phrase", &p12, &why))
+		fail_msg("%s", why.text);
+	assert_true(cert_matches_key(&chain, &key, &why));
+	assert_false(cert_matches_key(&chain, &other_key, &why));
+	/* certtool and openssl read it in t/39-device.t. */
+	assert_int_equal(gnutls_pkcs12_init(&parsed), 0);
+	assert_int_equal(
+	    gnutls_pkcs12_import(parsed, &p12, GNUTLS_X509_FMT_DER, 0), 0);
+	assert_true(gnutls_pkcs12_verify_mac(parsed, "pass phras") < 0);
+	assert_int_equal(gnutls_pkcs12_verify_mac(parsed, "pass phrase"), 0);
+	assert_int_equal(gnutls_pkcs12_simple_parse(parsed, "pass phrase",
+			     &private, &list, &count, &above, &above_count,
+			     NULL, GNUTLS_PKCS12_SP_INCLUDE_SELF_SIGNED),
+	    0);
+	assert_int_equal(count + above_count, 2);
+	assert_null(memmem(p12.data, p12.size, "phone@example.org", 17));
+	for (unsigned i = 0; i < count; i++)
+		gnutls_x509_crt_deinit(list[i]);
+	for (unsigned i = 0; i < above_count; i++)
+		gnutls_x509_crt_deinit(above[i]);
+	gnutls_free(list);
+	gnutls_free(above);
+	gnutls_x509_privkey_deinit(private);
+	gnutls_pkcs12_deinit(parsed);
+	pki_octets_wipe(&chain);
+	pki_octets_wipe(&key);
+	pki_octets_wipe(&other_chain);
+	pki_octets_wipe(&other_key);
+	pki_octets_wipe(&p12);
+}
+
+/* Nothing comes of what is wrong, and nothing is left to free. */
+static void
+pkcs12_of_no_key_is_refused(void **state)
+{
+	gnutls_datum_t pem = { (unsigned char *)(uintptr_t) "rubbish", 7 };
+	gnutls_datum_t chain, p12 = { 0 };
+	struct reason why;
+
+	(void)state;
+	must_issue("for-p12", "x.example", ISSUE_CLIENT);
+	assert_true(pki_file_read(in("for-p12.pem"), false, &chain, &why));
+	assert_false(pkcs12_make(&chain, &pem, "x", "y", &p12, &why));
+	assert_false(pkcs12_make(&pem, &chain, "x", "y", &p12, &why));
+	assert_null(p12.data);
+	pki_octets_wipe(&chain);
+}
+
 static void
 bad_requests_are_refused(void **state)
 {
 	static const char long_label[] =
 	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	    "aaaaaa.example";
+	static const char long_local[] =
+	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	    "aaaaaaa@a.example";
 	const char *const names[] = { "", " ", "a b", "-a.example",
 		"a-.example", "a..example", ".example", "example.", "ex_ample",
 		"a.*.example", "*", "*.", "b\xc3\xbc.example", "a.example\n",
-		long_label };
+		"@a.example", "a@", "a@b@c.example", "a b@c.example",
+		"a@*.example", "b\xc3\xbc@c.example", "a\"@c.example",
+		"a<b@c.example", "a(b@c.example", long_local, long_label };
 	struct reason why;
 
 	(void)state;
@@ -443,6 +521,8 @@ main(void)
 		cmocka_unit_test(torn_record_is_ended_first),
 		cmocka_unit_test(key_is_kept_when_issued_again),
 		cmocka_unit_test(certificate_ends_with_the_authority),
+		cmocka_unit_test(new_keys_go_into_pkcs12),
+		cmocka_unit_test(pkcs12_of_no_key_is_refused),
 		cmocka_unit_test(bad_requests_are_refused),
 		cmocka_unit_test(open_key_is_refused),
 		cmocka_unit_test(key_of_another_authority_is_refused),
