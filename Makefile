@@ -30,7 +30,8 @@ pamdir = /etc/pam.d
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PACKAGES := gnutls libgsasl libconfuse libunbound libseccomp libsystemd jansson
+PACKAGES := gnutls libgsasl libconfuse libunbound libseccomp libsystemd jansson \
+	libqrencode
 LIBS = $(shell pkg-config --libs $(PACKAGES)) -lpam -lcrypt -lkyotocabinet -lpthread
 
 OPT ?= -O2
@@ -114,7 +115,8 @@ benches: $(PROGRAMS) $(BENCHES)
 NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	libgnutls28-dev libgsasl-dev libpam0g-dev libkyotocabinet-dev \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
-	libjansson-dev libcurl4-gnutls-dev libcmocka-dev perl libio-socket-ssl-perl \
+	libjansson-dev libcurl4-gnutls-dev libqrencode-dev libcmocka-dev \
+	perl libio-socket-ssl-perl zbar-tools \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
 	dns-root-data nsd ldnsutils \

@@ -18,6 +18,8 @@ static const struct command {
 	{ "init", tool_init, "DIR", "make a complete set-up" },
 	{ "user", tool_user, "add|passwd|list|show|remove ...",
 	    "logins in the credential store" },
+	{ "device", tool_device, "enrol|list|show|sent|revoke ...",
+	    "logins of single devices" },
 	{ "policy", tool_policy, "check|build|list|explain ...",
 	    "the per-site table" },
 	{ "route", tool_route, "check|list|explain ...",

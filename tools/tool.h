@@ -47,6 +47,7 @@ int tool_user(int argc, char **argv);
 int tool_policy(int argc, char **argv);
 int tool_route(int argc, char **argv);
 int tool_cert(int argc, char **argv);
+int tool_device(int argc, char **argv);
 int tool_queue(int argc, char **argv);
 int tool_init(int argc, char **argv);
 int tool_report(int argc, char **argv);
