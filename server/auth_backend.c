@@ -67,7 +67,52 @@ backend_scram(void *context, enum verifier_hash hash, const char *name,
 	return true;
 }
 
-/* Whose is the certificate's key that the client proved in TLS? */
+/* Two entries claim one certificate, by its key and by a name, or by two names.
+ * Who has it can ask at will: one alarm an hour. */
+static void
+log_ambiguous(struct dialogue *d, const char *one, const char *other)
+{
+	struct auth_role *role = d->role;
+	int64_t now = auth_now_ms();
+	bool first = now >= role->ambiguous_quiet_until_ms;
+	char a[NAME_SIZE * 4], b[NAME_SIZE * 4];
+
+	if (first)
+		role->ambiguous_quiet_until_ms = now + AUTH_ALARM_MS;
+	log_line(first ? SAY_ALARM : SAY_WARNING, "auth",
+	    "client=%s listener=%s result=ambiguous user=%s other=%s "
+	    "detail=\"one certificate is bound to both, and lets neither in\"",
+	    d->client, d->listener->name,
+	    log_value(a, sizeof a, one, strlen(one)),
+	    log_value(b, sizeof b, other, strlen(other)));
+}
+
+/* The one entry that is bound to what the client's certificate is known by: ""
+ * if there is none, or more than one.  False if the store cannot tell. */
+static bool
+find_bound(struct dialogue *d, struct store *store,
+    char name_out[static NAME_SIZE], struct reason *why)
+{
+	char name[NAME_SIZE];
+
+	name_out[0] = '\0';
+	for (size_t i = 0; i < d->identity_count; i++) {
+		if (!store_find_key(store, d->identities[i], name, why)) {
+			if (why->code == REASON_ABSENT)
+				continue;
+			return false;
+		}
+		if (name_out[0] != '\0' && strcmp(name, name_out) != 0) {
+			log_ambiguous(d, name_out, name);
+			name_out[0] = '\0';
+			return true;
+		}
+		strcpy(name_out, name);
+	}
+	return true;
+}
+
+/* Whose is the certificate that the client has shown in TLS? */
 bool
 backend_external(void *context, char name_out[static NAME_SIZE])
 {
@@ -79,13 +124,16 @@ backend_external(void *context, char name_out[static NAME_SIZE])
 	name_out[0] = '\0';
 	if (store == NULL)
 		return false;
-	if (store_find_key(store, d->key, name_out, &why) &&
-	    store_get(store, name_out, &entry, &why)) {
-		d->change = entry.change;
-		explicit_bzero(&entry, sizeof entry);
-		return true;
+	if (find_bound(d, store, name_out, &why)) {
+		if (name_out[0] == '\0')
+			return true;
+		if (store_get(store, name_out, &entry, &why)) {
+			d->change = entry.change;
+			explicit_bzero(&entry, sizeof entry);
+			return true;
+		}
 	}
-	name_out[0] = '\0'; /* a key that leads nowhere is nobody's */
+	name_out[0] = '\0'; /* what leads nowhere is nobody's */
 	if (why.code == REASON_ABSENT)
 		return true;
 	log_line(SAY_ALARM, "store", "reason=%s detail=\"%s\"",

@@ -14,6 +14,7 @@
 enum {
 	PACKETS_A_TURN = 64,
 	BINDING_OCTETS = 32,
+	IDENTITIES_OCTETS_MAX = AUTH_IDENTITIES_MAX * SPKI_OCTETS,
 	MECHANISM_SIZE = 32,
 	LISTENER_SIZE = 256,
 	RESULT_MAX = 1024 + GRANT_OCTETS_MAX,
@@ -41,6 +42,7 @@ dialogue_end(struct dialogue *d)
 	helper_forget(d);
 	exchange_free(d->exchange);
 	free(d->challenge.data);
+	free(d->identities);
 	grant_fini(&d->grant);
 	auth_config_release(role, d->config);
 	explicit_bzero(d, sizeof *d);
@@ -249,7 +251,7 @@ struct start {
 	char mechanism[MECHANISM_SIZE];
 	char client[INET6_ADDRSTRLEN];
 	bool has_initial;
-	gnutls_datum_t initial, binding, spki;
+	gnutls_datum_t initial, binding, identities;
 	unsigned tls_version;
 };
 
@@ -277,12 +279,12 @@ read_start(struct wire_reader *r, struct start *start)
 	start->has_initial = has_initial == 1;
 	start->initial = wire_get_bytes(r, EXCHANGE_RESPONSE_MAX);
 	start->binding = wire_get_bytes(r, BINDING_OCTETS);
-	start->spki = wire_get_bytes(r, BINDING_OCTETS);
+	start->identities = wire_get_bytes(r, IDENTITIES_OCTETS_MAX);
 	start->tls_version = wire_get_u8(r);
 	return wire_reader_done(r) && has_initial <= 1 &&
 	       (start->binding.size == 0 ||
 		   start->binding.size == BINDING_OCTETS) &&
-	       (start->spki.size == 0 || start->spki.size == BINDING_OCTETS) &&
+	       start->identities.size % SPKI_OCTETS == 0 &&
 	       /* Never outside TLS, whatever the session believes. */
 	       (start->tls_version == 12 || start->tls_version == 13) &&
 	       is_address(start->client);
@@ -293,6 +295,20 @@ static unsigned
 find_mechanism(const struct config_listener *listener, const char *mechanism)
 {
 	return listener->mechanisms & mechanism_by_name(mechanism);
+}
+
+static bool
+keep_identities(struct dialogue *d, const struct start *start,
+    struct reason *why)
+{
+	if (start->identities.size == 0)
+		return true;
+	d->identities = malloc(start->identities.size);
+	if (d->identities == NULL)
+		return fail(why, REASON_NO_MEMORY, "SASL exchange");
+	memcpy(d->identities, start->identities.data, start->identities.size);
+	d->identity_count = start->identities.size / SPKI_OCTETS;
+	return true;
 }
 
 /* A dialogue for start; NULL and the result to give if there is none. */
@@ -335,14 +351,15 @@ dialogue_new(struct auth_role *role, const struct start *start,
 			       ? start->binding
 			       : (gnutls_datum_t){ NULL, 0 },
 		.scram = backend_scram,
-		.external = start->spki.size > 0 ? backend_external : NULL,
+		.external =
+		    start->identities.size > 0 ? backend_external : NULL,
 		.context = d,
 	};
-	if (start->spki.size > 0)
-		memcpy(d->key, start->spki.data, SPKI_OCTETS);
 	d->role = role;
-	if ((mechanism & MECHANISMS_HELPED) == 0 &&
-	    !exchange_new(&d->exchange, role->sasl, &options, why)) {
+	if (!keep_identities(d, start, why) ||
+	    ((mechanism & MECHANISMS_HELPED) == 0 &&
+		!exchange_new(&d->exchange, role->sasl, &options, why))) {
+		free(d->identities);
 		free(d);
 		return NULL;
 	}
@@ -494,7 +511,7 @@ static const struct request {
 	size_t longest;
 } requests[] = {
 	[AUTH_START - AUTH_START] = { answer_start,
-	    EXCHANGE_RESPONSE_MAX + 1024 },
+	    EXCHANGE_RESPONSE_MAX + IDENTITIES_OCTETS_MAX + 1024 },
 	[AUTH_STEP - AUTH_START] = { answer_step, EXCHANGE_RESPONSE_MAX + 64 },
 	[AUTH_ABORT - AUTH_START] = { answer_abort, 16 },
 	[AUTH_IN_CLEAR - AUTH_START] = { answer_in_clear, 64 },

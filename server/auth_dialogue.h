@@ -53,7 +53,10 @@ struct dialogue {
 	/* Of the entry whose verifier, hash or key was used; 0: somebody else
 	 * says who the client is. */
 	uint64_t change;
-	unsigned char key[SPKI_OCTETS]; /* that the client proved in TLS */
+	/* EXTERNAL: what the client's certificate is known by, its key first.
+	 */
+	size_t identity_count;
+	unsigned char (*identities)[SPKI_OCTETS]; /* malloc'd, or NULL */
 	char client[INET6_ADDRSTRLEN];
 	unsigned tls_version; /* 12 or 13 */
 	unsigned refused;     /* practices that are over, as judged */

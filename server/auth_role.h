@@ -98,6 +98,7 @@ struct auth_role {
 	unsigned cache_size, cache_ttl_s;
 	struct guesses *guesses;
 	int64_t downgrade_quiet_until_ms;         /* no further alarm before */
+	int64_t ambiguous_quiet_until_ms;         /* the same of certificates */
 	unsigned failure_delay_ms, free_failures; /* as committed last */
 	struct auth_config *configs[AUTH_CONFIGS_MAX];
 	struct dialogue *dialogues[AUTH_BUCKETS];

@@ -592,6 +592,11 @@ store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
 		return false;
 	if (!check_certificates(p, l))
 		return false;
+	if (l->client_crl != NULL && l->client_ca == NULL)
+		return parse_fail(p, sec->line,
+		    "listener %s: client-crl without client-ca, expected the "
+		    "authorities whose lists these are",
+		    l->name);
 	remove_unserved(&p->owner->config, l, cfg_size(sec, "mechanisms") == 0);
 	if ((l->backends & BACKEND_TOKEN) != 0 &&
 	    p->owner->config.token.line == 0)

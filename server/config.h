@@ -60,6 +60,7 @@ struct config_listener {
 	size_t certificate_count;
 	bool ask_client_cert;   /* client-cert = ask */
 	const char *client_ca;  /* path of the anchors for them, or NULL */
+	const char *client_crl; /* path of their revocation lists, or NULL */
 	bool implicit_external; /* its certificate authenticates at MAIL */
 	bool tickets;
 	unsigned min_tls;    /* 12 or 13 */

@@ -167,6 +167,8 @@ static const struct field listener_options[] = {
 	    "none", 0, 0, words_ask },
 	{ "client-ca", T_PATH, FIELD(config_listener, client_ca), NULL, 0, 0,
 	    NULL },
+	{ "client-crl", T_PATH, FIELD(config_listener, client_crl), NULL, 0, 0,
+	    NULL },
 	{ "implicit-external", T_SWITCH,
 	    FIELD(config_listener, implicit_external), "no", 0, 0, NULL },
 	{ "tickets", T_SWITCH, FIELD(config_listener, tickets), "yes", 0, 0,

@@ -63,8 +63,12 @@ enum message {
 	                    mechanism s, client address s (literal),
 	                    has-initial u8, initial b (decoded octets),
 	                    binding b (32 octets or none),
-	                    spki b (32 octets of a verified client
-	                    certificate, or none), TLS version u8 */
+	                    identities b (none, or what the client's
+	                    certificate is known by: 32 octets each, at most
+	                    AUTH_IDENTITIES_MAX, first the digest of its key,
+	                    which the client holds, then entry_san_id for each
+	                    name and each authority of its good path), TLS
+	                    version u8 */
 	AUTH_STEP,       /* number, response b (decoded octets) */
 	AUTH_ABORT,      /* number: client cancelled or left */
 	AUTH_IN_CLEAR,   /* client address s: AUTH was tried before TLS */
@@ -191,5 +195,7 @@ enum lookup_answer {
 	LOOKUP_NONE, /* the name does not exist or has no address */
 	LOOKUP_TROUBLE, /* temporary, bogus included */
 };
+
+enum { AUTH_IDENTITIES_MAX = 64 };
 
 #endif

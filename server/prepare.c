@@ -181,12 +181,33 @@ prepare_upstream(struct work *w)
 }
 
 static bool
-is_added(struct work *w, const char *path)
+is_added(struct work *w, enum bundle_kind kind, const char *path)
 {
 	gnutls_datum_t unused;
 
-	return bundle_find(w->bundle[ROLE_SESSION], BUNDLE_ANCHORS, path,
-	    &unused);
+	return bundle_find(w->bundle[ROLE_SESSION], kind, path, &unused);
+}
+
+/* One that is there but stale trusts nobody, and does not keep the server from
+ * starting. */
+static void
+add_client_crl(struct work *w, const struct config_listener *l)
+{
+	gnutls_datum_t file;
+	struct reason why;
+
+	if (!files_read(l->client_crl, &file, &why)) {
+		work_report(w, true, "%s:%u: client-crl: %s", w->config->path,
+		    l->line, why.text);
+		return;
+	}
+	if (strstr((const char *)file.data, "-----BEGIN X509 CRL-----") != NULL)
+		work_add(w, ROLE_SESSION, BUNDLE_CRL, l->client_crl, &file);
+	else
+		work_report(w, true,
+		    "%s:%u: client-crl: %s: expected revocation lists in PEM",
+		    w->config->path, l->line, l->client_crl);
+	files_free(&file);
 }
 
 static const char *
@@ -212,9 +233,13 @@ prepare_listeners(struct work *w)
 				    "%s:%u: listener %s: %s is not offered, %s",
 				    c->path, l->line, l->name,
 				    mechanism_name(bit), why_unserved(l, bit));
-		if (l->client_ca != NULL && !is_added(w, l->client_ca))
+		if (l->client_ca != NULL &&
+		    !is_added(w, BUNDLE_ANCHORS, l->client_ca))
 			work_add_anchors(w, ROLE_SESSION, l->client_ca,
 			    l->client_ca, l->line, "client-ca");
+		if (l->client_crl != NULL &&
+		    !is_added(w, BUNDLE_CRL, l->client_crl))
+			add_client_crl(w, l);
 	}
 }
 

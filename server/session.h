@@ -18,6 +18,7 @@
  *   session_proof.c     what next hops proved, as the relay says
  *   session_config.c    numbered configurations
  *   session_wheel.c     deadlines
+ *   session_identity.c  what a client's certificate is known by
  *   session_limit.c     sessions per client
  *
  * Exactly one thread owns a session at a time, so its fields need no lock.  A
@@ -166,7 +167,7 @@ enum {
 	BY_PASSWORD = 16, /* EHLO and from rows do not apply */
 	IN_MAIL = 32,
 	HAS_RCPT = 64,
-	/* What came of asking auth at MAIL whose certificate it is. */
+	/* What came of asking auth at this MAIL whose certificate it is. */
 	IMPLICIT_DENIED = 128,
 	IMPLICIT_AWAY = 256,
 };
@@ -223,6 +224,8 @@ enum close_cause {
 	CLOSE_SHUTDOWN,  /* server or configuration goes */
 	CLOSE_REVOKED,   /* its login was taken away, or has ended */
 	CLOSE_MEMORY,
+	/* It counts for something else than when it let the client in. */
+	CLOSE_CERTIFICATE,
 	CLOSE_CAUSES
 };
 
@@ -251,6 +254,22 @@ struct transaction {
 	int64_t counted; /* by rates, when (monotonic seconds); 0: not */
 	bool stored;     /* what the committer said, with its reason */
 	struct reason why;
+};
+
+/* What a client's certificate is known by: AUTH_START. */
+struct identities {
+	size_t count;
+	unsigned char of[AUTH_IDENTITIES_MAX][SPKI_OCTETS];
+};
+
+/* The certificate that a client has shown, and holds the key of. */
+struct client_certificate {
+	unsigned char spki[SPKI_OCTETS];
+	/* When auth was last asked whose it is: by which configuration, at what
+	 * time (monotonic seconds), and a digest of its identities. */
+	uint32_t number; /* 0: never */
+	int64_t at;
+	unsigned char known_by[32];
 };
 
 struct session {
@@ -292,9 +311,9 @@ struct session {
 	unsigned practices;
 	char *clear_name; /* who tried AUTH before TLS, by its own words */
 	char *tls_suite;
-	unsigned char *client_spki; /* of the certificate it showed */
-	uint64_t exchange;          /* with auth; 0: none */
-	char mechanism[21];         /* of the last AUTH */
+	struct client_certificate *certificate; /* NULL: it has shown none */
+	uint64_t exchange;                      /* with auth; 0: none */
+	char mechanism[21];                     /* of the last AUTH */
 	struct transaction *transaction;
 	unsigned tls_version; /* 12 or 13 */
 	bool must_bind;       /* require-binding has its address */
@@ -411,6 +430,14 @@ bool session_may_be_implicit(const struct session *s);
 enum step session_auth_implicit(struct session *s);
 void session_auth_abort(struct session *s);
 
+/* session_identity.c */
+/* What the client's certificate is known by at this moment. */
+void session_identities(struct session *s, struct identities *out);
+/* Asked at MAIL: is the certificate that authenticated the client known by what
+ * it was known by then?  Its end may have come, it may be revoked, or other
+ * authorities count.  True for who has shown a password. */
+bool session_certificate_lasts(struct session *s);
+
 /* session_mail.c */
 enum step command_mail(struct session *s, struct slice args);
 enum step command_rcpt(struct session *s, struct slice args);
@@ -466,7 +493,8 @@ void generations_visit(void (*visit)(struct session *s, void *context),
 struct tls_server *generation_tls(struct generation *generation,
     unsigned service);
 /* Borrowed for the life of generation; NULL if there are none.  path "" is
- * the listener's own set. */
+ * the listener's own set, with its own revocation lists unless crl names
+ * others. */
 const struct tls_anchors *generation_anchors(struct generation *generation,
     const struct config_listener *listener, const char *path, const char *crl);
 

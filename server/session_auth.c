@@ -65,7 +65,7 @@ session_mechanisms(const struct session *s)
 	if (s->must_bind)
 		mechanisms &=
 		    (unsigned)MECHANISMS_BOUND | (unsigned)MECHANISM_EXTERNAL;
-	return s->client_spki != NULL
+	return s->certificate != NULL
 		   ? mechanisms
 		   : mechanisms & ~(unsigned)MECHANISM_EXTERNAL;
 }
@@ -82,6 +82,12 @@ is_offered(const struct session *s)
 			return true;
 	}
 	return false;
+}
+
+static bool
+is_external(const struct session *s)
+{
+	return strcmp(s->mechanism, mechanism_name(MECHANISM_EXTERNAL)) == 0;
 }
 
 /* malloc'd octets of a response; false if it is not base64. */
@@ -188,6 +194,7 @@ static bool
 start_exchange(struct session *s, bool has_initial, gnutls_datum_t initial)
 {
 	unsigned char binding[TLS_BINDING_OCTETS];
+	struct identities identities;
 	struct auth_request request = {
 		.configuration = s->generation->number,
 		.listener = session_service(s)->config->name,
@@ -201,8 +208,11 @@ start_exchange(struct session *s, bool has_initial, gnutls_datum_t initial)
 
 	if (tls_session_binding(s->tls, binding))
 		request.binding = (gnutls_datum_t){ binding, sizeof binding };
-	if (s->client_spki != NULL)
-		request.spki = (gnutls_datum_t){ s->client_spki, SPKI_OCTETS };
+	if (s->certificate != NULL && is_external(s)) {
+		session_identities(s, &identities);
+		request.identities = (gnutls_datum_t){ identities.of[0],
+			(unsigned)(identities.count * SPKI_OCTETS) };
+	}
 	ok = auth_link_start(server.auth, s, &request, &s->exchange);
 	explicit_bzero(binding, sizeof binding);
 	return ok;
@@ -304,7 +314,7 @@ granted(struct session *s, const struct auth_answer *answer)
 {
 	s->facts |= AUTHED;
 	s->practices |= legacy_practices(s->mechanism, s->tls_version);
-	if (strcmp(s->mechanism, mechanism_name(MECHANISM_EXTERNAL)) != 0)
+	if (!is_external(s))
 		s->facts |= BY_PASSWORD;
 	log_result(s, answer, "ok");
 	if (s->state != &state_implicit_answer)

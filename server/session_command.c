@@ -103,6 +103,15 @@ say_too_many_errors(struct session *s)
 	return session_end(s, CLOSE_ERRORS);
 }
 
+/* On a new connection it is asked again whose it is. */
+static enum step
+say_other_certificate(struct session *s)
+{
+	session_reply(s, "421 4.7.0 %s the certificate has to be shown again",
+	    s->generation->config->hostname);
+	return session_end(s, CLOSE_CERTIFICATE);
+}
+
 static enum step
 refuse(struct session *s, const char *reply)
 {
@@ -154,15 +163,19 @@ is_http(struct slice verb)
 	return false;
 }
 
-/* Auth could not be asked whose the certificate is: MAIL may be tried again. */
+/* What came of asking auth whose the certificate is was about this MAIL alone:
+ * a peer that keeps its connection may be bound before the next. */
 static const char *
 implicit_reply(struct session *s, const struct command *command)
 {
-	if (command->run != command_mail || (s->facts & IMPLICIT_AWAY) == 0)
+	bool is_away = (s->facts & IMPLICIT_AWAY) != 0;
+
+	if (command->run != command_mail)
 		return NULL;
-	s->facts &= ~(unsigned)IMPLICIT_AWAY;
-	return "454 4.7.0 authentication is not available now, try again "
-	       "later";
+	s->facts &= ~(unsigned)(IMPLICIT_AWAY | IMPLICIT_DENIED);
+	return is_away ? "454 4.7.0 authentication is not available now, try "
+			 "again later"
+		       : NULL;
 }
 
 static enum step
@@ -227,6 +240,8 @@ run_command(struct session *s)
 		return say_too_many_errors(s);
 	if (s->output.len - s->output.sent > OUTPUT_PAUSE)
 		return STEP_FLUSH;
+	if (begins(seen, "MAIL") && !session_certificate_lasts(s))
+		return say_other_certificate(s);
 	if (begins(seen, "MAIL") && session_may_be_implicit(s))
 		return session_auth_implicit(s);
 	switch (session_line(s, SMTP_AUTH_LINE_MAX, &line)) {

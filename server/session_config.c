@@ -578,12 +578,15 @@ generation_anchors(struct generation *generation,
 	const struct tls_anchors *anchors = NULL;
 	struct anchor_set *set;
 
-	if (path[0] == '\0')
-		path = listener->client_ca;
-	if (path == NULL)
-		return NULL;
 	if (crl == NULL)
 		crl = "";
+	if (path[0] == '\0') {
+		path = listener->client_ca;
+		if (crl[0] == '\0' && listener->client_crl != NULL)
+			crl = listener->client_crl;
+	}
+	if (path == NULL)
+		return NULL;
 	pthread_mutex_lock(&generation->lock);
 	for (set = generation->sets; set != NULL; set = set->next)
 		if (strcmp(set->path, path) == 0 && strcmp(set->crl, crl) == 0)

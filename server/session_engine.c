@@ -37,6 +37,7 @@ static const char *const cause_words[CLOSE_CAUSES] = {
 	[CLOSE_MALFORMED] = "malformed",
 	[CLOSE_ERRORS] = "errors",
 	[CLOSE_AUTH] = "auth-tries",
+	[CLOSE_CERTIFICATE] = "certificate",
 	[CLOSE_SIZE] = "size",
 	[CLOSE_SIGNER] = "signer-away",
 	[CLOSE_SHUTDOWN] = "shutdown",
@@ -236,7 +237,7 @@ session_free(struct session *s)
 	grant_free(s->grant);
 	free(s->clear_name);
 	free(s->tls_suite);
-	free(s->client_spki);
+	free(s->certificate);
 	free(s);
 	atomic_fetch_sub(&server.sessions, 1);
 }

@@ -372,7 +372,7 @@ write_start(struct wire_writer *w, const struct auth_request *request,
 	wire_put_u8(w, request->has_initial);
 	wire_put_bytes(w, request->initial.data, request->initial.size);
 	wire_put_bytes(w, request->binding.data, request->binding.size);
-	wire_put_bytes(w, request->spki.data, request->spki.size);
+	wire_put_bytes(w, request->identities.data, request->identities.size);
 	wire_put_u8(w, (uint8_t)request->tls_version);
 }
 

@@ -43,8 +43,8 @@ struct auth_request {
 	const char *listener, *mechanism, *client;
 	bool has_initial;
 	gnutls_datum_t initial;
-	gnutls_datum_t binding; /* 32 octets, or none */
-	gnutls_datum_t spki;    /* 32 octets, or none */
+	gnutls_datum_t binding;    /* 32 octets, or none */
+	gnutls_datum_t identities; /* as AUTH_START says, or none */
 	unsigned tls_version;
 };
 

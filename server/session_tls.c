@@ -200,10 +200,10 @@ keep_client_key(struct session *s, const struct facts *facts)
 	if (!facts->peer_cert ||
 	    memcmp(facts->spki, unreadable, SPKI_OCTETS) == 0)
 		return true;
-	s->client_spki = malloc(SPKI_OCTETS);
-	if (s->client_spki == NULL)
+	s->certificate = calloc(1, sizeof *s->certificate);
+	if (s->certificate == NULL)
 		return false;
-	memcpy(s->client_spki, facts->spki, SPKI_OCTETS);
+	memcpy(s->certificate->spki, facts->spki, SPKI_OCTETS);
 	return true;
 }
 

@@ -210,6 +210,7 @@ struct path {
 	time_t now;
 	bool expired, early;
 	bool unlisted; /* no revocation list is about some certificate */
+	struct tls_links *links; /* NULL: nobody asks */
 };
 static _Thread_local struct path *path;
 
@@ -241,12 +242,39 @@ check_list(gnutls_x509_crt_t crt)
 		path->unlisted = true;
 }
 
+bool
+tls_digest(gnutls_x509_crt_t crt, unsigned char out[static TLS_DIGEST_OCTETS])
+{
+	size_t size = TLS_DIGEST_OCTETS;
+
+	return gnutls_x509_crt_get_fingerprint(crt, GNUTLS_DIG_SHA256, out,
+		   &size) >= 0 &&
+	       size == TLS_DIGEST_OCTETS;
+}
+
+/* The library has verified issuer's signature on crt. */
+static void
+note_link(struct tls_links *links, gnutls_x509_crt_t crt,
+    gnutls_x509_crt_t issuer)
+{
+	struct tls_link *link = &links->link[links->count];
+
+	if (links->count == sizeof(links->link) / sizeof(links->link[0]) ||
+	    !tls_digest(crt, link->subject) ||
+	    !tls_digest(issuer, link->issuer) ||
+	    !cert_spki(issuer, link->issuer_spki, NULL))
+		links->failed = true;
+	else
+		links->count++;
+}
+
 static int
 on_path(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, gnutls_x509_crl_t crl,
     unsigned status)
 {
-	(void)crl;
-	(void)status;
+	if (path->links != NULL && crl == NULL && status == 0 && crt != NULL &&
+	    issuer != NULL)
+		note_link(path->links, crt, issuer);
 	if (crt != NULL) {
 		check_dates(crt);
 		check_list(crt);
@@ -320,12 +348,12 @@ state_of(unsigned status, const struct path *seen,
 
 enum chain_state
 tls_chain_verify(const struct tls_chain *chain,
-    const struct tls_anchors *anchors, time_t now)
+    const struct tls_anchors *anchors, time_t now, struct tls_links *links)
 {
 	const unsigned flags = GNUTLS_VERIFY_DISABLE_TIME_CHECKS |
 			       GNUTLS_VERIFY_DO_NOT_ALLOW_X509_V1_CA_CRT |
 			       GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM);
-	struct path seen = { .anchors = anchors, .now = now };
+	struct path seen = { .anchors = anchors, .now = now, .links = links };
 	struct tls_chain sorted = *chain; /* by the library */
 	unsigned status = 0;
 	int rc;
@@ -354,7 +382,7 @@ tls_session_verify(struct tls_session *session,
 	if (!tls_chain_of(session->gnutls, &chain, NULL))
 		return CHAIN_BAD;
 	state = chain.count == 0 ? CHAIN_UNCHECKED
-				 : tls_chain_verify(&chain, anchors, now);
+				 : tls_chain_verify(&chain, anchors, now, NULL);
 	tls_chain_free(&chain);
 	return state;
 }

@@ -151,7 +151,7 @@ path_state(const struct presented *p, unsigned depth, gnutls_x509_crt_t anchor)
 	if (gnutls_x509_crt_export2(anchor, GNUTLS_X509_FMT_PEM, &pem) < 0)
 		return CHAIN_BAD;
 	if (tls_anchors_new(&anchors, &pem, NULL, NULL)) {
-		state = tls_chain_verify(&below, anchors, p->now);
+		state = tls_chain_verify(&below, anchors, p->now, NULL);
 		tls_anchors_free(anchors);
 	}
 	gnutls_free(pem.data);

@@ -96,9 +96,25 @@ bool tls_chain_of(gnutls_session_t session, struct tls_chain *chain,
     struct reason *why);
 void tls_chain_free(struct tls_chain *chain);
 
-/* As tls_session_verify, of a chain that is not empty. */
+/* One certificate and who was found to have issued it, by the digests of both
+ * (of the whole certificate: two authorities may have one name). */
+enum { TLS_DIGEST_OCTETS = 32 };
+struct tls_link {
+	unsigned char subject[TLS_DIGEST_OCTETS], issuer[TLS_DIGEST_OCTETS];
+	unsigned char issuer_spki[SPKI_OCTETS];
+};
+/* All that were found; the library may have tried more than one path. */
+struct tls_links {
+	struct tls_link link[2 * TLS_CHAIN_MAX];
+	size_t count;
+	bool failed; /* there were more, or one could not be read */
+};
+
+/* As tls_session_verify, of a chain that is not empty.  links may be NULL. */
 enum chain_state tls_chain_verify(const struct tls_chain *chain,
-    const struct tls_anchors *anchors, time_t now);
+    const struct tls_anchors *anchors, time_t now, struct tls_links *links);
+bool tls_digest(gnutls_x509_crt_t crt,
+    unsigned char out[static TLS_DIGEST_OCTETS]);
 /* A key of more than TLS_KEY_BITS_MAX, or of unknown kind. */
 bool tls_chain_has_huge_key(const struct tls_chain *chain);
 

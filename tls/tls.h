@@ -177,4 +177,13 @@ void tls_session_facts(struct tls_session *session, enum cert_purpose purpose,
 enum chain_state tls_session_verify(struct tls_session *session,
     const struct tls_anchors *anchors, time_t now);
 
+/*
+ * The same, and the SPKI digests of the authorities on the path, the end
+ * entity's issuer first and the anchor last; none unless the path is good.  An
+ * end entity that is an anchor itself has none.
+ */
+enum chain_state tls_session_authorities(struct tls_session *session,
+    const struct tls_anchors *anchors, time_t now,
+    unsigned char out[static TLS_CHAIN_MAX][SPKI_OCTETS], size_t *count_out);
+
 #endif

@@ -66,6 +66,9 @@ static struct {
 	pid_t pid;
 	int master, session, helpers, relay;
 	uint64_t number;
+	/* Of the certificate that AUTH_START speaks of. */
+	const unsigned char *identities;
+	size_t identities_len;
 } t;
 
 static int64_t
@@ -145,6 +148,25 @@ commit(uint32_t number)
 	wire_put_u32(&w, number);
 	assert_int_equal(channel_send(t.master, packet, w.len, -1),
 	    CHANNEL_DONE);
+}
+
+/* A key of ones is hers, one of twos and a name are the server's. */
+static bool
+put_bound(struct store *store)
+{
+	struct entry person = { .name = "key@example.org",
+		.enabled = true,
+		.key_count = 1 };
+	struct entry peer = { .name = "peer@example.org",
+		.enabled = true,
+		.key_count = 1,
+		.san_count = 1,
+		.sans = { { .name = "dns:peer.example" } } };
+
+	memset(person.keys[0], 1, SPKI_OCTETS);
+	memset(peer.keys[0], 2, SPKI_OCTETS);
+	memset(peer.sans[0].ca, 3, SPKI_OCTETS);
+	return store_put(store, &person, NULL) && store_put(store, &peer, NULL);
 }
 
 /* The role, as the master would start it, but never as root. */
@@ -261,7 +283,7 @@ make_store(void)
 	strcpy(entry.legacy, "pencil");
 	if (!verifier_make(entry.verifiers, "pencil", 4096, NULL) ||
 	    !store_create(path, NULL) || !store_open(&store, path, NULL) ||
-	    !store_put(store, &entry, NULL))
+	    !store_put(store, &entry, NULL) || !put_bound(store))
 		return -1;
 	if (!put_forbidden(store, &entry))
 		return -1;
@@ -348,7 +370,7 @@ write_start(unsigned char *packet, size_t size, uint64_t number,
 	wire_put_u8(&w, initial != NULL);
 	wire_put_bytes(&w, initial, initial_len);
 	wire_put_bytes(&w, NULL, 0);
-	wire_put_bytes(&w, NULL, 0);
+	wire_put_bytes(&w, t.identities, t.identities_len);
 	wire_put_u8(&w, s->tls_version);
 	assert_false(w.failed);
 	return w.len;
@@ -478,6 +500,64 @@ test_granted_at_once(void **state)
 		assert_string_equal(login, "alice@example.org");
 		assert_true(now_ms() - begun < DELAY_MS);
 	}
+}
+
+/* What the session says a certificate is known by. */
+static void
+test_identities(void **state)
+{
+	static unsigned char none[SPKI_OCTETS], person[SPKI_OCTETS],
+	    peer[SPKI_OCTETS], name[SPKI_OCTETS], other[SPKI_OCTETS];
+	static const struct {
+		const char *what;
+		const unsigned char *of[3];
+		int result;
+		const char *login;
+	} rows[] = {
+		{ "a key", { person }, AUTH_GRANTED, "key@example.org" },
+		{ "a name", { none, name }, AUTH_GRANTED, "peer@example.org" },
+		{ "a name after others", { none, other, name }, AUTH_GRANTED,
+		    "peer@example.org" },
+		{ "key and name of one", { peer, name }, AUTH_GRANTED,
+		    "peer@example.org" },
+		{ "key and name of two", { person, name }, AUTH_DENIED, "" },
+		{ "name and key of two", { name, person }, AUTH_DENIED, "" },
+		{ "nobody's", { none, other }, AUTH_DENIED, "" },
+	};
+	struct start s = usual;
+	unsigned char ca[SPKI_OCTETS],
+	    octets[(AUTH_IDENTITIES_MAX + 1) * SPKI_OCTETS] = { 0 };
+
+	(void)state;
+	memset(person, 1, sizeof person);
+	memset(peer, 2, sizeof peer);
+	memset(ca, 3, sizeof ca);
+	entry_san_id(ca, "dns:peer.example", name);
+	entry_san_id(ca, "dns:other.example", other);
+	s.listener = "both";
+	s.mechanism = "EXTERNAL";
+	t.identities = octets;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		size_t n = 0;
+		int got;
+
+		for (; n < 3 && rows[i].of[n] != NULL; n++)
+			memcpy(octets + n * SPKI_OCTETS, rows[i].of[n],
+			    SPKI_OCTETS);
+		t.identities_len = n * SPKI_OCTETS;
+		got = result(ask(&s, ""));
+		if (got != rows[i].result || strcmp(login, rows[i].login) != 0)
+			fail_msg("%s: %d \"%s\"", rows[i].what, got, login);
+	}
+	t.identities_len = SPKI_OCTETS + 1;
+	assert_int_equal(result(ask(&s, "")), AUTH_UNAVAILABLE);
+	t.identities_len = sizeof octets;
+	assert_int_equal(result(ask(&s, "")), AUTH_UNAVAILABLE);
+	memset(octets, 0, sizeof octets);
+	memset(octets, 1, SPKI_OCTETS);
+	t.identities_len = sizeof octets - SPKI_OCTETS;
+	assert_int_equal(result(ask(&s, "")), AUTH_GRANTED);
+	t.identities_len = 0;
 }
 
 /* A session may be ahead of the master that restarted us. */
@@ -1847,6 +1927,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		role_test(test_identities),
 		cmocka_unit_test_setup_teardown(test_granted_before_commit,
 		    setup_prepared, teardown),
 		role_test(test_granted_at_once),

@@ -228,6 +228,106 @@ purposes_are_read_from_the_eku(void **state)
 	}
 }
 
+/* --- authorities --------------------------------------------------------- */
+
+static gnutls_datum_t
+two(const gnutls_datum_t *a, const gnutls_datum_t *b)
+{
+	gnutls_datum_t both = { gnutls_malloc(a->size + b->size),
+		a->size + b->size };
+
+	assert_non_null(both.data);
+	memcpy(both.data, a->data, a->size);
+	memcpy(both.data + a->size, b->data, b->size);
+	return both;
+}
+
+/* Of a server that presents leaf (used up), to a client with these anchors. */
+static enum chain_state
+vouched(struct made *leaf, const gnutls_datum_t *anchors_pem, time_t now,
+    unsigned char out[static TLS_CHAIN_MAX][SPKI_OCTETS], size_t *count_out)
+{
+	struct test_signer signer;
+	struct tls_identity *identity =
+	    identity_of(leaf, CERT_FOR_SERVER, &signer);
+	struct tls_server *server = server_of(&identity, 1, NULL, 12);
+	struct tls_anchors *anchors = anchors_of(anchors_pem, NULL);
+	enum chain_state state;
+	struct ends e;
+
+	ends_open(&e, server, false, &(struct tls_connect_options){ 0 });
+	assert_connected(&e);
+	state = tls_session_authorities(e.client, anchors, now, out, count_out);
+	ends_close(&e);
+	tls_anchors_free(anchors);
+	tls_server_unref(server);
+	tls_identity_unref(identity);
+	tls_key_free(signer.key);
+	unmake(leaf);
+	return state;
+}
+
+static void
+authorities_are_those_of_the_path(void **state)
+{
+	struct made twin; /* another CA by the same name */
+	const struct {
+		const char *name;
+		const struct made *issuer, *sent_along, *anchor, *anchor_too;
+		time_t now;
+		const struct made *expected[3];
+	} rows[] = {
+		{ "the anchor itself", &ca, NULL, &ca, NULL, NOW, { &ca } },
+		{ "an intermediate and the anchor", &sub, &sub, &ca, NULL, NOW,
+		    { &sub, &ca } },
+		{ "an intermediate that is an anchor", &sub, NULL, &sub, NULL,
+		    NOW, { &sub } },
+		{ "with the root sent along", &ca, &ca, &ca, NULL, NOW,
+		    { &ca } },
+		{ "with another anchor", &ca, NULL, &stranger, &ca, NOW,
+		    { &ca } },
+		{ "not another of the same name", &ca, NULL, &ca, &twin,
+		    NOW, { &ca } },
+		{ "no anchor", &ca, &ca, &stranger, NULL, NOW, { NULL } },
+		{ "an anchor of that name alone", &ca, NULL, &twin, NULL, NOW,
+		    { NULL } },
+		{ "no path", &sub, NULL, &ca, NULL, NOW, { NULL } },
+		{ "expired", &ca, NULL, &ca, NULL, NOW + 31 * DAY, { NULL } },
+	};
+
+	(void)state;
+	make(&twin, &(struct recipe){ .cn = "CA", .ca = true });
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsigned char spki[TLS_CHAIN_MAX][SPKI_OCTETS],
+		    one[SPKI_OCTETS];
+		gnutls_datum_t pem = rows[i].anchor->pem, both = { NULL, 0 };
+		enum chain_state got;
+		size_t count = 99, k;
+		struct made leaf;
+
+		if (rows[i].anchor_too != NULL)
+			pem = both = two(&pem, &rows[i].anchor_too->pem);
+		make(&leaf,
+		    &(struct recipe){ .cn = "x", .issuer = rows[i].issuer });
+		present(&leaf, rows[i].sent_along);
+		got = vouched(&leaf, &pem, rows[i].now, spki, &count);
+		for (k = 0; rows[i].expected[k] != NULL; k++) {
+			if (k >= count)
+				break;
+			assert_true(
+			    cert_spki(rows[i].expected[k]->crt, one, NULL));
+			if (memcmp(spki[k], one, SPKI_OCTETS) != 0)
+				fail_msg("%s: another key", rows[i].name);
+		}
+		if (k != count || rows[i].expected[k] != NULL ||
+		    (got == CHAIN_GOOD) != (k > 0))
+			fail_msg("%s: %zu authorities, state %d", rows[i].name,
+			    count, (int)got);
+		gnutls_free(both.data);
+	}
+	unmake(&twin);
+}
+
 static void
 no_certificate_is_unchecked(void **state)
 {
@@ -385,6 +485,7 @@ main(void)
 		cmocka_unit_test(chains),
 		cmocka_unit_test(end_entity_as_anchor),
 		cmocka_unit_test(purposes_are_read_from_the_eku),
+		cmocka_unit_test(authorities_are_those_of_the_path),
 		cmocka_unit_test(no_certificate_is_unchecked),
 		cmocka_unit_test(revocation),
 		cmocka_unit_test(crl_of_one_authority_says_nothing_of_another),
