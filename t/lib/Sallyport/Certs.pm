@@ -27,7 +27,7 @@ sub file {
 	return $_[0]{file};
 }
 
-# issue(NAME, dns => [...], ip => [...], cn =>, purpose => server | client |
+# issue(NAME, dns => [...], ip => [...], email => [...], cn =>, purpose => server | client |
 # both | none, from =>, to => (seconds from now), self => 1: self-signed, rsa
 # => bits: an RSA key instead of ECDSA P-256).
 # Returns the files of certificate and key.
@@ -37,7 +37,8 @@ sub issue {
 		both => ['serverAuth', 'clientAuth'], none => [] }
 	    ->{ $o{purpose} // 'server' }->@*;
 	my @names = ((map { ['DNS', $_] } @{ $o{dns} // [] }),
-		(map { ['IP', $_] } @{ $o{ip} // [] }));
+		(map { ['IP', $_] } @{ $o{ip} // [] }),
+		(map { ['email', $_] } @{ $o{email} // [] }));
 	my ($cert, $key) = CERT_create(
 		CA => 0, key => $o{rsa} ? KEY_create_rsa($o{rsa})
 		: KEY_create_ec('prime256v1'),
