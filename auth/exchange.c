@@ -373,7 +373,13 @@ finish_simple(struct exchange *x, struct reason *why)
 static enum exchange_step
 finish_failed(struct exchange *x, int rc, struct reason *why)
 {
-	fail(why, REASON_AUTH, "%s: %s", x->way->name, gsasl_strerror(rc));
+	if (x->way->way == WAY_EXTERNAL && rc == GSASL_AUTHENTICATION_ERROR)
+		fail(why, REASON_AUTH, "%s",
+		    x->other ? "authorization identity of somebody else"
+			     : "the certificate is nobody's");
+	else
+		fail(why, REASON_AUTH, "%s: %s", x->way->name,
+		    gsasl_strerror(rc));
 	if (x->trouble || rc == GSASL_MALLOC_ERROR || rc == GSASL_CRYPTO_ERROR)
 		return finish(x, EXCHANGE_TROUBLE);
 	switch (rc) {

@@ -91,6 +91,8 @@ subtest 'EXTERNAL' => sub {
 	$c = client('stranger');
 	$c->ehlo;
 	like($c->command('AUTH EXTERNAL ='), qr/^535 5\.7\.8 /, 'a key of nobody');
+	ok($instance->logged(qr/ auth .*result=failed .*mechanism=EXTERNAL .*detail="the certificate is nobody's"/),
+	    'and the log says so');
 	like($c->command('MAIL FROM:<a@example.org>'), qr/^530 5\.7\.0 /, 'no MAIL');
 	$c = client('');
 	$c->ehlo;
