@@ -279,5 +279,35 @@ subtest 'unbind' => sub {
 	counts_not('good', 'unbound', 'chain=good .*names=1');
 };
 
+# What is taken away ends sessions that live by it, idle and busy ones, and no
+# others.
+subtest 'taken away while it is used' => sub {
+	my @name = ('--ca', $ca, '--san', 'dns:hq.example');
+	tool_ok('bound again', 'user', 'bind', 'hq', @name);
+	for ([disable => 'enable', []], [unbind => 'bind', \@name],
+	    [remove => '', []]) {
+		my ($away, $back, $what) = @$_;
+		my %session = map { $_ => client('good', implicit => 1) }
+		    qw(idle busy);
+		like(mail($session{$_}), qr/^250 /, "$away: $_") for keys %session;
+		like($session{idle}->command('RSET'), qr/^250 /, "$away: RSET");
+		like($session{busy}->command('RCPT TO:<b@example.net>'),
+		    qr/^250 /, "$away: RCPT");
+		like($session{busy}->command('DATA'), qr/^354 /, "$away: DATA");
+		my $other = $instance->authenticated(implicit => 1);
+		tool_ok($away, 'user', $away, 'hq', @$what);
+		like($session{idle}->reply, qr/^421 4\.7\.0 /,
+		    "$away: an idle one is told at once");
+		ok($session{idle}->closed, "$away: and hung up on");
+		like($session{busy}->content(message()), qr/^421 4\.7\.0 /,
+		    "$away: a message is not accepted");
+		like($other->command('NOOP'), qr/^250 /, "$away: others go on");
+		like(mail_by('good'), qr/^530 /, "$away: nobody on a new one");
+		next if !$back;
+		tool_ok($back, 'user', $back, 'hq', @$what);
+		like(mail_by('good'), qr/^250 /, "$back: somebody again");
+	}
+};
+
 $instance->stop_ok;
 done_testing;
