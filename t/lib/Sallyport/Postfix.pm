@@ -1,72 +1,21 @@
-# A real Postfix, Debian's, that relays through us.  It is never installed: its
-# packages are fetched into the build folder and unpacked into a root folder of
-# their own, where it runs by chroot(2).
+# A real Postfix, Debian's, that relays through us.
 package Sallyport::Postfix;
 
 use strict;
 use warnings;
-use Cwd qw(getcwd);
+use parent 'Sallyport::Unpacked';
 use POSIX qw(:sys_wait_h);
 use Sallyport::Client;
 use Sallyport::Test;
 
-# Postfix and every library it loads, the SASL plug-ins among them.
-my @packages = qw(postfix libc6 libcom-err2 libdb5.3 libgcc-s1 libgssapi-krb5-2
-    libicu72 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libnsl2
-    libsasl2-2 libsasl2-modules libsasl2-modules-db libssl3 libstdc++6
-    libtirpc3);
 my $spool = '/var/spool/postfix';
 
-# Why there can be none here, or undef.
-sub unavailable {
-	return 'only root can run Postfix in a root folder of its own'
-	    if !is_root();
-	for (qw(apt-get dpkg-deb mknod)) {
-		return "$_ is missing" if !in_path($_);
-	}
-	return 'devices in a root folder of its own are not allowed here'
-	    if !has_devices();
-	return fetch();
-}
-
-# Containers may forbid to make them, mounts to open them.
-sub has_devices {
-	my $null = scratch() . '/null';
-	my ($status) = run({}, 'mknod', $null, 'c', 1, 3);
-	return $status == 0 && open my $device, '<', $null;
-}
-
-sub folder {
-	return build_folder() . '/postfix';
-}
-
-# The packages, once for each build folder; why they are not there, or undef.
-sub fetch {
-	my $folder = folder();
-	return if -e "$folder/fetched";
-	run({}, 'mkdir', '-p', $folder);
-	my $home = getcwd();
-	chdir $folder or return "$folder: $!";
-	my @download = ('apt-get', '-qq', '-o', 'APT::Sandbox::User=root',
-		'download', @packages);
-	my ($status, $out, $err) = run({ timeout => 300 }, @download);
-	if ($status) { # perhaps there are no lists yet, or old ones
-		run({ timeout => 300 }, 'apt-get', '-qq', 'update');
-		($status, $out, $err) = run({ timeout => 300 }, @download);
-	}
-	chdir $home or die "$home: $!";
-	if ($status) {
-		my ($said) = grep { /^E:/ } split /\n/, $err;
-		return 'apt-get cannot fetch Postfix: ' . ($said // $status);
-	}
-	spew("$folder/fetched", '');
-	return;
-}
-
-# An identity that nobody on this machine has.
-sub free_id {
-	my ($id) = grep { !getpwuid $_ && !getgrgid $_ } 61234 .. 61999;
-	return $id // die "no free user id\n";
+# Postfix and every library it loads, the SASL plug-ins among them.
+sub packages {
+	return qw(postfix libc6 libcom-err2 libdb5.3 libgcc-s1 libgssapi-krb5-2
+	    libicu72 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libnsl2
+	    libsasl2-2 libsasl2-modules libsasl2-modules-db libssl3 libstdc++6
+	    libtirpc3);
 }
 
 # new(SCRATCH, relay => port, wrapper => 1 for implicit TLS, ca => file of the
@@ -75,21 +24,11 @@ sub free_id {
 sub new {
 	my ($class, $scratch, %o) = @_;
 	my $self = bless { root => "$scratch/postfix-root", owner => $$,
-		port => free_port(), id => free_id() }, $class;
-	mkdir $self->{root} or die "$self->{root}: $!";
-	for (glob folder() . '/*.deb') {
-		my ($status, $out, $err) = run({}, 'dpkg-deb', '-x', $_,
-			$self->{root});
-		die "dpkg-deb -x $_: $err" if $status;
-	}
+		port => free_port(), id => $class->free_id }, $class;
+	$self->unpack_all;
 	$self->furnish;
 	$self->configure(%o);
 	return $self;
-}
-
-sub inside {
-	my ($self, $path) = @_;
-	return $self->{root} . $path;
 }
 
 # What packages make when they are installed, as far as it is needed.
@@ -101,11 +40,7 @@ sub furnish {
 		maildrop public pid saved trace)) {
 		run({}, 'mkdir', '-p', $self->inside($_));
 	}
-	for (['null', 3], ['urandom', 9]) {
-		my ($status, $out, $err) = run({}, 'mknod', '-m', '666',
-			$self->inside("/dev/$_->[0]"), 'c', 1, $_->[1]);
-		die "mknod: $err" if $status;
-	}
+	$self->devices;
 	spew($self->inside('/etc/passwd'), "root:x:0:0::/:/bin/false\n"
 	    . "postfix:x:$id:$id\::/:/bin/false\n"
 	    . "nobody:x:65534:65534::/:/bin/false\n");
