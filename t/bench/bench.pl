@@ -1,27 +1,30 @@
 #!/usr/bin/perl
 # make bench: what a message costs, in CPU of all of the server's processes.
 #
-# bench.pl [SCALE]: a complete instance on loopback, relaying over TLS with a
-# client certificate to a sink that counts.  Workloads:
+# bench.pl [SCALE] [PART...]: a complete instance on loopback, relaying over TLS
+# with a client certificate to a sink that counts.  Part mail:
 #   roam    connect, TLS 1.3 handshake, AUTH PLAIN (verifier cached), one
 #           message of 4 KiB, relayed; with and without resumption
 #   stream  100 messages of 4 KiB a connection, relayed
 #   large   10 MiB messages, relayed
 #   single  one roam session at a time: how long it takes
 #   idle    authenticated TLS sessions that do nothing: their memory
-#   table   a site table of a million rows and one of a thousand: compiled,
-#           looked up, swapped under load
+# Part table: a site table of a million rows and one of a thousand: compiled,
+# looked up, swapped under load.  Part login: a store with a million users, and
+# what a login costs by each mechanism (t/bench/Login.pm).  Without PART: all.
 # Figures are CPU milliseconds a message, by role, until the last message is
 # at the sink; load and sink are not counted.  They compare within one run
-# only.  SCALE multiplies how much is done.
+# only.  SCALE multiplies how much is done (make bench BENCH="0.1 login").
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
-use lib dirname(abs_path(__FILE__)) . '/../lib';
+use lib dirname(abs_path(__FILE__)) . '/../lib', dirname(abs_path(__FILE__));
+use Cost;
 use IPC::Open2;
+use Login;
 use MIME::Base64;
-use POSIX qw(sysconf _SC_CLK_TCK _SC_PAGESIZE);
+use POSIX qw(sysconf _SC_PAGESIZE);
 use Sallyport::Certs;
 use Sallyport::Instance;
 use Sallyport::Test qw(build_folder scratch slurp wait_until);
@@ -48,9 +51,9 @@ package Sink {
 	}
 }
 
-my $scale = $ARGV[0] // 1;
+my $scale = ($ARGV[0] // '') =~ /^[0-9.]+$/ ? shift @ARGV : 1;
+my %part = map { $_ => 1 } @ARGV ? @ARGV : qw(table mail login);
 my $programs = build_folder() . '/t/bench';
-my @roles = qw(master session signer auth helpers relay lookup);
 my ($instance, $sink);
 
 sub set_up {
@@ -72,19 +75,6 @@ sub set_up {
 	$instance->start;
 }
 
-# CPU milliseconds of each role so far.
-sub cpu {
-	my %pid = (%{ $instance->roles }, master => $instance->{pid});
-	my %ms;
-	for my $role (@roles) {
-		my ($rest) = slurp("/proc/$pid{$role}/stat") =~ /.*\) (.*)/s;
-		my @field = split ' ', $rest;
-		$ms{$role} = ($field[11] + $field[12]) * 1000
-		    / sysconf(_SC_CLK_TCK);
-	}
-	return \%ms;
-}
-
 sub load {
 	my (@arguments) = @_;
 	my $pid = open2(my $out, my $in, "$programs/load", @arguments);
@@ -101,7 +91,7 @@ sub measure {
 	readline $warm[1];
 	waitpid $warm[0], 0;
 	sleep 0.5;
-	my ($before, $count) = (cpu(), ($sink->counts)[0]);
+	my ($before, $count) = (cpu($instance), ($sink->counts)[0]);
 	my $began = time;
 	my ($pid, $out, $in) = load($instance->{ports}{$listener}, $sessions,
 		$messages, $size, $threads, @words);
@@ -113,7 +103,7 @@ sub measure {
 	    or die "$name: not all messages arrived\n";
 	my $seconds = time - $began;
 	sleep 0.3;
-	my $after = cpu();
+	my $after = cpu($instance);
 	my %per = map { $_ => ($after->{$_} - $before->{$_}) / $total } @roles;
 	my $all = 0;
 	$all += $_ for values %per;
@@ -139,12 +129,12 @@ sub idle {
 		'implicit', 'idle');
 	die "idle: load failed\n" if (readline $client[1]) !~ /READY/;
 	sleep 2;
-	my $cpu = cpu()->{session};
+	my $cpu = cpu($instance)->{session};
 	my $kib = resident($pid) - $before;
 	sleep 5;
 	printf "idle: %d sessions, %.1f KiB each, %.0f ms CPU in 5 s, "
 	    . "%d threads\n", $wanted, $kib / $wanted,
-	    cpu()->{session} - $cpu, scalar(() = glob "/proc/$pid/task/*");
+	    cpu($instance)->{session} - $cpu, scalar(() = glob "/proc/$pid/task/*");
 	close $client[2];
 	waitpid $client[0], 0;
 }
@@ -157,20 +147,25 @@ sub tables {
 	    or die "table: failed\n";
 }
 
-tables();
-set_up();
-printf "%-14s %7s %8s  %s %9s %8s %8s\n", 'workload', 'msgs', 'CPU ms',
-    join(' ', map { sprintf '%7s', $_ } qw(session signer auth relay master)),
-    'msgs/s', 'p50 ms', 'p99 ms';
-my $roam = measure('roam', 'submissions', 2000, 1, 4096, 8, 'implicit');
-my $resumed = measure('roam resumed', 'submissions', 2000, 1, 4096, 8,
-	'implicit', 'resume');
-measure('roam starttls', 'submission', 2000, 1, 4096, 8);
-my $stream = measure('stream', 'submissions', 100, 100, 4096, 8, 'implicit');
-measure('stream 32', 'submissions', 128, 100, 4096, 32, 'implicit');
-measure('large', 'submissions', 10, 2, 10 << 20, 2, 'implicit');
-measure('single', 'submissions', 200, 1, 4096, 1, 'implicit');
-printf "ratios: roam/stream %.1f, resumed/roam %.2f\n", $roam / $stream,
-    $resumed / $roam;
-idle();
-$instance->stop or die "sallyportd did not stop\n";
+sub mail {
+	set_up();
+	printf "%-14s %7s %8s  %s %9s %8s %8s\n", 'workload', 'msgs', 'CPU ms',
+	    join(' ', map { sprintf '%7s', $_ } qw(session signer auth relay master)),
+	    'msgs/s', 'p50 ms', 'p99 ms';
+	my $roam = measure('roam', 'submissions', 2000, 1, 4096, 8, 'implicit');
+	my $resumed = measure('roam resumed', 'submissions', 2000, 1, 4096, 8,
+		'implicit', 'resume');
+	measure('roam starttls', 'submission', 2000, 1, 4096, 8);
+	my $stream = measure('stream', 'submissions', 100, 100, 4096, 8, 'implicit');
+	measure('stream 32', 'submissions', 128, 100, 4096, 32, 'implicit');
+	measure('large', 'submissions', 10, 2, 10 << 20, 2, 'implicit');
+	measure('single', 'submissions', 200, 1, 4096, 1, 'implicit');
+	printf "ratios: roam/stream %.1f, resumed/roam %.2f\n", $roam / $stream,
+	    $resumed / $roam;
+	idle();
+	$instance->stop or die "sallyportd did not stop\n";
+}
+
+tables() if $part{table};
+mail() if $part{mail};
+Login::logins($scale) if $part{login};
