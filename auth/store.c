@@ -455,20 +455,24 @@ store_set_secret(struct store *store,
 	return ok;
 }
 
-/* A name's own number, which nobody can tell who has not the secret. */
+/* Octets of a name's own, which nobody can tell who has not the secret. */
 static bool
-draw(const struct store *store, const char *purpose, enum verifier_hash hash,
+draw(const struct store *store, const char *purpose, const struct shape *shape,
     const char *name, unsigned char out[static 32], struct reason *why)
 {
-	const char *mechanism = verifier_mechanism(hash);
+	const unsigned char octets[] = { shape->hash, shape->salt_len,
+		(unsigned char)(shape->iterations >> 24),
+		(unsigned char)(shape->iterations >> 16),
+		(unsigned char)(shape->iterations >> 8),
+		(unsigned char)shape->iterations };
 	gnutls_hmac_hd_t h;
 
 	if (gnutls_hmac_init(&h, GNUTLS_MAC_SHA256, store->secret,
 		STORE_SECRET_OCTETS) < 0)
 		return fail(why, REASON_INTERNAL, "HMAC failed");
-	/* With their NULs, so that they cannot run together. */
+	/* With its NUL, so that they cannot run together. */
 	gnutls_hmac(h, purpose, strlen(purpose) + 1);
-	gnutls_hmac(h, mechanism, strlen(mechanism) + 1);
+	gnutls_hmac(h, octets, sizeof octets);
 	gnutls_hmac(h, name, strlen(name));
 	gnutls_hmac_deinit(h, out);
 	return true;
@@ -476,16 +480,26 @@ draw(const struct store *store, const char *purpose, enum verifier_hash hash,
 
 bool
 store_fake(const struct store *store, enum verifier_hash hash, const char *name,
-    uint32_t standard, unsigned char salt_out[static VERIFIER_SALT_OCTETS],
-    uint32_t *iterations_out, struct reason *why)
+    uint32_t standard, struct verifier *out, struct reason *why)
 {
+	/* In two halves, as long as a salt can be. */
+	static const char *const purposes[] = { "salt", "more salt" };
+	struct shape shape = { .hash = (uint8_t)hash };
 	unsigned char full[32];
 
-	if (!draw(store, "salt", hash, name, full, why))
+	_Static_assert(VERIFIER_SALT_MAX == 2 * sizeof full, "two halves");
+	if (!draw(store, "shape", &shape, name, full, why))
 		return false;
-	memcpy(salt_out, full, VERIFIER_SALT_OCTETS);
-	if (!draw(store, "count", hash, name, full, why))
-		return false;
-	*iterations_out = totals_draw(&store->totals, hash, full, standard);
+	if (!totals_draw(&store->totals, hash, full, &shape)) {
+		shape.salt_len = VERIFIER_SALT_OCTETS;
+		shape.iterations = standard;
+	}
+	*out = (struct verifier){ .present = true,
+		.iterations = shape.iterations,
+		.salt_len = shape.salt_len };
+	for (size_t i = 0; i < 2; i++)
+		if (!draw(store, purposes[i], &shape, name,
+			out->salt + i * sizeof full, why))
+			return false;
 	return true;
 }

@@ -119,13 +119,14 @@ bool store_walk_next(struct store_walk *walk, struct entry *out,
 void store_walk_free(struct store_walk *walk); /* before store_close */
 
 /*
- * What a SCRAM client is shown for a name without verifier: a salt that is
- * always the same for one store, hash and name, and an iteration count drawn by
- * the name from those in use, as often as they are; standard if there are none.
+ * What a SCRAM client is shown for a name without verifier: iteration count and
+ * length of the salt are drawn by the name from those in use, as often as they
+ * are (standard and VERIFIER_SALT_OCTETS if there are none); the salt is always
+ * the same for one store, hash, name, count and length: where these change, it
+ * looks as if somebody had a new password.  out has no keys.
  */
 bool store_fake(const struct store *store, enum verifier_hash hash,
-    const char *name, uint32_t standard,
-    unsigned char salt_out[static VERIFIER_SALT_OCTETS],
-    uint32_t *iterations_out, struct reason *why);
+    const char *name, uint32_t standard, struct verifier *out,
+    struct reason *why);
 
 #endif

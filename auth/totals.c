@@ -3,7 +3,8 @@
 
 #include <stddef.h>
 
-enum { TOTALS_VERSION = 2 };
+/* Version 2 knew of salts of 16 octets only, and left their length out. */
+enum { TOTALS_VERSION = 3, TOTALS_OF_16 = 2 };
 
 static void
 put_u64(unsigned char *at, uint64_t v)
@@ -35,9 +36,13 @@ totals_put(unsigned char out[static TOTALS_OCTETS], const struct totals *totals)
 	for (int i = 0; i < TALLIES; i++, at += TALLY_OCTETS) {
 		const struct tally *tally = &totals->tallies[i];
 
-		at[0] = tally->hash;
+		const struct shape *shape = &tally->shape;
+		unsigned char salt = (unsigned char)(shape->salt_len - 1);
+
+		/* The hash in two bits, the salt's length less one in six. */
+		at[0] = (unsigned char)(salt << 2 | shape->hash);
 		for (int octet = 0; octet < 4; octet++)
-			at[1 + octet] = (unsigned char)(tally->iterations >>
+			at[1 + octet] = (unsigned char)(shape->iterations >>
 							(24 - 8 * octet));
 		put_u64(at + 5, tally->entries);
 	}
@@ -54,21 +59,31 @@ totals_get(struct totals *totals, const unsigned char in[static TOTALS_OCTETS])
 	for (int i = 0; i < TALLIES; i++, at += TALLY_OCTETS) {
 		struct tally *tally = &totals->tallies[i];
 
-		tally->hash = at[0];
-		tally->iterations = (uint32_t)at[1] << 24 |
-				    (uint32_t)at[2] << 16 |
-				    (uint32_t)at[3] << 8 | at[4];
+		tally->shape.hash = at[0] & 3;
+		tally->shape.salt_len = in[0] == TOTALS_OF_16
+					    ? VERIFIER_SALT_OCTETS
+					    : (uint8_t)((at[0] >> 2) + 1);
+		tally->shape.iterations = (uint32_t)at[1] << 24 |
+					  (uint32_t)at[2] << 16 |
+					  (uint32_t)at[3] << 8 | at[4];
 		tally->entries = get_u64(at + 5);
-		if (tally->hash >= VERIFIER_HASHES)
+		if (tally->shape.hash >= VERIFIER_HASHES)
 			return false;
 	}
-	return in[0] == TOTALS_VERSION;
+	return in[0] == TOTALS_VERSION || in[0] == TOTALS_OF_16;
 }
 
-/* Count one verifier in (1) or out (-1).  Counts beyond TALLIES different ones
+static bool
+is_same(const struct shape *a, const struct shape *b)
+{
+	return a->hash == b->hash && a->salt_len == b->salt_len &&
+	       a->iterations == b->iterations;
+}
+
+/* Count one verifier in (1) or out (-1).  Shapes beyond TALLIES different ones
  * are not told apart: they are just not shown to names that do not exist. */
 static void
-tally_one(struct totals *totals, uint8_t hash, uint32_t iterations, int by)
+tally_one(struct totals *totals, const struct shape *shape, int by)
 {
 	struct tally *free = NULL;
 
@@ -77,46 +92,49 @@ tally_one(struct totals *totals, uint8_t hash, uint32_t iterations, int by)
 
 		if (tally->entries == 0) {
 			free = free == NULL ? tally : free;
-		} else if (tally->hash == hash &&
-			   tally->iterations == iterations) {
+		} else if (is_same(&tally->shape, shape)) {
 			tally->entries += (uint64_t)(int64_t)by;
 			return;
 		}
 	}
 	if (by > 0 && free != NULL)
-		*free = (struct tally){ hash, iterations, 1 };
+		*free = (struct tally){ *shape, 1 };
 }
 
 void
 totals_tally(struct totals *totals, const struct entry *entry, int by)
 {
-	for (int h = 0; entry != NULL && h < VERIFIER_HASHES; h++)
-		if (entry->verifiers[h].present && entry->verifiers[h].has_keys)
-			tally_one(totals, (uint8_t)h,
-			    entry->verifiers[h].iterations, by);
+	for (int h = 0; entry != NULL && h < VERIFIER_HASHES; h++) {
+		const struct verifier *v = &entry->verifiers[h];
+		const struct shape shape = { (uint8_t)h, (uint8_t)v->salt_len,
+			v->iterations };
+
+		if (v->present && v->has_keys)
+			tally_one(totals, &shape, by);
+	}
 }
 
-uint32_t
+bool
 totals_draw(const struct totals *totals, enum verifier_hash hash,
-    const unsigned char octets[static 32], uint32_t standard)
+    const unsigned char octets[static 32], struct shape *out)
 {
-	uint64_t number = get_u64(octets);
-	uint64_t total = 0;
+	uint64_t total = 0, number;
 
 	for (int i = 0; i < TALLIES; i++)
-		if (totals->tallies[i].hash == hash)
+		if (totals->tallies[i].shape.hash == hash)
 			total += totals->tallies[i].entries;
-	if (total == 0)
-		return standard;
-	number %= total;
+	/* Not the remainder: that would be another one for each total. */
+	number = (uint64_t)((unsigned __int128)get_u64(octets) * total >> 64);
 	for (int i = 0; i < TALLIES; i++) {
 		const struct tally *tally = &totals->tallies[i];
 
-		if (tally->hash != hash)
+		if (tally->shape.hash != hash)
 			continue;
-		if (number < tally->entries)
-			return tally->iterations;
+		if (number < tally->entries) {
+			*out = tally->shape;
+			return true;
+		}
 		number -= tally->entries;
 	}
-	return standard;
+	return false;
 }

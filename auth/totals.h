@@ -1,6 +1,7 @@
 /*
  * auth/totals.h: what the credential store knows of itself as a whole: how many
- * records it must have, and which iteration counts its verifiers have.
+ * records it must have, and which salts and iteration counts its verifiers
+ * have.
  */
 #ifndef AUTH_TOTALS_H
 #define AUTH_TOTALS_H
@@ -11,15 +12,21 @@
 #include "entry.h"
 
 enum {
-	TALLIES = 16, /* different iteration counts that are told apart */
+	TALLIES = 16, /* different shapes that are told apart */
 	TALLY_OCTETS = 1 + 4 + 8,
 	TOTALS_OCTETS = 1 + 8 + 8 + 8 + TALLIES * TALLY_OCTETS,
 };
 
-/* How many verifiers of one hash have one iteration count. */
-struct tally {
+/* What a stranger sees of a verifier before he has proved anything. */
+struct shape {
 	uint8_t hash;
+	uint8_t salt_len;
 	uint32_t iterations;
+};
+
+/* How many verifiers have one shape. */
+struct tally {
+	struct shape shape;
 	uint64_t entries; /* 0: free */
 };
 
@@ -40,9 +47,12 @@ bool totals_get(struct totals *totals,
 /* Count the entry's verifiers in (by 1) or out (-1); NULL has none. */
 void totals_tally(struct totals *totals, const struct entry *entry, int by);
 
-/* An iteration count, as likely as it is among the verifiers there are, by 32
- * octets that nobody can tell; standard if there are none. */
-uint32_t totals_draw(const struct totals *totals, enum verifier_hash hash,
-    const unsigned char octets[static 32], uint32_t standard);
+/*
+ * A shape, as likely as it is among the verifiers of a hash that there are, by
+ * 32 octets that nobody can tell; false if there are none.  Where few verifiers
+ * come or go, few octets get another shape.
+ */
+bool totals_draw(const struct totals *totals, enum verifier_hash hash,
+    const unsigned char octets[static 32], struct shape *out);
 
 #endif

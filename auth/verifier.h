@@ -19,7 +19,7 @@ enum verifier_hash { VERIFIER_SHA_256, VERIFIER_SHA_1, VERIFIER_HASHES };
 enum {
 	VERIFIER_KEY_MAX = 32,
 	VERIFIER_SALT_MAX = 64,
-	VERIFIER_SALT_OCTETS = 16, /* of those we make, and of fake ones */
+	VERIFIER_SALT_OCTETS = 16, /* of those we make */
 	VERIFIER_ITERATIONS_LEAST = 4096, /* RFC 5802, 5.1 */
 	VERIFIER_ITERATIONS_MOST = 10000000,
 	PASSWORD_MAX = 1024, /* octets, before and after SASLprep */

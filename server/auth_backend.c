@@ -27,6 +27,16 @@ backend_look_up(struct dialogue *d, const char *name, struct entry *out)
 	return LOOK_FAILED;
 }
 
+static void
+show(const struct verifier *v, struct exchange_scram *out)
+{
+	out->iterations = v->iterations;
+	out->salt_len = v->salt_len;
+	memcpy(out->salt, v->salt, v->salt_len);
+	memcpy(out->stored, v->stored, VERIFIER_KEY_MAX);
+	memcpy(out->server, v->server, VERIFIER_KEY_MAX);
+}
+
 /* SCRAM's verifier of a name, or what a client cannot tell from one: what is
  * shown to strangers is drawn for everybody, since that takes its time. */
 bool
@@ -35,17 +45,17 @@ backend_scram(void *context, enum verifier_hash hash, const char *name,
 {
 	struct dialogue *d = context;
 	struct store *store = auth_store(d->role);
-	const struct verifier *v;
+	struct verifier fake;
 	struct entry entry;
 	struct reason why;
 
 	if (store == NULL)
 		return false;
 	memset(out, 0, sizeof *out);
-	out->salt_len = VERIFIER_SALT_OCTETS;
 	if (!store_fake(store, hash, name, d->config->config->scram_iterations,
-		out->salt, &out->iterations, &why))
+		&fake, &why))
 		return false;
+	show(&fake, out);
 	if (!store_get(store, name, &entry, &why)) {
 		if (why.code == REASON_ABSENT)
 			return true;
@@ -53,15 +63,10 @@ backend_scram(void *context, enum verifier_hash hash, const char *name,
 		    reason_word(why.code), why.text);
 		return false;
 	}
-	v = &entry.verifiers[hash];
-	if (v->present && v->has_keys) {
+	if (entry.verifiers[hash].present && entry.verifiers[hash].has_keys) {
 		d->change = entry.change;
-		out->iterations = v->iterations;
-		out->salt_len = v->salt_len;
-		memcpy(out->salt, v->salt, v->salt_len);
+		show(&entry.verifiers[hash], out);
 		out->has_keys = true; /* who may log in is judged later */
-		memcpy(out->stored, v->stored, VERIFIER_KEY_MAX);
-		memcpy(out->server, v->server, VERIFIER_KEY_MAX);
 	}
 	explicit_bzero(&entry, sizeof entry);
 	return true;

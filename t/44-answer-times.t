@@ -237,6 +237,76 @@ sub compare {
 	}
 }
 
+# Salt and iteration count that a name is shown, as text.
+sub shown {
+	my ($clients, $user) = @_;
+	my $client = $clients->{client} // '';
+	$client = $clients->{client} = $instance->client(implicit => 1)
+	    if !$clients->{left}--;
+	$clients->{left} = 6 if $clients->{left} < 0;
+	my $reply = $client->command('AUTH SCRAM-SHA-256 '
+	    . b64("n,,n=$user,r=abcdefghijklmnop"));
+	$client->command('*');
+	return decode_base64($reply =~ s/^334 //r) =~ /^r=[^,]+,(s=.*)$/
+	    ? $1 : "reply: $reply";
+}
+
+# What a challenge has that does not depend on the name alone: the count and
+# the length of the salt.
+sub shape {
+	my ($salt, $count) = $_[0] =~ /^s=([^,]+),i=([0-9]+)$/ or return $_[0];
+	return length(decode_base64($salt)) . " octets, $count times";
+}
+
+# As if users had come from other servers, one of them with few iterations and
+# short salts: whoever looks like a third of them must not be one of them only.
+subtest 'salts and iteration counts' => sub {
+	my %known = map { ("user$_" => $_ % 3 ? [20_000, 16] : [4096, 12]) }
+	    1 .. 60;
+	my ($status, $out, $err) = $instance->tool({ in => join '', map {
+		my ($count, $length) = @{ $known{$_} };
+		"$_:{SCRAM-SHA-256}$count," . b64(substr sha256("salt $_"), 0,
+			$length) . ',' . b64(sha256("stored $_")) . ','
+		    . b64(sha256("server $_")) . "\n"
+	} sort keys %known }, 'user', 'import', '--format', 'dovecot', '-');
+	is($status, 0, 'users with verifiers of two kinds') or diag($err);
+	my %clients;
+	for (sort keys %known) {
+		my ($count, $length) = @{ $known{$_} };
+		is(shape(shown(\%clients, $_)), "$length octets, $count times",
+		    "$_ is shown his own") if /[12]$/;
+	}
+	my @unknown = map { "nobody$_" } 1 .. 200;
+	my %first = map { $_ => shown(\%clients, $_) } @unknown;
+	my %shapes;
+	$shapes{ shape($first{$_}) }++ for @unknown;
+	note(join '; ', map { "$_: $shapes{$_}" } sort keys %shapes);
+	# Four users have what "user add" gives: 10,000 and 16 octets.
+	my %share = ('16 octets, 20000 times' => 40 / 64,
+		'12 octets, 4096 times' => 20 / 64,
+		'16 octets, 10000 times' => 4 / 64);
+	is(scalar(grep { !$share{$_} } keys %shapes), 0,
+	    'unknown names are shown what users have');
+	for (sort keys %share) {
+		my $p = $share{$_};
+		my $z = abs(($shapes{$_} // 0) - @unknown * $p)
+		    / sqrt(@unknown * $p * (1 - $p));
+		cmp_ok($z, '<', Z_MOST, "$_: as often as users have it");
+	}
+	my %salts = map { (split /,/)[0] => 1 } values %first;
+	is(scalar keys %salts, @unknown, 'each name has a salt of its own');
+	my @again = grep { shown(\%clients, $_) ne $first{$_} } @unknown;
+	is("@again", '', 'and has it again');
+	# One more user, and all unknown names look as before, or as if one had
+	# a new password.
+	$instance->user_add('onemore', 'x');
+	my @moved = grep { shown(\%clients, $_) ne $first{$_} } @unknown;
+	cmp_ok(scalar @moved, '<', 20, 'nearly all when users come');
+	is(scalar(grep { (shown(\%clients, $_) =~ s/,.*//r)
+			    eq $first{$_} =~ s/,.*//r } @moved), 0,
+	    'the others have another salt too');
+};
+
 subtest 'in quiet' => sub {
 	compare(qw(PLAIN LOGIN SCRAM));
 };

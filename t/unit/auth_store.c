@@ -14,6 +14,7 @@
 
 #include "../../auth/control.h"
 #include "../../auth/store.h"
+#include "../../auth/totals.h"
 
 /* After policy/reason.h: it has a macro named fail. */
 #include <setjmp.h>
@@ -212,86 +213,166 @@ test_each_is_sorted(void **state)
 	store_close(store);
 }
 
+static struct verifier
+fake(struct store *store, enum verifier_hash hash, const char *name)
+{
+	struct verifier out;
+
+	assert_true(store_fake(store, hash, name, 7777, &out, NULL));
+	assert_true(out.present);
+	assert_false(out.has_keys);
+	return out;
+}
+
+static bool
+is_alike(const struct verifier *a, const struct verifier *b)
+{
+	return a->iterations == b->iterations && a->salt_len == b->salt_len &&
+	       memcmp(a->salt, b->salt, a->salt_len) == 0;
+}
+
 static void
 test_fake(void **state)
 {
-	unsigned char a[VERIFIER_SALT_OCTETS], b[VERIFIER_SALT_OCTETS];
+	struct verifier a, b;
 	struct store *store;
-	uint32_t count;
 
 	(void)state;
 	create();
 	store = open_it();
-	assert_true(
-	    store_fake(store, VERIFIER_SHA_256, "n@x", 4096, a, &count, NULL));
-	assert_true(
-	    store_fake(store, VERIFIER_SHA_1, "n@x", 4096, b, &count, NULL));
-	assert_memory_not_equal(a, b, sizeof a);
-	assert_true(
-	    store_fake(store, VERIFIER_SHA_256, "m@x", 4096, b, &count, NULL));
-	assert_memory_not_equal(a, b, sizeof a);
+	a = fake(store, VERIFIER_SHA_256, "n@x");
+	assert_int_equal(a.iterations, 7777);
+	assert_int_equal(a.salt_len, VERIFIER_SALT_OCTETS);
+	b = fake(store, VERIFIER_SHA_1, "n@x");
+	assert_memory_not_equal(a.salt, b.salt, VERIFIER_SALT_OCTETS);
+	b = fake(store, VERIFIER_SHA_256, "m@x");
+	assert_memory_not_equal(a.salt, b.salt, VERIFIER_SALT_OCTETS);
 	store_close(store);
 	store = open_it();
-	assert_true(
-	    store_fake(store, VERIFIER_SHA_256, "n@x", 4096, b, &count, NULL));
-	assert_memory_equal(a, b, sizeof a);
+	b = fake(store, VERIFIER_SHA_256, "n@x");
+	assert_true(is_alike(&a, &b));
 	store_close(store);
 	/* Another store has another secret. */
 	assert_int_equal(unlink(path), 0);
 	create();
 	store = open_it();
-	assert_true(
-	    store_fake(store, VERIFIER_SHA_256, "n@x", 4096, b, &count, NULL));
-	assert_memory_not_equal(a, b, sizeof a);
+	b = fake(store, VERIFIER_SHA_256, "n@x");
+	assert_memory_not_equal(a.salt, b.salt, VERIFIER_SALT_OCTETS);
 	store_close(store);
 }
 
-/* Names that do not exist are shown the counts that users have, as often. */
 static void
-test_fake_counts(void **state)
+put_shape(struct store *store, int number, uint32_t iterations, size_t salt_len)
 {
-	static const uint32_t counts[] = { 5000, 5000, 5000, 20000 };
-	unsigned char salt[VERIFIER_SALT_OCTETS];
-	unsigned few = 0, many = 0;
-	uint32_t count, again;
 	struct entry entry = { .enabled = true };
+
+	for (int h = 0; h < VERIFIER_HASHES; h++) {
+		struct verifier *v = &entry.verifiers[h];
+
+		v->present = v->has_keys = true;
+		v->iterations = iterations;
+		v->salt_len = salt_len;
+		memset(v->salt, number, salt_len);
+	}
+	snprintf(entry.name, sizeof entry.name, "u%d@x", number);
+	assert_true(store_put(store, &entry, NULL));
+}
+
+/* Names that do not exist are shown the counts and lengths of salts that users
+ * have, as often. */
+static void
+test_fake_shapes(void **state)
+{
+	unsigned few = 0, many = 0;
+	struct store *store;
+	struct verifier a;
+	char name[32];
+
+	(void)state;
+	create();
+	store = open_it();
+	for (int i = 0; i < 3; i++)
+		put_shape(store, i, 5000, 12);
+	put_shape(store, 3, 20000, VERIFIER_SALT_MAX);
+	store_close(store);
+	store = open_it();
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof name, "n%d@x", i);
+		a = fake(store, VERIFIER_SHA_1, name);
+		assert_true(
+		    (a.iterations == 5000 && a.salt_len == 12) ||
+		    (a.iterations == 20000 && a.salt_len == VERIFIER_SALT_MAX));
+		few += a.iterations == 5000;
+		many += a.iterations == 20000;
+	}
+	assert_true(few > 2 * many && many > 40);
+	/* Shapes that nobody has any more are not shown. */
+	assert_true(store_remove(store, "u3@x", NULL));
+	for (int i = 0; i < 50; i++) {
+		snprintf(name, sizeof name, "n%d@x", i);
+		a = fake(store, VERIFIER_SHA_256, name);
+		assert_int_equal(a.iterations, 5000);
+	}
+	store_close(store);
+}
+
+/* What was written before salts' lengths were counted. */
+static void
+test_old_totals(void **state)
+{
+	struct totals totals = { .count = 3 }, got;
+	unsigned char octets[TOTALS_OCTETS];
+
+	(void)state;
+	totals.tallies[1] = (struct tally){ { VERIFIER_SHA_1, 64, 5000 }, 3 };
+	totals_put(octets, &totals);
+	assert_true(totals_get(&got, octets));
+	assert_int_equal(got.tallies[1].shape.hash, VERIFIER_SHA_1);
+	assert_int_equal(got.tallies[1].shape.salt_len, 64);
+	for (int i = 0; i < TALLIES; i++)
+		octets[25 + i * TALLY_OCTETS] &= 3;
+	octets[0] = 2;
+	assert_true(totals_get(&got, octets));
+	assert_int_equal(got.tallies[1].shape.hash, VERIFIER_SHA_1);
+	assert_int_equal(got.tallies[1].shape.salt_len, 16);
+	assert_int_equal(got.tallies[1].shape.iterations, 5000);
+	assert_int_equal(got.tallies[1].entries, 3);
+	octets[0] = 1;
+	assert_false(totals_get(&got, octets));
+}
+
+/* One user more: nearly all names that do not exist look as before, and
+ * where one has another count, it has another salt, as with a new password. */
+static void
+test_fake_is_steady(void **state)
+{
+	enum { NAMES = 500 };
+	struct verifier before[NAMES], now;
+	unsigned changed = 0;
 	struct store *store;
 	char name[32];
 
 	(void)state;
 	create();
 	store = open_it();
-	assert_true(store_fake(store, VERIFIER_SHA_256, "n@x", 7777, salt,
-	    &count, NULL));
-	assert_int_equal(count, 7777);
-	for (int i = 0; i < 4; i++) {
-		assert_true(
-		    verifier_make(entry.verifiers, "pencil", counts[i], NULL));
-		snprintf(entry.name, sizeof entry.name, "u%d@x", i);
-		assert_true(store_put(store, &entry, NULL));
-	}
-	store_close(store);
-	store = open_it();
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 40; i++)
+		put_shape(store, i, i % 2 == 0 ? 5000 : 20000, 16);
+	for (int i = 0; i < NAMES; i++) {
 		snprintf(name, sizeof name, "n%d@x", i);
-		assert_true(store_fake(store, VERIFIER_SHA_1, name, 7777, salt,
-		    &count, NULL));
-		assert_true(store_fake(store, VERIFIER_SHA_1, name, 7777, salt,
-		    &again, NULL));
-		assert_int_equal(count, again);
-		assert_true(count == 5000 || count == 20000);
-		few += count == 5000;
-		many += count == 20000;
+		before[i] = fake(store, VERIFIER_SHA_256, name);
 	}
-	assert_true(few > 2 * many && many > 40);
-	/* Counts that nobody has any more are not shown. */
-	assert_true(store_remove(store, "u3@x", NULL));
-	for (int i = 0; i < 50; i++) {
+	put_shape(store, 40, 20000, 16);
+	for (int i = 0; i < NAMES; i++) {
 		snprintf(name, sizeof name, "n%d@x", i);
-		assert_true(store_fake(store, VERIFIER_SHA_256, name, 7777,
-		    salt, &count, NULL));
-		assert_int_equal(count, 5000);
+		now = fake(store, VERIFIER_SHA_256, name);
+		if (now.iterations == before[i].iterations) {
+			assert_true(is_alike(&now, &before[i]));
+		} else {
+			changed++;
+			assert_memory_not_equal(now.salt, before[i].salt, 16);
+		}
 	}
+	assert_true(changed < NAMES / 20);
 	store_close(store);
 }
 
@@ -706,31 +787,31 @@ test_control(void **state)
 static void
 test_secret_is_restored(void **state)
 {
-	unsigned char secret[STORE_SECRET_OCTETS], salts[2][16];
-	uint32_t count;
+	unsigned char secret[STORE_SECRET_OCTETS];
 	struct entry entry = user("a@example.org");
+	struct verifier salts[2];
 	struct store *store;
 	struct reason why;
 
 	(void)state;
 	memset(secret, 7, sizeof secret);
-	create();
-	store = open_it();
-	assert_true(store_set_secret(store, secret, NULL));
-	assert_true(store_fake(store, VERIFIER_SHA_1, "x@example.org", 4096,
-	    salts[0], &count, NULL));
-	assert_true(store_put(store, &entry, NULL));
-	assert_false(store_set_secret(store, secret, &why));
-	assert_int_equal(why.code, REASON_EXISTS);
-	store_close(store);
-	store = open_it();
-	store_secret(store, secret);
-	for (size_t i = 0; i < sizeof secret; i++)
-		assert_int_equal(secret[i], 7);
-	assert_true(store_fake(store, VERIFIER_SHA_1, "x@example.org", 4096,
-	    salts[1], &count, NULL));
-	assert_memory_equal(salts[0], salts[1], 16);
-	store_close(store);
+	for (int i = 0; i < 2; i++) {
+		create();
+		store = open_it();
+		assert_true(store_set_secret(store, secret, NULL));
+		assert_true(store_put(store, &entry, NULL));
+		assert_false(store_set_secret(store, secret, &why));
+		assert_int_equal(why.code, REASON_EXISTS);
+		store_close(store);
+		store = open_it();
+		store_secret(store, secret);
+		for (size_t o = 0; o < sizeof secret; o++)
+			assert_int_equal(secret[o], 7);
+		salts[i] = fake(store, VERIFIER_SHA_1, "x@example.org");
+		store_close(store);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_true(is_alike(&salts[0], &salts[1]));
 }
 
 static bool
@@ -795,7 +876,9 @@ main(void)
 		store_test(test_put_get_remove),
 		store_test(test_each_is_sorted),
 		store_test(test_fake),
-		store_test(test_fake_counts),
+		store_test(test_fake_shapes),
+		store_test(test_fake_is_steady),
+		cmocka_unit_test(test_old_totals),
 		store_test(test_modes),
 		store_test(test_strange_paths),
 		store_test(test_one_process),
