@@ -117,7 +117,7 @@ NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
 	libjansson-dev libcurl4-gnutls-dev libqrencode-dev libcmocka-dev \
 	perl libio-socket-ssl-perl zbar-tools \
-	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp \
+	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp mutt \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
 	dns-root-data nsd ldnsutils \
 	krb5-kdc krb5-admin-server krb5-user libgssapi-krb5-2 \
