@@ -45,8 +45,10 @@ struct relay_pool {
 	pthread_cond_t gate;
 	unsigned kept_waiting; /* threads in queue_take with a connection */
 	bool fresh_waiting;    /* one without */
-	atomic_bool stopping;
 	atomic_llong stop_at_ms;
+	/* Not in one word with what the lock protects: the compiler reads that
+	 * as a whole, which ThreadSanitizer takes for a race. */
+	atomic_bool stopping;
 	atomic_uint running, busy;
 	int finished_fd;
 	unsigned count;
