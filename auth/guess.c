@@ -9,7 +9,8 @@
 
 enum {
 	WAYS = 4,
-	SETS = 8192, /* of counts, and of lanes; 32,768 slots each */
+	SETS = 8192,        /* of counts: 32,768 slots, one megabyte */
+	LANE_SETS = 131072, /* of lanes: half a million, sixteen megabytes */
 	SECRET_OCTETS = 32,
 	ONE = 256, /* a failure, in the fixed point of counts */
 };
@@ -25,7 +26,7 @@ struct count {
 struct guesses {
 	unsigned char secret[SECRET_OCTETS];
 	struct count counts[SETS][WAYS];
-	struct count lanes[SETS][WAYS];
+	struct count lanes[LANE_SETS][WAYS];
 };
 
 enum kind {
@@ -79,6 +80,17 @@ source_octets(const char *client, enum kind kind, unsigned char out[16])
 	return 0;
 }
 
+/* Without ASCII case. */
+static void
+hmac_name(gnutls_hmac_hd_t h, const char *name)
+{
+	for (const char *p = name; *p != '\0'; p++) {
+		char c = *p >= 'A' && *p <= 'Z' ? (char)(*p + ('a' - 'A')) : *p;
+
+		gnutls_hmac(h, &c, 1);
+	}
+}
+
 /* Never 0. */
 static uint64_t
 tag_of(const struct guesses *guesses, enum kind kind, const char *client,
@@ -98,7 +110,7 @@ tag_of(const struct guesses *guesses, enum kind kind, const char *client,
 		return 1; /* without memory all are one: slower, not open */
 	gnutls_hmac(h, octets, 2 + (size_t)octets[1]);
 	if (kind == KIND_NAME || kind == KIND_LANE)
-		gnutls_hmac(h, name, strlen(name));
+		hmac_name(h, name);
 	gnutls_hmac_deinit(h, full);
 	memcpy(&tag, full, sizeof tag);
 	return tag | 1;
@@ -145,7 +157,8 @@ lane_of(struct guesses *guesses, const struct guess *guess, bool make)
 
 	if (guess->name[0] == '\0')
 		return NULL;
-	return find(guesses->lanes[tag / 2 % SETS], tag, guess->now_ms, make);
+	return find(guesses->lanes[tag / 2 % LANE_SETS], tag, guess->now_ms,
+	    make);
 }
 
 static void
@@ -241,19 +254,27 @@ guess_failed(struct guesses *guesses, const struct guess *guess)
 }
 
 struct guess_answer
-guess_granted(struct guesses *guesses, const struct guess *guess)
+guess_right(struct guesses *guesses, const struct guess *guess)
 {
-	struct guess_answer answer = { .at_ms = guess->now_ms };
+	struct guess_answer answer;
 	struct touched touched;
-	struct count *lane;
 
 	touch_all(&touched, guesses, guess);
 	answer.at_ms = free_at(&touched, guess->now_ms);
 	answer.refuse = answer.at_ms - guess->now_ms > GUESS_WAIT_MOST_MS;
-	if (answer.refuse) {
+	if (answer.refuse)
 		answer.at_ms = guess->now_ms;
+	return answer;
+}
+
+struct guess_answer
+guess_granted(struct guesses *guesses, const struct guess *guess)
+{
+	struct guess_answer answer = guess_right(guesses, guess);
+	struct count *lane;
+
+	if (answer.refuse)
 		return answer;
-	}
 	lane = lane_of(guesses, guess, true);
 	if (lane != NULL) {
 		lane->score = 0;

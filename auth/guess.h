@@ -2,12 +2,12 @@
  * auth/guess.h: failed logins, and how long they make later answers take.
  *
  * Failures are counted by source (an IPv4 address, an IPv6 /64), by its network
- * (/24, /48) and by login name; counts halve every quarter of an hour.  Beyond
- * a free number, each failure doubles the time that an answer takes, and the
- * answers about one source, network or name come one after another, however
- * many connections ask.  A source where a name has logged in before has a lane
- * of its own for that name, with its own count: strangers can neither guess
- * through it nor close it.
+ * (/24, /48) and by login name, in whatever case: PAM may know no case.  Counts
+ * halve every quarter of an hour.  Beyond a free number, each failure doubles
+ * the time that an answer takes, and the answers about one source, network or
+ * name come one after another, however many connections ask.  A source where a
+ * name has logged in before has a lane of its own for that name, with its own
+ * count: strangers can neither guess through it nor close it.
  *
  * Memory is bounded: what was least is forgotten first.  Lanes are made by
  * successful logins alone.  Everything is keyed by a random secret, so that
@@ -50,7 +50,11 @@ struct guess_answer {
 /* An attempt has failed: count it. */
 struct guess_answer guess_failed(struct guesses *guesses,
     const struct guess *guess);
-/* An attempt was right: nothing is counted, and the source has a lane. */
+/* An attempt is right, and the client is about to learn it, by whatever comes
+ * before the answer: nothing is counted. */
+struct guess_answer guess_right(struct guesses *guesses,
+    const struct guess *guess);
+/* The same, it is granted, and the source has a lane. */
 struct guess_answer guess_granted(struct guesses *guesses,
     const struct guess *guess);
 

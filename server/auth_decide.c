@@ -27,6 +27,20 @@ failure_due(const struct dialogue *d)
 	       (spent <= delay ? delay : (spent + delay - 1) / delay * delay);
 }
 
+static const char too_many[] = "too many failed logins lately";
+
+static struct guess
+guess_of(const struct dialogue *d, const char *name)
+{
+	const struct config *config = d->config->config;
+
+	return (struct guess){ .client = d->client,
+		.name = name,
+		.now_ms = d->asked_ms,
+		.delay_ms = config->auth_failure_delay_ms,
+		.free = config->auth_free_failures };
+}
+
 /* When the answer is due, by what has failed before.  Who would have to wait
  * too long is sent away, right or wrong. */
 static int64_t
@@ -34,11 +48,7 @@ weigh_guess(struct dialogue *d)
 {
 	const struct config *config = d->config->config;
 	char name[NAME_SIZE];
-	const struct guess guess = { .client = d->client,
-		.name = name,
-		.now_ms = d->asked_ms,
-		.delay_ms = config->auth_failure_delay_ms,
-		.free = config->auth_free_failures };
+	const struct guess guess = guess_of(d, name);
 	struct guess_answer answer = { .at_ms = d->asked_ms };
 	int64_t due = d->result == AUTH_GRANTED ? d->asked_ms : failure_due(d);
 
@@ -51,7 +61,7 @@ weigh_guess(struct dialogue *d)
 		answer = guess_failed(d->role->guesses, &guess);
 	if (answer.refuse) {
 		d->result = AUTH_UNAVAILABLE;
-		strcpy(d->text, "too many failed logins lately");
+		strcpy(d->text, too_many);
 		return failure_due(d);
 	}
 	return answer.at_ms > due ? answer.at_ms : due;
@@ -130,6 +140,25 @@ dialogue_prove(struct dialogue *d, const char *name)
 	explicit_bzero(&owner, sizeof owner);
 }
 
+/* The signature tells the client that the password is right, as a success
+ * does, and comes no sooner. */
+static bool
+may_sign_now(struct dialogue *d, const char *name)
+{
+	const struct guess guess = guess_of(d, name);
+	struct guess_answer answer = guess_right(d->role->guesses, &guess);
+
+	if (answer.refuse) {
+		dialogue_decide(d, AUTH_UNAVAILABLE, too_many);
+		return false;
+	}
+	if (answer.at_ms <= auth_now_ms() + 1)
+		return true;
+	d->state = DIALOGUE_UNSENT;
+	timer_set(&d->role->timers, &d->timer, answer.at_ms);
+	return false;
+}
+
 bool
 dialogue_may_sign(struct dialogue *d, const char *name)
 {
@@ -140,9 +169,10 @@ dialogue_may_sign(struct dialogue *d, const char *name)
 
 	explicit_bzero(&entry, sizeof entry);
 	explicit_bzero(&owner, sizeof owner);
-	if (judgement != JUDGED_ALLOWED)
-		decide_against(d, name, judgement, denial);
-	return judgement == JUDGED_ALLOWED;
+	if (judgement == JUDGED_ALLOWED)
+		return may_sign_now(d, name);
+	decide_against(d, name, judgement, denial);
+	return false;
 }
 
 static bool

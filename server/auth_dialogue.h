@@ -78,8 +78,8 @@ void dialogue_challenge(struct dialogue *d, gnutls_datum_t octets);
 /* The client is whom name (canonical) says: grants the login, unless
  * dialogue_judge is against it. */
 void dialogue_prove(struct dialogue *d, const char *name);
-/* The client has proved the password of name (canonical) to SCRAM.  False: it
- * is denied all the same, and decided. */
+/* The client has proved the password of name (canonical) to SCRAM.  False: the
+ * server's signature waits for its time, or the login is decided. */
 bool dialogue_may_sign(struct dialogue *d, const char *name);
 void dialogue_decide(struct dialogue *d, enum auth_result result,
     const char *text);

@@ -5,13 +5,15 @@ use warnings;
 use lib 't/lib';
 use MIME::Base64;
 use Sallyport::Instance;
+use Sallyport::Scram;
 use Sallyport::Test;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $instance = Sallyport::Instance->new(options => {
 	'auth-failure-delay' => '"100ms"', 'auth-free-failures' => 3,
 	'auth-tries' => 20 });
+$instance->user_add($_, 'right') for qw(carol dave);
 
 sub client {
 	my ($local) = @_;
@@ -65,6 +67,61 @@ subtest 'a name that strangers guess at' => sub {
 	    for 1 .. 6;
 	($reply, $took) = attempt('127.0.10.1', 'alice', 'guess');
 	cmp_ok($took, '>', 0.19, 'gets slow answers, however it is spelled');
+};
+
+# The server's signature says that the password was right: it has to wait, and
+# to be refused, as the answer after it.
+subtest 'guesses by SCRAM' => sub {
+	my $source = '127.0.30.1';
+	# A client, and the line that is its proof.
+	my $prepare = sub {
+		my ($user, $password) = @_;
+		my $c = client($source);
+		my $scram = Sallyport::Scram->new(user => $user,
+			password => $password);
+		return ($c, $scram->final($c->command('AUTH SCRAM-SHA-256 '
+			. $scram->first)));
+	};
+	# The reply to it, and seconds.
+	my $prove = sub {
+		my ($c, $final) = $prepare->(@_);
+		my $start = time;
+		my $reply = $c->command($final);
+		return ($reply, time - $start, $c);
+	};
+	my ($reply, $took, $c) = $prove->('dave', 'right');
+	like($reply, qr/^334 /, 'in quiet a right one is told at once');
+	cmp_ok($took, '<', sanitized() ? 1 : 0.09, 'at once');
+	$c->close; # so that dave has no lane
+	for (1 .. 6) {
+		($reply, $took) = $prove->("guess$_", 'wrong');
+		like($reply, qr/^535 /, "guess $_ is refused");
+	}
+	# The answers of this source are spoken for until another has failed.
+	my @others = map { client($source) } 1 .. 2;
+	my $plain = encode_base64("\0guess\0wrong", '');
+	$_->send("AUTH PLAIN $plain\r\n") for @others;
+	sleep 0.05;
+	($reply, $took, $c) = $prove->('dave', 'right');
+	like($reply, qr/^334 /, 'after many failures, too');
+	cmp_ok($took, '>', 0.8, 'but not before them');
+	like($c->command(''), qr/^235 /, 'and granted in the end');
+	$_->reply for @others;
+	# Who would wait for more than half a minute is sent away, right or wrong.
+	$instance->option('auth-failure-delay', '"2s"');
+	ok($instance->reload, 'failures that take half a minute now');
+	my @proofs = map { [$prepare->('carol', $_)] } qw(right wrong);
+	my $other = client($source);
+	$other->send("AUTH PLAIN $plain\r\n");
+	sleep 0.2;
+	my $start = time;
+	$_->[0]->send("$_->[1]\r\n") for @proofs;
+	my @replies = map { $_->[0]->reply } @proofs;
+	like($replies[0], qr/^454 4\.7\.0 /, 'right: come later');
+	is($replies[1], $replies[0], 'wrong: the same');
+	cmp_ok(time - $start, '>', 1.9, 'and not at once');
+	$instance->option('auth-failure-delay', '"100ms"');
+	$instance->reload;
 };
 
 subtest 'AUTH before TLS' => sub {

@@ -137,6 +137,49 @@ test_lane(void **state)
 		    failed(state, "192.0.2.7", "alice@x.org") == -1);
 }
 
+static int64_t
+right(void **state, const char *client, const char *name)
+{
+	struct guess guess = of(client, name);
+	struct guess_answer answer = guess_right(*state, &guess);
+
+	return answer.refuse ? -1 : answer.at_ms - now;
+}
+
+/* Who is right waits as long before he is granted anything, and has no lane
+ * yet. */
+static void
+test_right(void **state)
+{
+	int64_t last = 0;
+
+	assert_int_equal(right(state, "192.0.2.1", "alice@x.org"), 0);
+	for (int i = 0; i < FREE + 1; i++)
+		last = failed(state, "192.0.2.1", "bob@x.org");
+	assert_int_equal(last, 2 * DELAY);
+	assert_int_equal(right(state, "192.0.2.1", "alice@x.org"), last);
+	assert_int_equal(granted(state, "192.0.2.1", "alice@x.org"), last);
+	assert_int_equal(right(state, "192.0.2.1", "alice@x.org"), 0);
+	for (int i = 0; i < 5; i++)
+		failed(state, "192.0.2.1", "bob@x.org");
+	assert_int_equal(right(state, "192.0.2.1", "carol@x.org"), -1);
+}
+
+/* To PAM's modules ALICE may be alice. */
+static void
+test_case_of_names(void **state)
+{
+	char name[] = "alice@x.org", client[32];
+
+	for (int i = 0; i < 2 * FREE; i++) {
+		name[i % 5] ^= 0x20;
+		snprintf(client, sizeof client, "198.51.%d.1", i);
+		assert_int_equal(failed(state, client, name), DELAY);
+	}
+	assert_int_equal(failed(state, "203.0.113.1", "Alice@x.org"),
+	    2 * DELAY);
+}
+
 static void
 test_network(void **state)
 {
@@ -187,6 +230,8 @@ main(void)
 		guess_test(test_source),
 		guess_test(test_serial),
 		guess_test(test_lane),
+		guess_test(test_right),
+		guess_test(test_case_of_names),
 		guess_test(test_network),
 		guess_test(test_forgiven),
 		guess_test(test_flood),
