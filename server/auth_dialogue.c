@@ -141,7 +141,10 @@ dialogue_challenge(struct dialogue *d, gnutls_datum_t octets)
 		return;
 	}
 	memcpy(d->challenge.data, octets.data, octets.size);
-	send_challenge(d);
+	/* After the secret was given, a challenge is DIGEST-MD5's rspauth:
+	 * the secret was right. */
+	if (!d->has_secret || dialogue_may_sign(d, d->name))
+		send_challenge(d);
 }
 
 static void
