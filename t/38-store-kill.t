@@ -120,7 +120,7 @@ sub operate {
 	do {
 		($status, $said) = killed_tool(2 * $kill, $options->{in} // '', @words);
 	} while ($status == 256 && $said =~ /has it open|replaced it/
-	    && !-e "$scratch/stop");
+	    && goes_on());
 	return $status == 0;
 }
 
@@ -136,7 +136,7 @@ sub operator {
 	my %users = map { ("op$n-$_" => undef) } 1 .. 4;
 	my ($serial, $acknowledged, $unknown, @wrong) = (0, 0, 0);
 	eval {
-		while (!-e "$scratch/stop" && !@wrong) {
+		while (goes_on() && !@wrong) {
 			my $name = (sort keys %users)[rand keys %users];
 			my ($command, $after) = change_of($name, $users{$name},
 				$n * 100000 + ++$serial);
@@ -178,7 +178,7 @@ sub visitor {
 	return $pid if $pid;
 	$SIG{PIPE} = 'IGNORE';
 	my %replies;
-	while (!-e "$scratch/stop") {
+	while (goes_on()) {
 		my $reply = eval {
 			my $c = $instance->client(timeout => 5);
 			$c->plain('alice', 'correct horse');
@@ -188,6 +188,11 @@ sub visitor {
 	}
 	spew("$scratch/visitor", encode_json(\%replies));
 	POSIX::_exit(0);
+}
+
+# Until it is over, or who has started it is gone.
+sub goes_on {
+	return getppid() == $instance->{owner} && !-e "$scratch/stop";
 }
 
 # Operators work while the deed is done; then all is as they believe.
