@@ -219,6 +219,13 @@ subtest 'Thunderbird for Android' => sub {
 			['sales@example.org', 'sales@example.org']]]],
 	    'version 1 of its format, with the address it may send from');
 	like(login('thunder', $secret), qr/^235 /, 'its secret logs in');
+	$instance->user_add("m\xc3\xbcller", 'pass word');
+	($status, $out, $err) = device('enrol', "m\xc3\xbcller", 'x', '--format',
+		'thunderbird', '--incoming', 'imap.example.org');
+	is($status, 1, 'no address that it would not read');
+	like($err, qr/ASCII only/, 'and it is said');
+	is((device('list', "m\xc3\xbcller"))[1], '', 'before anything is made');
+	$instance->tool('user', 'remove', "m\xc3\xbcller");
 };
 
 # As another's parser reads it, or undef.

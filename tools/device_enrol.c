@@ -178,6 +178,14 @@ put_qr(const char *text, bool as_svg, FILE *to, struct reason *why)
 		      : device_qr_text(text, isatty(STDOUT_FILENO), to, why);
 }
 
+static bool
+is_ascii(const char *text)
+{
+	while (*text != '\0' && (unsigned char)*text < 0x80)
+		text++;
+	return *text == '\0';
+}
+
 /* What a client's camera reads. */
 static bool
 put_code(const struct device_enrolment *e, const struct device_card *card,
@@ -185,9 +193,16 @@ put_code(const struct device_enrolment *e, const struct device_card *card,
 {
 	char *text = NULL;
 	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-	bool ok = out != NULL;
+	FILE *out;
+	bool ok;
 
+	/* It would pass over the account and not say why. */
+	if (e->format == DEVICE_THUNDERBIRD && !is_ascii(card->address))
+		return fail(why, REASON_RANGE,
+		    "%s: Thunderbird's codes take addresses in ASCII only",
+		    card->address);
+	out = open_memstream(&text, &len);
+	ok = out != NULL;
 	if (ok && e->format == DEVICE_QR)
 		device_format_uri(card, out);
 	else if (ok)
