@@ -99,6 +99,22 @@ subtest 'AUTH before TLS' => sub {
 	my $rows = rows('bob', 'old.example.org');
 	is_deeply(($rows->[0] // {})->{practices}, [qw(auth-in-clear unbound)],
 	    'is in the report');
+	$c = $instance->client(clear => 1);
+	$c->ehlo('stubborn.example.org');
+	$c->plain('carol', 'wrong');
+	$c->command('QUIT');
+	$rows = rows('carol', 'stubborn.example.org');
+	is_deeply(($rows->[0] // {})->{practices}, [qw(auth-in-clear)],
+	    'so is who never did well, by the name that was claimed');
+	$c = $instance->client(clear => 1);
+	$c->ehlo('stranger.example.org');
+	$c->command('AUTH PLAIN ' . b64($_)) for "\0no name\0x", "\0\0x",
+	    "\0j\xc3\xbcrgen\0x", "\0dave", 'dave', '';
+	$c->command('AUTH LOGIN ' . b64('dave'));
+	$c->command('QUIT');
+	ok($instance->logged(qr/ disconnect .*commands=9 /), 'a client of no name');
+	unlike(report(), qr/stranger|dave/, 'is not');
+	ok(!$instance->log_lines(qr/ alarm protocol /), 'and nobody minds');
 };
 
 subtest 'a program may call itself as it likes' => sub {
