@@ -131,6 +131,50 @@ subtest 'a network that has to bind' => sub {
 	ok($instance->reload, 'reload');
 };
 
+# Reply and seconds of PLAIN.
+sub timed {
+	my ($c, $user, $password) = @_;
+	my $start = time;
+	my $reply = $c->plain($user, $password);
+	return ($reply, time - $start);
+}
+
+# The right password of a login that something else forbids, and a wrong one:
+# nobody can tell which it was, by PLAIN or by SCRAM.
+sub like_wrong {
+	my ($user, $what) = @_;
+	my ($wrong, $wrong_took) = timed($instance->client, $user, 'wrong');
+	my ($reply, $took) = timed($instance->client, $user, 'their own');
+	like($reply, qr/^535 5\.7\.8 /, "$what: refused");
+	is($reply, $wrong, "$what: like a wrong password");
+	cmp_ok(abs($took - $wrong_took), '<', sanitized() ? 0.2 : 0.05,
+	    "$what: in the same time");
+	isnt(gsasl('SCRAM-SHA-256', $user, 'their own'), 0, "$what: by SCRAM");
+	my $log = ($instance->log_lines(qr/ auth .*result=failed user=\Q$user\E/))[-1];
+	like($log // '', qr/detail="?\Q$what\E"?$/, "$what: the log says so");
+}
+
+subtest 'a login that something else than its password forbids' => sub {
+	$instance->user_add('dave', 'their own');
+	my $limit = sub {
+		is(($instance->tool('user', 'limit', 'dave', @_))[0], 0,
+		    "limit @_");
+	};
+	is(gsasl('SCRAM-SHA-256', 'dave', 'their own'), 0, 'nothing yet');
+	$limit->('--network', '192.0.2.0/24');
+	like_wrong('dave', 'not from this network');
+	$limit->('--network', '127.0.0.0/8');
+	is(gsasl('SCRAM-SHA-256', 'dave', 'their own'), 0, 'from where he may');
+	$limit->('--any-network', '--binding', 'required');
+	like_wrong('dave', 'channel binding is required');
+	is(gsasl('SCRAM-SHA-256-PLUS', 'dave', 'their own'), 0, 'bound, he may');
+	$limit->('--binding', 'optional');
+	is(($instance->tool('user', 'disable', 'dave'))[0], 0, 'disable');
+	like_wrong('dave', 'disabled');
+	is(($instance->tool('user', 'enable', 'dave'))[0], 0, 'enable');
+	like($instance->client->plain('dave', 'their own'), qr/^235 /, 'as before');
+};
+
 # The server's first SCRAM message for a name: salt and count.
 sub scram_first {
 	my ($user, $mechanism) = @_;

@@ -192,6 +192,24 @@ subtest 'a day that is over' => sub {
 	    scalar @failed, 'the fail2ban filter finds each');
 };
 
+subtest 'a day of one user' => sub {
+	is(($instance->tool('user', 'limit', 'bob', '--legacy-until', 'never'))[0],
+	    0, 'never');
+	like(login($instance->client, 'bob', 'battery staple'), qr/^235 /,
+	    'he may, though the day of all others is over');
+	unlike(report('--user', 'bob'), qr/refused after/, 'the report knows');
+	is(($instance->tool('user', 'limit', 'bob', '--legacy-until',
+		'2999-01-31'))[0], 0, 'another day');
+	like(login($instance->client, 'bob', 'battery staple'), qr/^235 /,
+	    'which is to come');
+	like(report('--user', 'bob'), qr/^      will be refused after 2999-01-3[01]$/m,
+	    'the report knows this, too');
+	is(($instance->tool('user', 'limit', 'bob', '--legacy-until',
+		'default'))[0], 0, 'the day of all');
+	like(login($instance->client, 'bob', 'battery staple'), qr/^535 /,
+	    'which is over');
+};
+
 subtest 'only what the list has' => sub {
 	$instance->option('legacy' => '{ tls1.2 }');
 	ok($instance->reload, 'reload');
