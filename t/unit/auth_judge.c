@@ -108,7 +108,7 @@ setup(void **state)
 	put(&far, "far@example.org", "phone");
 	put(&bound, "bound@example.org", "phone");
 	put(&old, "old@example.org", "phone");
-	put(&device, "good+phone@example.org", "watch");
+	put(&device, "good+tablet@example.org", "watch");
 	return 0;
 }
 
@@ -258,8 +258,8 @@ test_devices(void **state)
 		    .owner = "good@example.org",
 		    .device = "good+phone@example.net" },
 		{ "of a device", "its owner has no such device",
-		    .owner = "good+phone@example.org",
-		    .device = "good+phone+watch@example.org" },
+		    .owner = "good+tablet@example.org",
+		    .device = "good+tablet+watch@example.org" },
 	};
 	struct auth_config config = configured("");
 
