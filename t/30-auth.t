@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use MIME::Base64;
+use Sallyport::Certs;
 use Sallyport::Instance;
 use Sallyport::Test;
 use Test::More;
@@ -343,6 +344,38 @@ subtest 'the log' => sub {
 	is(index($store, 'correct horse'), -1, 'holds no password');
 	my $mode = (stat "$instance->{folder}/state/store/users.kch")[2] & 0777;
 	is(sprintf('%o', $mode), '600', 'its mode');
+};
+
+subtest 'a certificate of a login that something else forbids' => sub {
+	my $authority = Sallyport::Certs->authority($instance->{scratch}, 'peers');
+	my ($cert, $key) = $authority->issue('branch', dns => ['branch.example'],
+		purpose => 'client');
+	$instance->listener_option($_, 'client-cert', 'ask')
+	    for qw(submission submissions);
+	$instance->listener_option('submissions', 'implicit-external', 'yes');
+	ok($instance->reload, 'reload');
+	is(($instance->tool('user', 'add', 'branch', '--kind', 'server',
+		'--certificate', $cert))[0], 0, 'a user by certificate');
+	my $external = sub {
+		my $c = $instance->client(cert => $cert, key => $key);
+		my $explicit = $c->command('AUTH EXTERNAL =');
+		$c = $instance->client(cert => $cert, key => $key, implicit => 1);
+		return $explicit . ' ' . $c->command('MAIL FROM:<branch@example.org>');
+	};
+	like($external->(), qr/^235 .* 250 /, 'is let in');
+	for my $limit (['--network', '192.0.2.0/24'], ['--until', '2999-01-01']) {
+		is(($instance->tool('user', 'limit', 'branch', @$limit))[0], 0,
+		    "limit @$limit");
+		like($external->(), $limit->[0] eq '--network'
+			? qr/^535 5\.7\.8 .* 530 5\.7\.0 / : qr/^235 .* 250 /,
+		    'which decides');
+		$instance->tool('user', 'limit', 'branch', '--any-network');
+	}
+	is(($instance->tool('user', 'limit', 'branch', '--binding',
+		'required'))[0], 0, 'limit --binding required');
+	like($external->(), qr/^235 .* 250 /, 'a certificate is bound by itself');
+	is(($instance->tool('user', 'disable', 'branch'))[0], 0, 'disable');
+	like($external->(), qr/^535 5\.7\.8 .* 530 5\.7\.0 /, 'is refused');
 };
 
 $instance->stop_ok;
