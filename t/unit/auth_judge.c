@@ -301,6 +301,7 @@ test_old_practices(void **state)
 		    .mechanism = MECHANISM_LOGIN, .tls = 12 },
 		{ "SCRAM-SHA-1-PLUS", "sha-1: ...",
 		    .mechanism = MECHANISM_SCRAM_SHA_1_PLUS },
+		{ "CRAM-MD5", "md5: ...", .mechanism = MECHANISM_CRAM_MD5 },
 		{ "unbound, which is not in the list", "",
 		    .mechanism = MECHANISM_SCRAM_SHA_256 },
 		{ "a user with a later date", "", .tls = 12,
