@@ -2,7 +2,7 @@
  * server/helper.h: a helper: the child in which one attempt to log in runs
  * that may block or crash.
  *
- *   helpers.c       the spawner: channels, children, deadlines
+ *   helpers.c       the spawner (helpers_internal.h)
  *   helper_child.c  what all children share
  *   helper_pam.c    PAM
  *   helper_sasl.c   CRAM-MD5, DIGEST-MD5, GSSAPI; helper_confine.c keeps it
