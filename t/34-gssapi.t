@@ -148,6 +148,15 @@ like($instance->client->ehlo, qr/^250-AUTH GSSAPI PLAIN\r?$/m, 'it is offered, f
 unlike($instance->client(implicit => 1)->ehlo, qr/GSSAPI/,
     'not where kerberos is no backend');
 
+{
+	my ($status, $out) = $instance->tool('user', 'check', 'carol');
+	is($status, 0, 'user check: somebody would answer for carol');
+	like($out, qr/^submission: kerberos: GSSAPI$/m, 'Kerberos would');
+	($status, $out) = $instance->tool('user', 'check', 'carol@other.example');
+	like($out, qr/not by GSSAPI: no realm of Kerberos has this name/,
+	    'but for no other realm');
+}
+
 subtest 'gsasl' => sub {
 	ticket('alice');
 	is(gsasl('-a', 'alice'), 0, 'alice has a ticket');

@@ -83,6 +83,14 @@ unlike($instance->client(implicit => 1)->ehlo, qr/MD5/, 'nowhere else');
 like($instance->client(implicit => 1)->command('AUTH CRAM-MD5'),
     qr/^504 5\.5\.4 /, 'nor accepted there');
 
+{
+	my ($status, $out) = $instance->tool('user', 'check', 'alice');
+	like($out, qr/^submission: store:.* DIGEST-MD5 CRAM-MD5\b/m,
+	    'user check: alice is marked for them');
+	($status, $out) = $instance->tool('user', 'check', 'bob');
+	like($out, qr/not by DIGEST-MD5, CRAM-MD5: /, 'and bob is not');
+}
+
 for my $mechanism (qw(CRAM-MD5 DIGEST-MD5)) {
 	subtest "gsasl: $mechanism" => sub {
 		for my $user (qw(alice alice@example.org)) {
