@@ -131,8 +131,11 @@ sub ticket {
 	die "kinit $principal: $out $err" if $status;
 }
 
+my $before; # lines about logins, before the last one
+
 sub gsasl {
 	my (@more) = @_;
+	$before = () = $instance->log_lines(qr/ auth session=/);
 	my ($status) = run({ env => \%kerberos, timeout => 30 }, 'gsasl', '--smtp',
 		"--connect=localhost:$instance->{ports}{submission}",
 		"--x509-ca-file=$instance->{folder}/tls/ca.pem",
@@ -141,7 +144,9 @@ sub gsasl {
 }
 
 sub last_auth {
-	return $instance->logged(qr/ auth session=.*mechanism=GSSAPI/, 2) // '';
+	return wait_until {
+		my @lines = $instance->log_lines(qr/ auth session=/);
+		@lines > $before ? $lines[-1] : undef } 5;
 }
 
 like($instance->client->ehlo, qr/^250-AUTH GSSAPI PLAIN\r?$/m, 'it is offered, first');
