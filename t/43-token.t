@@ -176,6 +176,14 @@ subtest 'a message' => sub {
 	$instance->{smarthost}->forget;
 };
 
+subtest 'user check' => sub {
+	my ($status, $out) = $instance->tool('user', 'check', 'carol');
+	is($status, 0, 'somebody would answer for one who is not in the store');
+	like($out, qr/^submissions: token: OAUTHBEARER XOAUTH2$/m, 'an issuer');
+	($status, $out) = $instance->tool('user', 'check', 'carol@example.com');
+	is($status, 1, 'not in another realm');
+};
+
 subtest 'without an initial response' => sub {
 	my $c = $instance->client;
 	is($c->command('AUTH OAUTHBEARER'), '334 ', 'an empty challenge');

@@ -172,6 +172,23 @@ kerberos_objection(const struct check *check, unsigned mechanism)
 	return "no realm of Kerberos has this name";
 }
 
+/* What the token has to say is for its issuer to say. */
+static const char *
+token_objection(const struct check *check,
+    const struct config_listener *listener, unsigned mechanism)
+{
+	const struct config *config = check->config;
+	bool stored =
+	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
+
+	for (size_t i = 0; i < config->token.realm_count; i++)
+		if (strcasecmp(config->token.realms[i],
+			name_realm(check->name)) == 0)
+			return stored ? entry_objection(check, mechanism)
+				      : NULL;
+	return "no issuer of tokens can vouch for the realm";
+}
+
 static const char *
 objection(const struct check *check, const struct config_listener *listener,
     unsigned backend, unsigned mechanism)
@@ -182,6 +199,8 @@ objection(const struct check *check, const struct config_listener *listener,
 		return pam_objection(check, listener, mechanism);
 	if (backend == BACKEND_KERBEROS)
 		return kerberos_objection(check, mechanism);
+	if (backend == BACKEND_TOKEN)
+		return token_objection(check, listener, mechanism);
 	return check->is_known ? store_objection(check, mechanism)
 			       : "the store has no such name";
 }
@@ -233,6 +252,9 @@ check_listener(struct check *check, const struct config_listener *listener)
 	if ((listener->backends & BACKEND_KERBEROS) != 0)
 		check_backend(check, listener, "kerberos", BACKEND_KERBEROS,
 		    MECHANISM_GSSAPI);
+	if ((listener->backends & BACKEND_TOKEN) != 0)
+		check_backend(check, listener, "token", BACKEND_TOKEN,
+		    MECHANISMS_TOKEN);
 	if ((listener->backends & BACKEND_PAM) != 0)
 		check_backend(check, listener, "pam", BACKEND_PAM, passwords);
 }
