@@ -9,6 +9,7 @@
 #include "../auth/claims.h"
 #include "../auth/jwt.h"
 #include "helper.h"
+#include "helper_confine.h"
 #include "introspection.h"
 
 struct check {
@@ -94,11 +95,16 @@ static void
 run(const struct helper_settings *settings, struct wire_reader *r)
 {
 	struct check check = { .token = "" };
+	struct reason why = { .code = REASON_NONE };
 
-	if (read_check(&check, r))
-		judge(settings, &check);
-	else
+	if (!read_check(&check, r))
 		helper_answer_broken();
+	/* A signature needs nothing but the key. */
+	else if (settings->keys != NULL &&
+		 !helper_confine(settings->config, false, &why))
+		helper_answer(HELPER_TROUBLE, why.text);
+	else
+		judge(settings, &check);
 	explicit_bzero(&check, sizeof check);
 }
 
