@@ -90,12 +90,10 @@ is_text(const char *text, size_t len)
 }
 
 /* One octet of a saslname (RFC 5801, 4): "=2C" is a comma, "=3D" an equals
- * sign, and neither stands there as itself. */
+ * sign, and neither stands there as itself; at a comma it was cut. */
 static bool
 take_name_octet(struct rest *in, char *out)
 {
-	if (*in->at == ',')
-		return false;
 	if (take(in, "=2C"))
 		*out = ',';
 	else if (take(in, "=3D"))

@@ -426,6 +426,30 @@ test_form(void **state)
 	jwk_set_free(set);
 }
 
+/* ECDSA's algorithms have each a curve, and signatures of one length. */
+static void
+test_curves(void **state)
+{
+	struct jwk_set *set = set_of(P256, P384, "");
+	static char token[TEXT_MAX];
+
+	(void)state;
+	assert_null(
+	    refusal(set, make(P256, "ES256", "{\"alg\":\"ES256\"}", "{}")));
+	jwk_set_free(set);
+	set = set_of(P384, P384, "");
+	assert_string_equal(
+	    refusal(set, make(P384, "ES256", "{\"alg\":\"ES256\"}", "{}")),
+	    "no key of the set has the token's kid and fits its alg");
+	jwk_set_free(set);
+	set = set_of(P256, P256, "");
+	strcpy(token, make(P256, "ES256", "{\"alg\":\"ES256\"}", "{}"));
+	assert_null(refusal(set, token));
+	strcat(token, "AAAA");
+	assert_string_equal(refusal(set, token), "signature is wrong");
+	jwk_set_free(set);
+}
+
 #define N2048                                                                  \
 	"gAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" \
 	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" \
@@ -677,23 +701,31 @@ test_claims(void **state)
 	}
 }
 
+/* An object with so many levels, and brackets in a string that are none. */
+static const char *
+nested(int depth)
+{
+	static char text[256];
+
+	strcpy(text, "{\"a\":");
+	for (int i = 1; i < depth; i++)
+		strcat(text, "[");
+	for (int i = 1; i < depth; i++)
+		strcat(text, "]");
+	strcat(text, ",\"b\":\"[[[[\\\"{{{{\"}");
+	return text;
+}
+
 static void
 test_json(void **state)
 {
-	char deep[256] = "{\"a\":";
-	json_t *claims;
+	const char *deep = nested(CLAIMS_DEPTH_MAX);
+	json_t *claims = claims_load(deep, strlen(deep));
 
 	(void)state;
-	for (int i = 0; i < CLAIMS_DEPTH_MAX - 1; i++)
-		strcat(deep, "[");
-	for (int i = 0; i < CLAIMS_DEPTH_MAX - 1; i++)
-		strcat(deep, "]");
-	strcat(deep, ",\"b\":\"[[[[\\\"{{{{\"}");
-	claims = claims_load(deep, strlen(deep));
 	assert_non_null(claims);
 	json_decref(claims);
-	memmove(deep + 6, deep + 5, strlen(deep) - 4);
-	deep[5] = '[';
+	deep = nested(CLAIMS_DEPTH_MAX + 1);
 	assert_null(claims_load(deep, strlen(deep)));
 	assert_null(claims_load("{\"a\":1,\"a\":2}", 13));
 	assert_null(claims_load("{\"a\":\"\\u0000\"}", 14));
@@ -709,9 +741,10 @@ test_base64url(void **state)
 		const char *text, *octets;
 	} rows[] = { { "", "" }, { "Zg", "f" }, { "Zm8", "fo" },
 		{ "Zm9v", "foo" }, { "Zm9vYmFy", "foobar" },
-		{ "-_8", "\xfb\xff" }, { "Z", NULL }, { "Zg==", NULL },
-		{ "Zh", NULL }, { "Zm9", NULL }, { "Zm 8", NULL },
-		{ "+/8", NULL }, { "Zm9vY", NULL } };
+		{ "-_8", "\xfb\xff" }, { "Z", NULL }, { "A", NULL },
+		{ "Zm9vA", NULL }, { "Zg==", NULL }, { "Zh", NULL },
+		{ "Zm9", NULL }, { "Zm 8", NULL }, { "+/8", NULL },
+		{ "Zm9vY", NULL } };
 	unsigned char out[32];
 	size_t len;
 
@@ -741,6 +774,7 @@ main(void)
 		cmocka_unit_test(test_headers),
 		cmocka_unit_test(test_key_confusion),
 		cmocka_unit_test(test_form),
+		cmocka_unit_test(test_curves),
 		cmocka_unit_test(test_selection),
 	};
 
