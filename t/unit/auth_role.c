@@ -1713,7 +1713,7 @@ test_token_protocol(void **state)
 	serial = get_token_question("t");
 	abandon(number);
 	assert_int_equal(helper_hear(serial, got, sizeof got), HELPER_ABORT);
-	/* Or after it was told why: that has been counted. */
+	/* Or after it was told why: nobody waits for the result. */
 	number = ask_token(&with_token, "n,,\1auth=Bearer t\1\1");
 	serial = get_token_question("t");
 	answer_check(serial, HELPER_NO);

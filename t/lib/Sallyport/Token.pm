@@ -75,8 +75,7 @@ sub set {
 # ECDSA's two numbers out of their DER.
 sub raw_signature {
 	my ($der) = @_;
-	my ($r, $s) = $der =~ /\A\x30.\x02(.)/s ? () : die 'no signature';
-	my $at = 2;
+	my $at = 2; # behind the sequence's head, which is short for P-256
 	my @numbers;
 	for (1 .. 2) {
 		my $len = ord substr $der, $at + 1, 1;
