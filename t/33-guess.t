@@ -72,7 +72,7 @@ subtest 'a name that strangers guess at' => sub {
 # The server's signature says that the password was right: it has to wait, and
 # to be refused, as the answer after it.
 subtest 'guesses by SCRAM' => sub {
-	my $source = '127.0.30.1';
+	my $source = '127.0.40.1';
 	# A client, and the line that is its proof.
 	my $prepare = sub {
 		my ($user, $password) = @_;
