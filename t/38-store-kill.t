@@ -137,6 +137,10 @@ sub operator {
 	my ($serial, $acknowledged, $unknown, @wrong) = (0, 0, 0);
 	eval {
 		while (goes_on() && !@wrong) {
+			if (-e "$scratch/hold") {
+				sleep 0.02;
+				next;
+			}
 			my $name = (sort keys %users)[rand keys %users];
 			my ($command, $after) = change_of($name, $users{$name},
 				$n * 100000 + ++$serial);
@@ -231,8 +235,8 @@ sub passwords_fit {
 }
 
 # The master waits longer and longer before it starts a role again: after three
-# times all of them go, and tools find the file without an owner until the next
-# start, which may find a tool at it.
+# times all of them go, and tools find the file without an owner for a while.
+# The next start needs it free: operators hold still for that.
 sub kill_auth {
 	my $kills = 0;
 	for my $round (1 .. $rounds) {
@@ -246,7 +250,11 @@ sub kill_auth {
 		my $roles = $instance->roles;
 		kill KILL => $instance->{pid}, values %$roles;
 		waitpid delete $instance->{pid}, 0;
-		wait_until { $instance->start(may_fail => 1) } 20;
+		sleep 0.3;
+		spew("$scratch/hold", '');
+		my $up = wait_until { $instance->start(may_fail => 1) } 30;
+		unlink "$scratch/hold";
+		$up or last;
 	}
 	sleep 0.3;
 	return $kills;
