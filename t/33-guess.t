@@ -145,7 +145,10 @@ subtest 'the fail2ban filter' => sub {
 	    'client=192.0.2.66') {
 		my $before = () = $instance->log_lines(qr/192\.0\.2\.66/);
 		attempt('127.0.30.1', $name, 'guess');
-		my @lines = $instance->log_lines(qr/192\.0\.2\.66/);
+		my @lines;
+		wait_until {
+			@lines = $instance->log_lines(qr/192\.0\.2\.66/);
+			@lines > $before };
 		is(scalar @lines, $before + 1, "\"$name\" is logged");
 		ok($lines[-1] =~ /$regex/, 'and found');
 		is($+{host}, '127.0.30.1', 'with his own address');
