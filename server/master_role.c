@@ -235,6 +235,15 @@ become_up(struct master *m, enum role role)
 	role_advance(m, ROLE_RELAY);
 }
 
+static bool
+others_are_up(const struct master *m, enum role role)
+{
+	for (int r = ROLE_MASTER + 1; r < ROLES; r++)
+		if (r != (int)role && m->roles[r].state != ROLE_IS_UP)
+			return false;
+	return true;
+}
+
 void
 role_advance(struct master *m, enum role role)
 {
@@ -243,6 +252,9 @@ role_advance(struct master *m, enum role role)
 	if (p->state != ROLE_IS_WAITING || p->awaiting > 0)
 		return;
 	if (role_is_speaker(role) && m->roles[ROLE_SIGNER].state != ROLE_IS_UP)
+		return;
+	/* At a start nobody is greeted who would have to come again. */
+	if (role == ROLE_SESSION && !m->running && !others_are_up(m, role))
 		return;
 	p->state_until = master_now() + PREPARE_TIMEOUT_MS;
 	send_generations(m, role);
