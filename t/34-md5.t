@@ -77,7 +77,8 @@ sub cram {
 # Children of the spawner.
 sub helpers {
 	my $spawner = $instance->roles->{helpers};
-	return grep { (slurp("/proc/$_/stat") =~ /.*\) \S (\d+) /s)[0] == $spawner }
+	return grep { (slurp("/proc/$_/stat") =~ /.*\) \S (\d+) /s ? $1 : 0)
+		== $spawner }
 	    map { m{(\d+)$} } glob "/proc/$spawner/../[0-9]*";
 }
 
