@@ -116,6 +116,49 @@ map_close(KCDB *db)
 	kcdbdel(db);
 }
 
+struct get {
+	void *out;
+	size_t size, len;
+	bool found;
+};
+
+static const char *
+get_full(const char *key, size_t key_len, const char *value, size_t len,
+    size_t *size_out, void *context)
+{
+	struct get *get = context;
+
+	(void)key;
+	(void)key_len;
+	(void)size_out;
+	get->found = true;
+	get->len = len;
+	memcpy(get->out, value, len < get->size ? len : get->size);
+	return KCVISNOP;
+}
+
+static const char *
+get_empty(const char *key, size_t key_len, size_t *size_out, void *context)
+{
+	(void)key;
+	(void)key_len;
+	(void)size_out;
+	(void)context;
+	return KCVISNOP;
+}
+
+enum map_got
+map_get(KCDB *db, const void *key, size_t key_len, void *out, size_t size,
+    size_t *len_out)
+{
+	struct get get = { .out = out, .size = size };
+
+	if (!kcdbaccept(db, key, key_len, get_full, get_empty, &get, false))
+		return MAP_TROUBLE;
+	*len_out = get.len;
+	return get.found ? MAP_FOUND : MAP_ABSENT;
+}
+
 /* --- making ----------------------------------------------------------------
  */
 

@@ -47,4 +47,14 @@ bool map_digest_is_in_name(const char *path, const char *prefix,
 KCDB *map_open(const char *path, struct reason *why);
 void map_close(KCDB *db); /* NULL is fine */
 
+enum map_got { MAP_FOUND, MAP_ABSENT, MAP_TROUBLE };
+
+/*
+ * The value of a key: *len_out octets, of which at most size are in out.  A key
+ * that is not there is no error to the library either, which keeps one for each
+ * thread and database and never frees them all.  Threads: any number.
+ */
+enum map_got map_get(KCDB *db, const void *key, size_t key_len, void *out,
+    size_t size, size_t *len_out);
+
 #endif

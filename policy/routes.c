@@ -375,22 +375,25 @@ try_key(struct search *s, char kind, const char *text)
 	unsigned char key[KEY_OCTETS], value[ROUTE_VALUE];
 	size_t key_len =
 	    key_encode_text(letter_of(s->by), kind, text, strlen(text), key);
-	int32_t len = kcdbgetbuf(s->routes->db, (const char *)key, key_len,
-	    (char *)value, sizeof(value));
 	struct reason inner;
+	size_t len;
 
-	if (len < 0 && kcdbecode(s->routes->db) != KCENOREC) {
+	switch (
+	    map_get(s->routes->db, key, key_len, value, sizeof(value), &len)) {
+	case MAP_TROUBLE:
 		fail(s->why, REASON_TABLE, "routes: %s",
 		    kcdbemsg(s->routes->db));
 		s->found = ROUTE_FAILED;
-	} else if (len >= 0) {
+		break;
+	case MAP_ABSENT:
+		break;
+	case MAP_FOUND:
 		s->found = ROUTE_FOUND;
-		if (!route_decode(s->out, key, key_len, value, (size_t)len,
-			&inner)) {
-			fail(s->why, REASON_TABLE, "routes: %.200s",
-			    inner.text);
-			s->found = ROUTE_FAILED;
-		}
+		if (route_decode(s->out, key, key_len, value, len, &inner))
+			break;
+		fail(s->why, REASON_TABLE, "routes: %.200s", inner.text);
+		s->found = ROUTE_FAILED;
+		break;
 	}
 	if (s->tried != NULL && s->found != ROUTE_FAILED)
 		s->tried(s->context, s->by, text,

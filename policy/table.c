@@ -148,22 +148,24 @@ bool
 table_get(const struct table *table, const unsigned char *key, size_t key_len,
     struct row *out, bool *found_out, struct reason *why)
 {
-	char value[ROW_OCTETS];
+	unsigned char value[ROW_OCTETS];
 	struct reason inner;
-	int32_t len = kcdbgetbuf(table->db, (const char *)key, key_len, value,
-	    sizeof(value));
+	size_t len;
 
-	if (len < 0) {
-		if (kcdbecode(table->db) != KCENOREC)
-			return fail(why, REASON_TABLE, "site table: %s",
-			    kcdbemsg(table->db));
+	switch (map_get(table->db, key, key_len, value, sizeof(value), &len)) {
+	case MAP_TROUBLE:
+		return fail(why, REASON_TABLE, "site table: %s",
+		    kcdbemsg(table->db));
+	case MAP_ABSENT:
 		*found_out = false;
 		return true;
+	case MAP_FOUND:
+		break;
 	}
-	if (!row_decode(out, key, key_len, (const unsigned char *)value,
-		(size_t)len, &inner))
+	if (len > sizeof(value) ||
+	    !row_decode(out, key, key_len, value, len, &inner))
 		return fail(why, REASON_TABLE, "site table: %.200s",
-		    inner.text);
+		    len > sizeof(value) ? "a record is too long" : inner.text);
 	*found_out = true;
 	return true;
 }
