@@ -440,6 +440,38 @@ judge_binding(const struct exchange *x, const gnutls_datum_t *first)
 						    : EXCHANGE_CHALLENGE;
 }
 
+/* RFC 5802, 5.1: in names "=" begins "=2C" or "=3D", or the login must fail;
+ * the library would take it as it is. */
+static bool
+is_escaped(const unsigned char *at, const unsigned char *end)
+{
+	for (; at < end; at++)
+		if (*at == '=' &&
+		    (end - at < 3 || (memcmp(at, "=2C", 3) != 0 &&
+					 memcmp(at, "=3D", 3) != 0)))
+			return false;
+	return true;
+}
+
+/* The authorization identity and the name, in fields two and three of the
+ * client's first message; what else is wrong with it the library sees. */
+static bool
+has_escaped_names(const gnutls_datum_t *first)
+{
+	const unsigned char *at = first->data, *end = at + first->size;
+
+	for (int field = 0; field < 3 && at < end; field++) {
+		const unsigned char *comma =
+		    memchr(at, ',', (size_t)(end - at));
+		const unsigned char *stop = comma != NULL ? comma : end;
+
+		if (field > 0 && stop - at > 2 && !is_escaped(at + 2, stop))
+			return false;
+		at = comma != NULL ? comma + 1 : end;
+	}
+	return true;
+}
+
 static enum exchange_step
 finish_binding(struct exchange *x, enum exchange_step step, struct reason *why)
 {
@@ -514,6 +546,12 @@ exchange_step(struct exchange *x, const gnutls_datum_t *response,
 
 		if (step != EXCHANGE_CHALLENGE)
 			return finish_binding(x, step, why);
+		if (!has_escaped_names(response)) {
+			fail(why, REASON_SYNTAX,
+			    "%s: \"=\" in a name, expected =2C or =3D",
+			    x->way->name);
+			return finish(x, EXCHANGE_MALFORMED);
+		}
 	}
 	rc = feed(x, response);
 	if (rc != GSASL_OK && rc != GSASL_NEEDS_MORE) {

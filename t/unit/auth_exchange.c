@@ -265,6 +265,14 @@ static const struct {
 	    EXCHANGE_DENIED),
 	ROW("SCRAM: y, and none was offered", "SCRAM-SHA-256",
 	    "y,,n=alice,r=abc", EXCHANGE_CHALLENGE),
+	ROW("SCRAM: an escape that there is not", "SCRAM-SHA-256",
+	    "n,,n=al=2Xice,r=abc", EXCHANGE_MALFORMED),
+	ROW("SCRAM: = at the end of a name", "SCRAM-SHA-256",
+	    "n,,n=alice=3,r=abc", EXCHANGE_MALFORMED),
+	ROW("SCRAM: the same for somebody else", "SCRAM-SHA-256",
+	    "n,a=al=ice,n=alice,r=abc", EXCHANGE_MALFORMED),
+	ROW("SCRAM: both escapes, and = in the nonce", "SCRAM-SHA-256",
+	    "n,a=a=2Cb=3D,n=a=2Cb=3D,r=a=bc=", EXCHANGE_CHALLENGE),
 #undef ROW
 };
 
