@@ -86,6 +86,7 @@ struct auth_role {
 	int epoll;
 	struct timers timers;
 	struct auth_watch master, clock, session, helpers, control;
+	int64_t rings_ms;             /* when the clock rings; 0: it does not */
 	struct auth_foreign *foreign; /* its thread; NULL: not needed yet */
 	struct auth_watch foreign_done;
 	uint64_t foreign_serial;
