@@ -296,7 +296,7 @@ decide_foreign(struct dialogue *d, const struct auth_foreign_answer *answer)
 	}
 	if (entry.change != d->change) {
 		/* Perhaps another login has just replaced the hash. */
-		dialogue_check_password(d);
+		dialogue_check_again(d);
 	} else if (!answer->matches) {
 		dialogue_decide(d, AUTH_DENIED, "wrong password");
 	} else {

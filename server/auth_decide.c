@@ -184,16 +184,49 @@ is_pam_realm(const struct config *config, const char *realm)
 	return false;
 }
 
+/* The next backend that has not refused yet. */
+static void
+ask_next(struct dialogue *d)
+{
+	static const enum backend orders[][2] = {
+		{ BACKEND_STORE, BACKEND_PAM },
+		{ BACKEND_PAM, BACKEND_STORE },
+	};
+	const enum backend *order = orders[d->listener->pam_first];
+	char text[DIALOGUE_TEXT];
+
+	for (size_t i = 0; i < 2; i++) {
+		if ((d->untried & order[i]) == 0)
+			continue;
+		d->untried &= ~(unsigned)order[i];
+		if (order[i] == BACKEND_STORE ? backend_check_password(d)
+					      : helper_check_password(d))
+			return;
+	}
+	strcpy(text, d->text[0] != '\0' ? d->text : "unknown user");
+	dialogue_decide(d, AUTH_DENIED, text);
+}
+
 void
 dialogue_check_password(struct dialogue *d)
 {
-	unsigned backends = d->listener->backends;
+	d->untried = d->listener->backends & (BACKEND_STORE | BACKEND_PAM);
+	if (!is_pam_realm(d->config->config, name_realm(d->name)))
+		d->untried &= ~(unsigned)BACKEND_PAM;
+	ask_next(d);
+}
 
-	if ((backends & BACKEND_STORE) != 0 && backend_check_password(d))
-		return;
-	if ((backends & BACKEND_PAM) != 0 &&
-	    is_pam_realm(d->config->config, name_realm(d->name)))
-		helper_check_password(d);
-	else
-		dialogue_decide(d, AUTH_DENIED, "unknown user");
+void
+dialogue_check_again(struct dialogue *d)
+{
+	d->untried |= BACKEND_STORE;
+	ask_next(d);
+}
+
+void
+dialogue_pam_refuses(struct dialogue *d, const char *text)
+{
+	helper_forget(d);
+	snprintf(d->text, sizeof d->text, "%s", text);
+	ask_next(d);
 }

@@ -47,6 +47,7 @@ struct dialogue {
 	bool explained; /* the client was told why its token is refused */
 	struct auth_helper_call *call; /* NULL: no helper is at it */
 	uint64_t foreign; /* serial of a hash being checked; 0: none */
+	unsigned untried; /* backends that may yet know the password */
 	struct timer timer;
 	int64_t asked_ms; /* when the client's last octets came */
 	unsigned asked;   /* requests so far */
@@ -61,9 +62,9 @@ struct dialogue {
 	unsigned tls_version; /* 12 or 13 */
 	unsigned refused;     /* practices that are over, as judged */
 	enum auth_result result;
-	char login[NAME_SIZE]; /* on failure what was claimed */
-	char text[DIALOGUE_TEXT];
-	struct grant grant; /* with AUTH_GRANTED */
+	char login[NAME_SIZE];    /* on failure what was claimed */
+	char text[DIALOGUE_TEXT]; /* undecided: why the last backend refused */
+	struct grant grant;       /* with AUTH_GRANTED */
 };
 
 /* auth_dialogue.c */
@@ -85,8 +86,12 @@ void dialogue_decide(struct dialogue *d, enum auth_result result,
     const char *text);
 /* It was granted and is not told yet: it is denied after all. */
 void dialogue_take_back(struct dialogue *d, const char *text);
-/* Name and password of PLAIN or LOGIN: the backends in their order. */
+/* Name and password of PLAIN or LOGIN: the backends in their order, until one
+ * knows the password, or the store has one of its own for the name. */
 void dialogue_check_password(struct dialogue *d);
+/* The entry changed while its hash was checked. */
+void dialogue_check_again(struct dialogue *d);
+void dialogue_pam_refuses(struct dialogue *d, const char *text);
 
 /* auth_judge.c */
 enum judgement {
@@ -124,8 +129,9 @@ bool backend_external(void *context, char name_out[static NAME_SIZE]);
 bool backend_check_password(struct dialogue *d);
 
 /* auth_helper.c */
-/* PAM, with name and password of the exchange. */
-void helper_check_password(struct dialogue *d);
+/* PAM, with name and password of the exchange.  False: it takes no password as
+ * long as this one. */
+bool helper_check_password(struct dialogue *d);
 /* An answer of the helpers for it will find nobody, and a helper that waits
  * for it ends. */
 void helper_forget(struct dialogue *d);

@@ -134,13 +134,15 @@ write_check(struct wire_writer *w, const void *context)
 	wire_put_string(w, d->client);
 }
 
-void
+bool
 helper_check_password(struct dialogue *d)
 {
-	if (strlen(exchange_password(d->exchange)) > HELPER_PASSWORD_MAX)
-		dialogue_decide(d, AUTH_DENIED, "password too long for PAM");
-	else
-		helper_begin(d, HELPER_CHECK, write_check, d);
+	if (strlen(exchange_password(d->exchange)) > HELPER_PASSWORD_MAX) {
+		strcpy(d->text, "password too long for PAM");
+		return false;
+	}
+	helper_begin(d, HELPER_CHECK, write_check, d);
+	return true;
 }
 
 static struct dialogue *
@@ -178,6 +180,8 @@ helper_answered(struct dialogue *d, struct wire_reader *r)
 		return false;
 	if (answer == HELPER_YES)
 		dialogue_prove(d, d->name);
+	else if (answer == HELPER_NO && !is_helped(d))
+		dialogue_pam_refuses(d, text);
 	else
 		dialogue_decide(d, result_of(answer), text);
 	return true;

@@ -572,6 +572,21 @@ remove_unserved(const struct config *c, struct config_listener *l,
 	l->mechanisms &= served;
 }
 
+/* Do both know passwords, and PAM stands before the store? */
+static bool
+is_pam_first(const struct config_listener *l, cfg_t *sec)
+{
+	const unsigned both = BACKEND_STORE | BACKEND_PAM;
+	unsigned i = 0;
+
+	if ((l->backends & both) != both)
+		return false;
+	while (strcmp(cfg_getnstr(sec, "backends", i), "store") != 0 &&
+	       strcmp(cfg_getnstr(sec, "backends", i), "pam") != 0)
+		i++;
+	return strcmp(cfg_getnstr(sec, "backends", i), "pam") == 0;
+}
+
 static bool
 store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
 {
@@ -597,6 +612,7 @@ store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
 		    "listener %s: client-crl without client-ca, expected the "
 		    "authorities whose lists these are",
 		    l->name);
+	l->pam_first = is_pam_first(l, sec);
 	remove_unserved(&p->owner->config, l, cfg_size(sec, "mechanisms") == 0);
 	if ((l->backends & BACKEND_TOKEN) != 0 &&
 	    p->owner->config.token.line == 0)

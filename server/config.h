@@ -66,6 +66,7 @@ struct config_listener {
 	unsigned min_tls;    /* 12 or 13 */
 	unsigned mechanisms; /* after removing what no backend can serve */
 	unsigned backends;
+	bool pam_first;    /* asked for a password before the store */
 	unsigned unserved; /* mechanisms asked for that no backend can serve */
 	unsigned line;     /* where the section ends */
 };

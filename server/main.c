@@ -159,6 +159,24 @@ occupy_streams(void)
 		close(fd);
 }
 
+/* Where it matters. */
+static void
+print_order(const struct config *c)
+{
+	const unsigned both = BACKEND_STORE | BACKEND_PAM;
+
+	for (size_t i = 0; i < c->listener_count; i++) {
+		const struct config_listener *l = &c->listeners[i];
+
+		if ((l->backends & both) != both ||
+		    (l->mechanisms & (MECHANISM_PLAIN | MECHANISM_LOGIN)) == 0)
+			continue;
+		printf("%s:%u: listener %s: passwords are checked by %s\n",
+		    c->path, l->line, l->name,
+		    l->pam_first ? "pam, then store" : "store, then pam");
+	}
+}
+
 static int
 check(const char *path)
 {
@@ -175,6 +193,8 @@ check(const char *path)
 	}
 	ok = check_state(prepared->config);
 	ok = check_users() && ok;
+	if (ok)
+		print_order(prepared->config);
 	prepared_free(prepared);
 	if (ok)
 		printf("%s: good\n", path);

@@ -112,6 +112,36 @@ subtest 'store before PAM' => sub {
 	    'another realm is not asked for, beside the store neither');
 };
 
+subtest 'PAM before the store' => sub {
+	$instance->listener_option('submission', backends => '{ "pam", "store" }');
+	ok($instance->reload, 'the order turned round');
+	like(plain('alice', 'pam secret'), qr/^235 /, 'what PAM knows is right');
+	like(plain('alice', 'correct horse'), qr/^235 /,
+	    'where it refuses, the store decides');
+	like(plain('alice', 'neither'), qr/^535 /, 'where both do, nobody');
+	like(plain('peter', 'pan'), qr/^235 /, 'PAM alone');
+	like(plain('peter@example.com', 'pan'), qr/^535 /, 'nor another realm');
+	my ($status, $out) = run({ env => \%env }, program('sallyportd'),
+		'-c', $instance->{conf}, '-t');
+	like($out, qr/listener submission: passwords are checked by pam, then store$/m,
+	    '-t says the order');
+	unlike($out, qr/listener submissions: passwords/, 'where there is one');
+	($status, $out) = run({}, program('sallyport'), '-c', $instance->{conf},
+		'user', 'check', 'alice');
+	like($out, qr/^submission: pam: PLAIN LOGIN\n.*^submission: store: .*PLAIN LOGIN/ms,
+	    'and so does user check');
+	$instance->listener_option('submission', backends => '{ "store", "pam" }');
+	ok($instance->reload, 'and back');
+	($status, $out) = run({}, program('sallyport'), '-c', $instance->{conf},
+		'user', 'check', 'alice');
+	like($out, qr/^submission: store: .*^submission: pam: no/ms,
+	    'where the store decides first, PAM is not asked');
+	($status, $out) = run({ env => \%env }, program('sallyportd'),
+		'-c', $instance->{conf}, '-t');
+	like($out, qr/listener submission: passwords are checked by store, then pam$/m,
+	    'as -t says');
+};
+
 subtest 'nothing is remembered' => sub {
 	like(plain('peter', 'pan', implicit => 1), qr/^235 /, 'a password');
 	spew("$scratch/passdb", "peter:hook:sallyport\n");

@@ -144,7 +144,7 @@ pam_objection(const struct check *check, const struct config_listener *listener,
 	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
 	const char *why = NULL;
 
-	if (stored && has_password(&check->entry))
+	if (stored && has_password(&check->entry) && !listener->pam_first)
 		return "the store has this name and decides";
 	/* It says what he may whom PAM knows. */
 	if (stored)
@@ -243,6 +243,8 @@ check_listener(struct check *check, const struct config_listener *listener)
 {
 	const unsigned passwords = MECHANISM_PLAIN | MECHANISM_LOGIN;
 
+	if (listener->pam_first)
+		check_backend(check, listener, "pam", BACKEND_PAM, passwords);
 	if ((listener->backends & BACKEND_STORE) != 0) {
 		check_backend(check, listener, "certificate", BACKEND_STORE,
 		    MECHANISM_EXTERNAL);
@@ -255,7 +257,7 @@ check_listener(struct check *check, const struct config_listener *listener)
 	if ((listener->backends & BACKEND_TOKEN) != 0)
 		check_backend(check, listener, "token", BACKEND_TOKEN,
 		    MECHANISMS_TOKEN);
-	if ((listener->backends & BACKEND_PAM) != 0)
+	if ((listener->backends & BACKEND_PAM) != 0 && !listener->pam_first)
 		check_backend(check, listener, "pam", BACKEND_PAM, passwords);
 }
 

@@ -47,6 +47,8 @@ static const char conf[] =
     "  mechanisms = { \"SCRAM-SHA-256\", \"PLAIN\" } }\n"
     "listener both { kind = submissions addresses = { \"127.0.0.1:466\" }\n"
     "  certificates = { \"server\" } backends = { \"store\", \"pam\" } }\n"
+    "listener turned { kind = submissions addresses = { \"127.0.0.1:469\" }\n"
+    "  certificates = { \"server\" } backends = { \"pam\", \"store\" } }\n"
     "keytab = \"keytab\" kerberos-realms = { \"EXAMPLE.ORG\" }\n"
     "listener old { kind = submissions addresses = { \"127.0.0.1:467\" }\n"
     "  certificates = { \"server\" } backends = { \"store\", \"kerberos\" }\n"
@@ -891,6 +893,61 @@ test_helpers(void **state)
 	assert_true(is_silent(t.session, 100));
 	answer_check(c.serial, HELPER_NO);
 	assert_int_equal(result(number), AUTH_DENIED);
+}
+
+/* PAM is asked first, and refuses for itself alone. */
+static void
+test_pam_before_store(void **state)
+{
+	static const struct start turned = { 1, "turned", "PLAIN", "192.0.2.1",
+		13 };
+	static const struct {
+		const char *response;
+		size_t len;
+		enum helper_answer pam;
+		int result;
+		const char *text;
+	} rows[] = {
+		{ "\0alice\0other", 12, HELPER_YES, AUTH_GRANTED, "" },
+		{ "\0alice\0pencil", 13, HELPER_NO, AUTH_GRANTED, "" },
+		{ "\0alice\0wrong", 12, HELPER_NO, AUTH_DENIED,
+		    "wrong password" },
+		{ "\0nobody\0wrong", 13, HELPER_NO, AUTH_DENIED, "said PAM" },
+		{ "\0off\0pencil", 11, HELPER_NO, AUTH_DENIED, "disabled" },
+		{ "\0off\0other", 10, HELPER_YES, AUTH_DENIED, "disabled" },
+		{ "\0alice\0pencil", 13, HELPER_TROUBLE, AUTH_UNAVAILABLE,
+		    "said PAM" },
+		{ "\0alice\0pencil", 13, HELPER_DEADLINE, AUTH_UNAVAILABLE,
+		    "said PAM" },
+	};
+	char longest[700] = "\0alice\0";
+	struct check c;
+	uint64_t number;
+	int64_t begun;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		begun = now_ms();
+		number =
+		    ask_as(++t.number, &turned, rows[i].response, rows[i].len);
+		assert_true(get_check(&c));
+		assert_true(is_silent(t.session, 0));
+		answer_check(c.serial, rows[i].pam);
+		assert_int_equal(result(number), rows[i].result);
+		assert_string_equal(text, rows[i].text);
+		assert_true(rows[i].result == AUTH_GRANTED ||
+			    now_ms() - begun >= DELAY_MS);
+		/* Once each. */
+		assert_true(is_silent(t.helpers, 0));
+	}
+	/* What PAM is not asked for is the store's to say. */
+	memset(longest + 7, 'x', sizeof longest - 7);
+	number = ask_as(++t.number, &turned, longest, sizeof longest);
+	assert_int_equal(result(number), AUTH_DENIED);
+	number = ask(&turned, "\0alice@x.org\0pencil");
+	assert_int_equal(result(number), AUTH_DENIED);
+	assert_string_equal(text, "unknown user");
+	assert_true(is_silent(t.helpers, 0));
 }
 
 /* Whom others vouch for may have an entry that says what he may. */
@@ -1938,6 +1995,7 @@ main(void)
 		role_test(test_unknown_salt),
 		role_test(test_broken_packets),
 		role_test(test_helpers),
+		role_test(test_pam_before_store),
 		role_test(test_entry_without_credential),
 		role_test(test_late_failure),
 		role_test(test_helpers_go),
