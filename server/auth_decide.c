@@ -140,6 +140,17 @@ dialogue_prove(struct dialogue *d, const char *name)
 	explicit_bzero(&owner, sizeof owner);
 }
 
+bool
+dialogue_is_shut_out(struct dialogue *d)
+{
+	const struct guess guess = guess_of(d, d->name);
+
+	if (!guess_right(d->role->guesses, &guess).refuse)
+		return false;
+	dialogue_decide(d, AUTH_UNAVAILABLE, too_many);
+	return true;
+}
+
 /* The signature tells the client that the password is right, as a success
  * does, and comes no sooner. */
 static bool
@@ -213,7 +224,8 @@ dialogue_check_password(struct dialogue *d)
 	d->untried = d->listener->backends & (BACKEND_STORE | BACKEND_PAM);
 	if (!is_pam_realm(d->config->config, name_realm(d->name)))
 		d->untried &= ~(unsigned)BACKEND_PAM;
-	ask_next(d);
+	if (!dialogue_is_shut_out(d))
+		ask_next(d);
 }
 
 void

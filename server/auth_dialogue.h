@@ -86,6 +86,12 @@ void dialogue_decide(struct dialogue *d, enum auth_result result,
     const char *text);
 /* It was granted and is not told yet: it is denied after all. */
 void dialogue_take_back(struct dialogue *d, const char *text);
+/*
+ * Would what has failed before make who has d->name wait too long?  Then it is
+ * decided.  Asked before what costs something is done for a client
+ * that would not be told the outcome, right or wrong.
+ */
+bool dialogue_is_shut_out(struct dialogue *d);
 /* Name and password of PLAIN or LOGIN: the backends in their order, until one
  * knows the password, or the store has one of its own for the name. */
 void dialogue_check_password(struct dialogue *d);

@@ -48,7 +48,7 @@ ask_helper(struct dialogue *d, const struct bearer *bearer)
 		dialogue_decide(d, AUTH_DENIED, "not a login name");
 	} else if (bearer->token[0] == '\0') {
 		dialogue_decide(d, AUTH_DENIED, "no token");
-	} else {
+	} else if (d->name[0] == '\0' || !dialogue_is_shut_out(d)) {
 		helper_begin(d, HELPER_TOKEN, write_question, &q);
 	}
 }

@@ -950,6 +950,38 @@ test_pam_before_store(void **state)
 	assert_true(is_silent(t.helpers, 0));
 }
 
+/* Who would not be told whether it was right is told so without a check. */
+static void
+test_shut_out(void **state)
+{
+	static const struct start near = { 1, "turned", "PLAIN", "192.0.2.9",
+		13 };
+	static const struct start far = { 1, "turned", "PLAIN", "198.51.100.9",
+		13 };
+	struct check c;
+	uint64_t number;
+	int64_t begun;
+
+	(void)state;
+	/* Answers for more than half a minute. */
+	for (int i = 0; i < 40; i++)
+		abandon(ask(&near, "\0guess@x.org\0wrong"));
+	for (int right = 0; right < 2; right++) {
+		begun = now_ms();
+		number = right ? ask(&near, "\0alice\0pencil")
+			       : ask(&near, "\0alice\0wrong");
+		assert_int_equal(result(number), AUTH_UNAVAILABLE);
+		assert_string_equal(text, "too many failed logins lately");
+		assert_true(now_ms() - begun >= DELAY_MS);
+		assert_true(is_silent(t.helpers, 0));
+	}
+	/* Others are checked. */
+	number = ask(&far, "\0alice\0pencil");
+	assert_true(get_check(&c));
+	answer_check(c.serial, HELPER_NO);
+	assert_int_equal(result(number), AUTH_GRANTED);
+}
+
 /* Whom others vouch for may have an entry that says what he may. */
 static void
 test_entry_without_credential(void **state)
@@ -1996,6 +2028,7 @@ main(void)
 		role_test(test_broken_packets),
 		role_test(test_helpers),
 		role_test(test_pam_before_store),
+		role_test(test_shut_out),
 		role_test(test_entry_without_credential),
 		role_test(test_late_failure),
 		role_test(test_helpers_go),
