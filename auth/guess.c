@@ -19,8 +19,10 @@ enum {
 struct count {
 	uint64_t tag;      /* 0: free */
 	uint32_t score;    /* ONE a failure, halved every half-life */
+	uint32_t pardon_s; /* of a lane: success forgives nothing before */
 	int64_t scored_ms; /* when score was right */
-	int64_t next_ms;   /* answers before this one are spoken for */
+	int64_t next_ms;   /* answers before this one are spoken for; of a lane
+			      also when it was used last */
 };
 
 struct guesses {
@@ -127,6 +129,17 @@ count_settle(struct count *count, int64_t now_ms)
 	count->scored_ms += halves * GUESS_HALF_LIFE_MS;
 }
 
+/* Is a less than b, or as much and longer out of use? */
+static bool
+is_less(const struct count *a, const struct count *b)
+{
+	if (a->score != b->score)
+		return a->score < b->score;
+	if (a->next_ms != b->next_ms)
+		return a->next_ms < b->next_ms;
+	return a->scored_ms < b->scored_ms;
+}
+
 /* The one with that tag; else, if make, in the place of the least. */
 static struct count *
 find(struct count set[WAYS], uint64_t tag, int64_t now_ms, bool make)
@@ -138,10 +151,7 @@ find(struct count set[WAYS], uint64_t tag, int64_t now_ms, bool make)
 		if (set[i].tag == tag)
 			return &set[i];
 		if (set[i].tag == 0 ||
-		    (least->tag != 0 &&
-			(set[i].score < least->score ||
-			    (set[i].score == least->score &&
-				set[i].scored_ms < least->scored_ms))))
+		    (least->tag != 0 && is_less(&set[i], least)))
 			least = &set[i];
 	}
 	if (!make)
@@ -267,6 +277,21 @@ guess_right(struct guesses *guesses, const struct guess *guess)
 	return answer;
 }
 
+/* Not at every success: each would give who shares the owner's address the free
+ * number of guesses again. */
+static void
+forgive(struct count *lane, int64_t now_ms)
+{
+	int64_t now_s = now_ms / 1000;
+
+	if (lane->next_ms < now_ms)
+		lane->next_ms = now_ms;
+	if (lane->score == 0 || now_s < lane->pardon_s)
+		return;
+	lane->score = 0;
+	lane->pardon_s = (uint32_t)(now_s + GUESS_HALF_LIFE_MS / 1000);
+}
+
 struct guess_answer
 guess_granted(struct guesses *guesses, const struct guess *guess)
 {
@@ -276,9 +301,7 @@ guess_granted(struct guesses *guesses, const struct guess *guess)
 	if (answer.refuse)
 		return answer;
 	lane = lane_of(guesses, guess, true);
-	if (lane != NULL) {
-		lane->score = 0;
-		lane->scored_ms = guess->now_ms; /* used last */
-	}
+	if (lane != NULL)
+		forgive(lane, guess->now_ms);
 	return answer;
 }

@@ -7,7 +7,9 @@
  * the time that an answer takes, and the answers about one source, network or
  * name come one after another, however many connections ask.  A source where a
  * name has logged in before has a lane of its own for that name, with its own
- * count: strangers can neither guess through it nor close it.
+ * count: strangers can neither guess through it nor close it.  A success there
+ * forgives what was counted, at most once a quarter of an hour: who shares the
+ * address has no guesses more for every login of the owner.
  *
  * Memory is bounded: what was least is forgotten first.  Lanes are made by
  * successful logins alone.  Everything is keyed by a random secret, so that

@@ -137,6 +137,56 @@ test_lane(void **state)
 		    failed(state, "192.0.2.7", "alice@x.org") == -1);
 }
 
+/* The owner mistypes, too; but his logins are no guesses for who shares his
+ * address. */
+static void
+test_lane_forgives(void **state)
+{
+	const char *client = "192.0.2.7", *name = "alice@x.org";
+
+	assert_int_equal(granted(state, client, name), 0);
+	for (int i = 0; i < FREE; i++)
+		assert_int_equal(failed(state, client, name), DELAY);
+	assert_int_equal(granted(state, client, name), 0);
+	for (int i = 0; i < FREE; i++) {
+		now += 60000;
+		assert_int_equal(failed(state, client, name), DELAY);
+		now += 60000;
+		assert_int_equal(granted(state, client, name), 0);
+	}
+	assert_int_equal(failed(state, client, name), 2 * DELAY);
+	now += GUESS_HALF_LIFE_MS;
+	assert_int_equal(granted(state, client, name), 0);
+	assert_int_equal(failed(state, client, name), DELAY);
+}
+
+/* More lanes than there is room for: those used last stay. */
+static void
+test_lanes_in_use(void **state)
+{
+	char name[32];
+
+	for (int i = 0; i < 300000; i++) {
+		if (i % 10000 == 0) {
+			now += 1000;
+			for (int k = 0; k < 100; k++) {
+				snprintf(name, sizeof name, "n%d@x.org", k);
+				granted(state, "192.0.2.7", name);
+			}
+			now += GUESS_HALF_LIFE_MS - 1000;
+		}
+		snprintf(name, sizeof name, "m%d@x.org", i);
+		granted(state, "198.51.100.1", name);
+	}
+	/* The source is closed to all but the lanes. */
+	for (int i = 0; i < 50; i++)
+		failed(state, "192.0.2.7", "z@x.org");
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof name, "n%d@x.org", i);
+		assert_int_equal(granted(state, "192.0.2.7", name), 0);
+	}
+}
+
 static int64_t
 right(void **state, const char *client, const char *name)
 {
@@ -230,6 +280,8 @@ main(void)
 		guess_test(test_source),
 		guess_test(test_serial),
 		guess_test(test_lane),
+		guess_test(test_lane_forgives),
+		guess_test(test_lanes_in_use),
 		guess_test(test_right),
 		guess_test(test_case_of_names),
 		guess_test(test_network),
