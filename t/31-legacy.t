@@ -182,6 +182,9 @@ subtest 'a day that is over' => sub {
 	    'PLAIN over TLS 1.3 is let in');
 	like(login($instance->client, 'alice', 'correct horse'), qr/^535 /,
 	    'LOGIN is not');
+	like(($instance->tool('user', 'check', 'alice'))[1],
+	    qr/^submission: store: (?!.*LOGIN).*PLAIN\n    not by .*LOGIN: an old way to log in, and its day is over$/m,
+	    'user check knows');
 	like(report('--user', 'alice'), qr/^  \(refused before it said its name\)\n    tls1\.2\n      1 time, .*\n      refused after 2020-02-29\n    login\n/m,
 	    'who still tries is in the report');
 	unlike(report('--user', 'zoe'), qr/./, 'guesses are not');
@@ -195,6 +198,8 @@ subtest 'a day that is over' => sub {
 subtest 'a day of one user' => sub {
 	is(($instance->tool('user', 'limit', 'bob', '--legacy-until', 'never'))[0],
 	    0, 'never');
+	like(($instance->tool('user', 'check', 'bob'))[1],
+	    qr/^submission: store: .*PLAIN LOGIN$/m, 'user check knows');
 	like(login($instance->client, 'bob', 'battery staple'), qr/^235 /,
 	    'he may, though the day of all others is over');
 	unlike(report('--user', 'bob'), qr/refused after/, 'the report knows');

@@ -1,8 +1,8 @@
 /*
  * tools/user_check.c: "sallyport user check": who would answer for a name.
  *
- * The same decisions as server/auth_dialogue.c makes, listener by listener:
- * the store decides for whom it has, PAM is asked for the others.
+ * The same decisions as the auth role makes (server/auth_decide.c and
+ * auth_judge.c), listener by listener.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "../auth/legacy.h"
 #include "user.h"
 
 enum { MECHANISMS_MD5 = MECHANISM_CRAM_MD5 | MECHANISM_DIGEST_MD5 };
@@ -205,6 +206,36 @@ objection(const struct check *check, const struct config_listener *listener,
 			       : "the store has no such name";
 }
 
+/* Is the day past after which who has entry, or none, may not practise what
+ * mechanism does? */
+static bool
+is_day_past(const struct check *check, const struct entry *entry,
+    unsigned mechanism)
+{
+	const struct config *config = check->config;
+	int64_t until =
+	    entry != NULL ? entry->legacy_until : ENTRY_LEGACY_AS_CONFIGURED;
+
+	if (until == ENTRY_LEGACY_AS_CONFIGURED)
+		until = config->legacy_until;
+	/* Which TLS it would come by nobody knows. */
+	return until != 0 && check->now >= until &&
+	       (legacy_practices(mechanism_name(mechanism), 13) &
+		   config->legacy) != 0;
+}
+
+static bool
+is_over(const struct check *check, const struct config_listener *listener,
+    unsigned mechanism)
+{
+	bool stored =
+	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
+
+	return is_day_past(check, stored ? &check->entry : NULL, mechanism) ||
+	       (stored && check->has_owner &&
+		   is_day_past(check, &check->owner, mechanism));
+}
+
 /* Add what backend says to the mechanisms of wanted that the listener offers,
  * if it offers any. */
 static void
@@ -219,6 +250,8 @@ check_backend(struct check *check, const struct config_listener *listener,
 		if ((listener->mechanisms & wanted & bit) == 0)
 			continue;
 		why = objection(check, listener, backend, bit);
+		if (why == NULL && is_over(check, listener, bit))
+			why = "an old way to log in, and its day is over";
 		if (why == NULL)
 			json_array_append_new(can,
 			    json_string(mechanism_name(bit)));
