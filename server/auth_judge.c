@@ -53,7 +53,7 @@ is_over(struct dialogue *d, const struct entry *entry, int64_t now,
 	unsigned practices =
 	    legacy_practices(mechanism_name(d->mechanism), d->tls_version) &
 	    config->legacy;
-	char words[LEGACY_TEXT], date[VALUE_DATE];
+	char words[LEGACY_TEXT], date[VALUE_END];
 
 	if (until == ENTRY_LEGACY_AS_CONFIGURED)
 		until = config->legacy_until;
@@ -61,7 +61,7 @@ is_over(struct dialogue *d, const struct entry *entry, int64_t now,
 		return false;
 	d->refused = practices;
 	legacy_print(practices, words);
-	value_date_print(until, date);
+	value_end_print(until, date);
 	snprintf(text, DIALOGUE_TEXT, "%s: not taken after %s, expected %s",
 	    words, date, remedy_for(practices));
 	return true;

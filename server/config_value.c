@@ -152,19 +152,27 @@ date_digits(const char *text, int count)
 	return v;
 }
 
-bool
-value_date(const char *text, uint64_t *out)
+/* Digits where form has a d, else what form has. */
+static bool
+has_form(const char *text, const char *form)
 {
-	static const char form[] = "dddd-dd-dd";
-	struct tm tm = { 0 }, back;
-	time_t first;
-
-	if (strlen(text) != sizeof form - 1)
+	if (strlen(text) != strlen(form))
 		return false;
-	for (size_t i = 0; i < sizeof form - 1; i++)
+	for (size_t i = 0; form[i] != '\0'; i++)
 		if (form[i] == 'd' ? text[i] < '0' || text[i] > '9'
 				   : text[i] != form[i])
 			return false;
+	return true;
+}
+
+bool
+value_date(const char *text, uint64_t *out)
+{
+	struct tm tm = { 0 }, back;
+	time_t first;
+
+	if (!has_form(text, "dddd-dd-dd"))
+		return false;
 	tm.tm_year = date_digits(text, 4) - 1900;
 	tm.tm_mon = date_digits(text + 5, 2) - 1;
 	tm.tm_mday = date_digits(text + 8, 2);
@@ -179,14 +187,39 @@ value_date(const char *text, uint64_t *out)
 	return true;
 }
 
-void
-value_date_print(int64_t over, char out[static VALUE_DATE])
+bool
+value_end(const char *text, int64_t *out)
 {
-	time_t last = (time_t)over - 1;
+	char day[sizeof "2027-03-31"] = "";
+	int hour, minute, second;
+	bool is_second = has_form(text, "dddd-dd-ddTdd:dd:ddZ");
+	uint64_t over;
+
+	snprintf(day, sizeof day, "%s", text);
+	if (!value_date(is_second ? day : text, &over))
+		return false;
+	if (is_second) {
+		hour = date_digits(text + 11, 2);
+		minute = date_digits(text + 14, 2);
+		second = date_digits(text + 17, 2);
+		if (hour > 23 || minute > 59 || second > 59)
+			return false;
+		over -= (uint64_t)(DAY_S - (hour * 60 + minute) * 60 - second);
+	}
+	*out = (int64_t)over;
+	return true;
+}
+
+void
+value_end_print(int64_t over, char out[static VALUE_END])
+{
+	bool is_day = over % DAY_S == 0;
+	time_t shown = (time_t)(is_day ? over - 1 : over);
 	struct tm tm;
 
-	if (gmtime_r(&last, &tm) == NULL ||
-	    strftime(out, VALUE_DATE, "%Y-%m-%d", &tm) == 0)
+	if (gmtime_r(&shown, &tm) == NULL ||
+	    strftime(out, VALUE_END, is_day ? "%Y-%m-%d" : "%Y-%m-%dT%H:%M:%SZ",
+		&tm) == 0)
 		strcpy(out, "?");
 }
 

@@ -22,9 +22,12 @@ bool value_switch(const char *text, bool *out);
 /* YYYY-MM-DD from 2000 to 2999, the last day of something: Unix second at which
  * it is over in UTC, as with until= in the site table. */
 bool value_date(const char *text, uint64_t *out);
-/* The day that is over then. */
-enum { VALUE_DATE = sizeof "2027-03-31" };
-void value_date_print(int64_t over, char out[static VALUE_DATE]);
+/* The same, or a second of such a day, 2027-03-31T12:00:00Z (UTC), which is
+ * the first that is no longer meant. */
+bool value_end(const char *text, int64_t *out);
+/* As value_end reads it; an end of a day as that day. */
+enum { VALUE_END = sizeof "2027-03-31T12:00:00Z" };
+void value_end_print(int64_t over, char out[static VALUE_END]);
 /* A host name of letters, digits and hyphens (RFC 5321 Domain), no dot at
  * its end, at most 253 octets. */
 bool value_is_host(const char *text);

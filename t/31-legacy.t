@@ -207,7 +207,7 @@ subtest 'a day of one user' => sub {
 		'2999-01-31'))[0], 0, 'another day');
 	like(login($instance->client, 'bob', 'battery staple'), qr/^235 /,
 	    'which is to come');
-	like(report('--user', 'bob'), qr/^      will be refused after 2999-01-3[01]$/m,
+	like(report('--user', 'bob'), qr/^      will be refused after 2999-01-31$/m,
 	    'the report knows this, too');
 	is(($instance->tool('user', 'limit', 'bob', '--legacy-until',
 		'default'))[0], 0, 'the day of all');

@@ -239,7 +239,7 @@ subtest 'settings' => sub {
 	is_deeply($shown->{rights}, ['@example.org', 'full+*@example.net'], 'rights');
 	is_deeply($shown->{networks}, ['192.0.2.0/24', '2001:db8::/32'], 'networks');
 	is("$shown->{rate} $shown->{until} $shown->{legacy_until}",
-	    '100 2099-12-31T00:00:00Z 2098-01-02T03:04:05Z', 'limits');
+	    '100 2099-12-31 2098-01-02T03:04:05Z', 'limits');
 	ok($shown->{binding_required} && $shown->{legacy_secret} && !$shown->{enabled},
 	    'flags');
 	my $text = $user->('user', 'show', 'full');
@@ -247,14 +247,16 @@ subtest 'settings' => sub {
 	    'san: +dns:full\.example\.org, .*', 'binding: +required',
 	    'old ways: +until 2098-01-02T03:04:05Z', 'sender: +\@example\.org',
 	    'sender: +full\+\*\@example\.net', 'network: +2001:db8::/32',
-	    'rate: +100 messages an hour', 'until: +2099-12-31T00:00:00Z';
+	    'rate: +100 messages an hour', 'until: +2099-12-31';
 	unlike($text . encode_json($shown), qr/old secret/, 'not the secret');
 	like($user->('user', 'list'),
-	    qr/^full\@example\.org: EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5 DIGEST-MD5 disabled server binding until=2099/m,
+	    qr/^full\@example\.org: EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5 DIGEST-MD5 disabled server binding until=2099-12-31$/m,
 	    'listed');
 	# Out and in again, nothing is lost.
 	my $line = users($user->('user', 'export'))->{'full@example.org'};
 	is($line->{legacy}, 'old secret', 'the export has it');
+	is("$line->{until} $line->{legacy_until}", '4102444800 4039470245',
+	    'a day is meant to its end, a second as it is');
 	my $export = $user->('user', 'export');
 	$user->('user', 'remove', 'full');
 	$user->({ in => $export }, 'user', 'import', '--replace', '-');

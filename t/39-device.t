@@ -259,7 +259,7 @@ subtest 'an Apple profile' => sub {
 	is($profile->{PayloadType}, 'Configuration', 'a property list');
 	is($profile->{PayloadIdentifier}, 'org.example.sallyport.alice+ipad',
 	    'which the next one for the device replaces');
-	is($profile->{RemovalDate}, '2027-03-31T00:00:00', 'removed with its end');
+	is($profile->{RemovalDate}, '2027-04-01T00:00:00', 'removed with its end');
 	my $mail = payload($profile, 'com.apple.mail.managed');
 	my %expected = (EmailAccountType => 'EmailTypePOP',
 		EmailAddress => 'alice@example.org',

@@ -229,7 +229,7 @@ print_help(FILE *to)
 		fprintf(to, "  %s\n\t%s\n", actions[i].usage, actions[i].help);
 	fprintf(to,
 	    "\n--sender, --network, --rate (messages an hour) and --until "
-	    "(it is refused from\nthen on) say what the device may; never "
+	    "(to the end of\nthat day, UTC) say what the device may; never "
 	    "more than its user may.\n"
 	    "Exit status: 0 done, 1 not done, 2 wrong usage.\n");
 }

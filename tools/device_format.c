@@ -2,13 +2,14 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "../server/config_value.h"
 #include "device.h"
 #include "user.h"
 
 void
 device_format_text(const struct device_card *card, const char *file, FILE *to)
 {
-	char until[USER_DATE_TEXT], key[USER_KEY_TEXT];
+	char until[VALUE_END], key[USER_KEY_TEXT];
 
 	fprintf(to, "login:      %s\n", card->login);
 	if (card->secret[0] != '\0')
@@ -22,7 +23,7 @@ device_format_text(const struct device_card *card, const char *file, FILE *to)
 		fprintf(to, "file:       %s\n", file);
 	fprintf(to, "send from:  %s\n", card->address);
 	if (card->until != 0) {
-		user_date_print(card->until, until);
+		value_end_print(card->until, until);
 		fprintf(to, "until:      %s\n", until);
 	}
 	for (size_t i = 0; i < card->server_count; i++)
@@ -49,7 +50,7 @@ servers_json(const struct device_card *card)
 bool
 device_format_json(const struct device_card *card, const char *file, FILE *to)
 {
-	char until[USER_DATE_TEXT], key[USER_KEY_TEXT];
+	char until[VALUE_END], key[USER_KEY_TEXT];
 	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:o}", "login",
 	    card->login, "owner", card->owner, "label", card->label, "address",
 	    card->address, "servers", servers_json(card));
@@ -66,7 +67,7 @@ device_format_json(const struct device_card *card, const char *file, FILE *to)
 		json_object_set_new(object, "file", json_string(file));
 	}
 	if (card->until != 0) {
-		user_date_print(card->until, until);
+		value_end_print(card->until, until);
 		json_object_set_new(object, "until", json_string(until));
 	}
 	ok = object != NULL && json_dumpf(object, to, JSON_COMPACT) == 0;

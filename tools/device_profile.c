@@ -216,7 +216,7 @@ put_authority(FILE *to, const struct device_card *card)
 bool
 device_format_profile(const struct device_card *card, FILE *to)
 {
-	char until[USER_DATE_TEXT];
+	char until[USER_TIME_TEXT];
 	bool ok = true;
 
 	fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
@@ -235,7 +235,7 @@ device_format_profile(const struct device_card *card, FILE *to)
 	ok = ok && put_payload(to, card, "Configuration", "", card->login);
 	put_string(to, "PayloadOrganization", name_realm(card->owner));
 	if (card->until != 0) {
-		user_date_print(card->until, until);
+		user_time_print(card->until, until);
 		fprintf(to, "<key>RemovalDate</key><date>%s</date>\n", until);
 	}
 	fputs("</dict>\n</plist>\n", to);

@@ -200,11 +200,11 @@ print_message(const struct listed *line)
 	const struct sent_message *m = &line->message;
 	const char *state = line->state;
 	uint64_t more = m->recipient_count - json_array_size(m->recipients);
-	char when[USER_DATE_TEXT];
+	char when[USER_TIME_TEXT];
 	const json_t *path;
 	size_t i;
 
-	user_date_print(m->time, when);
+	user_time_print(m->time, when);
 	printf("%s  %-20s %" PRIu64 " octets, %s, from ", when, m->queue_id,
 	    m->size, state != NULL ? state : "no longer in the queue");
 	print_text(m->client);

@@ -22,7 +22,7 @@
 #include "../server/legacy_book.h"
 #include "user.h"
 
-enum { DAY_S = 86400, TIME_SIZE = 32 };
+enum { DAY_S = 86400 };
 
 struct options {
 	bool json;
@@ -203,32 +203,21 @@ struct line {
 	int64_t until; /* 0: without end */
 };
 
-static void
-format_time(int64_t when, char out[static TIME_SIZE])
-{
-	time_t t = (time_t)when;
-	struct tm tm;
-
-	if (gmtime_r(&t, &tm) == NULL ||
-	    strftime(out, TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		strcpy(out, "-");
-}
-
 static json_t *
 line_json(const struct line *line)
 {
-	char first[TIME_SIZE], last[TIME_SIZE], date[VALUE_DATE] = "";
+	char first[USER_TIME_TEXT], last[USER_TIME_TEXT], date[VALUE_END] = "";
 	char words[LEGACY_TEXT], *word, *rest;
 	json_t *practices = json_array();
 
-	format_time(line->row->first, first);
-	format_time(line->row->last, last);
+	user_time_print(line->row->first, first);
+	user_time_print(line->row->last, last);
 	legacy_print(line->row->practices, words);
 	for (word = strtok_r(words, " ", &rest); word != NULL;
 	     word = strtok_r(NULL, " ", &rest))
 		json_array_append_new(practices, json_string(word));
 	if (line->until != 0)
-		value_date_print(line->until, date);
+		value_end_print(line->until, date);
 	return json_pack("{s:s, s:s*, s:o, s:I, s:s, s:s, s:s, s:s*}", "user",
 	    line->row->login, "program",
 	    line->row->program[0] != '\0' ? line->row->program : NULL,
@@ -266,11 +255,11 @@ print_program(const char *program)
 static void
 print_line(const struct line *line, int64_t now)
 {
-	char first[TIME_SIZE], last[TIME_SIZE], date[VALUE_DATE];
+	char first[USER_TIME_TEXT], last[USER_TIME_TEXT], date[VALUE_END];
 	char words[LEGACY_TEXT];
 
-	format_time(line->row->first, first);
-	format_time(line->row->last, last);
+	user_time_print(line->row->first, first);
+	user_time_print(line->row->last, last);
 	legacy_print(line->row->practices, words);
 	printf("    %s\n", words);
 	printf("      %" PRIu64 " time%s, %.10s", line->row->count,
@@ -280,7 +269,7 @@ print_line(const struct line *line, int64_t now)
 	printf(", last from %s\n", line->row->client);
 	if (line->until == 0)
 		return;
-	value_date_print(line->until, date);
+	value_end_print(line->until, date);
 	printf("      %s after %s\n",
 	    now < line->until ? "will be refused" : "refused", date);
 }

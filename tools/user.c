@@ -122,7 +122,7 @@ print_help(FILE *to)
 	    "\nNAME is local@realm; a bare name gets the realm of "
 	    "sallyport.conf.\nA password is asked for at the terminal, or is "
 	    "the first line of standard\ninput with --password-stdin.  DATE is "
-	    "such as 2027-03-31.\n"
+	    "such as 2027-03-31, and means to the end of that day (UTC).\n"
 	    "Exit status: 0 done, 1 not done, or the answer is no, 2 wrong "
 	    "usage.\n");
 }

@@ -70,11 +70,11 @@ char *user_entry_json(const struct entry *entry);
 json_t *user_rights_json(const struct entry *entry);
 
 /* user_settings.c: settings of an entry, as operators write them. */
-enum { USER_DATE_TEXT = 32 };
+enum { USER_TIME_TEXT = 32 };
 
-/* A day (its first second in UTC) or a second, in Unix seconds. */
-bool user_date_parse(int64_t *out, const char *text, struct reason *why);
-void user_date_print(int64_t when, char out[static USER_DATE_TEXT]);
+/* When something was, from Unix seconds: 2027-03-31T12:00:00Z.  Until when
+ * something may be is for value_end_print to say, as operators write it. */
+void user_time_print(int64_t when, char out[static USER_TIME_TEXT]);
 
 enum user_setting {
 	USER_RIGHT_ADD = 'a',

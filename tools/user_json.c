@@ -2,16 +2,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../server/config_value.h"
 #include "user.h"
 
 static json_t *
-date(int64_t when)
+time_json(int64_t when)
 {
-	char text[USER_DATE_TEXT];
+	char text[USER_TIME_TEXT];
 
 	if (when == 0)
 		return json_null();
-	user_date_print(when, text);
+	user_time_print(when, text);
+	return json_string(text);
+}
+
+static json_t *
+end_json(int64_t over)
+{
+	char text[VALUE_END];
+
+	if (over == 0)
+		return json_null();
+	value_end_print(over, text);
 	return json_string(text);
 }
 
@@ -103,12 +115,12 @@ set_settings(json_t *object, const struct entry *entry)
 	json_object_set_new(object, "legacy_until",
 	    entry->legacy_until == ENTRY_LEGACY_ALWAYS
 		? json_string("never")
-		: date(entry->legacy_until));
+		: end_json(entry->legacy_until));
 	json_object_set_new(object, "rights", user_rights_json(entry));
 	json_object_set_new(object, "networks", networks_json(entry));
 	json_object_set_new(object, "rate",
 	    entry->rate != 0 ? json_integer(entry->rate) : json_null());
-	json_object_set_new(object, "until", date(entry->until));
+	json_object_set_new(object, "until", end_json(entry->until));
 }
 
 char *
@@ -133,8 +145,8 @@ user_entry_json(const struct entry *entry)
 	json_object_set_new(object, "owner",
 	    entry->owner[0] != '\0' ? json_string(entry->owner) : json_null());
 	json_object_set_new(object, "devices", devices_json(entry));
-	json_object_set_new(object, "created", date(entry->created));
-	json_object_set_new(object, "changed", date(entry->changed));
+	json_object_set_new(object, "created", time_json(entry->created));
+	json_object_set_new(object, "changed", time_json(entry->changed));
 	text = json_dumps(object, JSON_COMPACT);
 	json_decref(object);
 	return text;

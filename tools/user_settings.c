@@ -7,44 +7,17 @@
 #include <time.h>
 
 #include "../auth/rights.h"
+#include "../server/config_value.h"
 #include "user.h"
 
-/* "2027-03-31", which is its first second in UTC, or "2027-03-31T12:00:00Z". */
-bool
-user_date_parse(int64_t *out, const char *text, struct reason *why)
-{
-	char full[sizeof "2027-03-31T12:00:00Z"] = "";
-	char again[sizeof full];
-	struct tm tm = { 0 };
-	const char *end;
-	time_t when;
-
-	if (strlen(text) == strlen("2027-03-31"))
-		snprintf(full, sizeof full, "%sT00:00:00Z", text);
-	else if (strlen(text) < sizeof full)
-		strcpy(full, text);
-	end = strptime(full, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	when = end != NULL && *end == '\0' ? timegm(&tm) : -1;
-	/* 31 February and blanks would pass otherwise. */
-	if (when <= 0 || gmtime_r(&when, &tm) == NULL ||
-	    strftime(again, sizeof again, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0 ||
-	    strcmp(again, full) != 0)
-		return fail(why, REASON_SYNTAX,
-		    "\"%.32s\": expected a date such as 2027-03-31 or "
-		    "2027-03-31T12:00:00Z",
-		    text);
-	*out = when;
-	return true;
-}
-
 void
-user_date_print(int64_t when, char out[static USER_DATE_TEXT])
+user_time_print(int64_t when, char out[static USER_TIME_TEXT])
 {
 	time_t t = (time_t)when;
 	struct tm tm;
 
 	if (gmtime_r(&t, &tm) == NULL ||
-	    strftime(out, USER_DATE_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+	    strftime(out, USER_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
 		strcpy(out, "-");
 }
 
@@ -139,10 +112,20 @@ set_rate(struct entry *entry, const char *text, struct reason *why)
 }
 
 static bool
+set_end(int64_t *out, const char *text, struct reason *why)
+{
+	return value_end(text, out) ||
+	       fail(why, REASON_SYNTAX,
+		   "\"%.32s\": expected a date such as 2027-03-31 or "
+		   "2027-03-31T12:00:00Z",
+		   text);
+}
+
+static bool
 set_until(struct entry *entry, const char *text, struct reason *why)
 {
 	if (strcmp(text, "none") != 0)
-		return user_date_parse(&entry->until, text, why);
+		return set_end(&entry->until, text, why);
 	entry->until = 0;
 	return true;
 }
@@ -155,7 +138,7 @@ set_legacy_until(struct entry *entry, const char *text, struct reason *why)
 	else if (strcmp(text, "default") == 0)
 		entry->legacy_until = ENTRY_LEGACY_AS_CONFIGURED;
 	else
-		return user_date_parse(&entry->legacy_until, text, why);
+		return set_end(&entry->legacy_until, text, why);
 	return true;
 }
 

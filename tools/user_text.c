@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../server/config_value.h"
 #include "user.h"
 
 void
@@ -16,11 +17,20 @@ user_key_print(const unsigned char key[static SPKI_OCTETS],
 }
 
 static void
-put_date(FILE *to, const char *label, int64_t when)
+put_time(FILE *to, const char *label, int64_t when)
 {
-	char text[USER_DATE_TEXT];
+	char text[USER_TIME_TEXT];
 
-	user_date_print(when, text);
+	user_time_print(when, text);
+	fprintf(to, "%s%s\n", label, text);
+}
+
+static void
+put_end(FILE *to, const char *label, int64_t over)
+{
+	char text[VALUE_END];
+
+	value_end_print(over, text);
 	fprintf(to, "%s%s\n", label, text);
 }
 
@@ -46,7 +56,7 @@ put_line(FILE *to, const struct entry *entry)
 	if (entry->binding_required)
 		fprintf(to, " binding");
 	if (entry->until != 0)
-		put_date(to, " until=", entry->until);
+		put_end(to, " until=", entry->until);
 	else
 		fputc('\n', to);
 }
@@ -100,7 +110,7 @@ put_settings(FILE *to, const struct entry *entry)
 	if (entry->legacy_until == ENTRY_LEGACY_ALWAYS)
 		fprintf(to, "old ways:   never refused\n");
 	else if (entry->legacy_until != ENTRY_LEGACY_AS_CONFIGURED)
-		put_date(to, "old ways:   until ", entry->legacy_until);
+		put_end(to, "old ways:   until ", entry->legacy_until);
 	for (size_t i = 0; i < entry->rights_len;
 	     i += strlen(entry->rights + i) + 1)
 		fprintf(to, "sender:     %s\n", entry->rights + i);
@@ -112,7 +122,7 @@ put_settings(FILE *to, const struct entry *entry)
 		fprintf(to, "rate:       %u messages an hour\n",
 		    (unsigned)entry->rate);
 	if (entry->until != 0)
-		put_date(to, "until:      ", entry->until);
+		put_end(to, "until:      ", entry->until);
 }
 
 static void
@@ -128,8 +138,8 @@ put_text(FILE *to, const struct entry *entry)
 		fprintf(to, "owner:      %s\n", entry->owner);
 	for (size_t i = 0; i < entry->device_count; i++)
 		fprintf(to, "device:     %s\n", entry->devices[i]);
-	put_date(to, "created:    ", entry->created);
-	put_date(to, "changed:    ", entry->changed);
+	put_time(to, "created:    ", entry->created);
+	put_time(to, "changed:    ", entry->changed);
 }
 
 /* Without the last line's end; the caller's, or NULL. */

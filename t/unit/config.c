@@ -279,7 +279,7 @@ dates(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		char printed[VALUE_DATE];
+		char printed[VALUE_END];
 		uint64_t over = 7;
 		bool ok = value_date(rows[i].text, &over);
 
@@ -290,8 +290,52 @@ dates(void **state)
 			    (uintmax_t)over);
 		if (!ok)
 			continue;
-		value_date_print(rows[i].over, printed);
+		value_end_print(rows[i].over, printed);
 		assert_string_equal(printed, rows[i].text);
+	}
+}
+
+static void
+ends_are_days_or_seconds(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t over;        /* -1: refused */
+		const char *printed; /* NULL: as text */
+	} rows[] = {
+		{ "2027-03-31", 1806537600, NULL },
+		{ "2027-03-31T00:00:00Z", 1806451200, "2027-03-30" },
+		{ "2027-03-31T00:00:01Z", 1806451201, NULL },
+		{ "2027-03-31T12:34:56Z", 1806496496, NULL },
+		{ "2027-03-31T23:59:59Z", 1806537599, NULL },
+		{ "2027-04-01T00:00:00Z", 1806537600, "2027-03-31" },
+		{ "2027-03-31T24:00:00Z", -1, NULL },
+		{ "2027-03-31T23:60:00Z", -1, NULL },
+		{ "2027-03-31T23:59:60Z", -1, NULL },
+		{ "2027-02-29T12:00:00Z", -1, NULL },
+		{ "2027-03-31T12:00:00", -1, NULL },
+		{ "2027-03-31T12:00:00Z ", -1, NULL },
+		{ " 2027-03-31T12:00:0Z", -1, NULL },
+		{ "2027-03-31 12:00:00Z", -1, NULL },
+		{ " 2027-03-3", -1, NULL },
+		{ "", -1, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		const char *printed = rows[i].printed;
+		char again[VALUE_END];
+		int64_t over = -1;
+		bool ok = value_end(rows[i].text, &over);
+
+		if (ok != (rows[i].over >= 0) || over != rows[i].over)
+			fail_msg("\"%s\": %d %jd", rows[i].text, ok,
+			    (intmax_t)over);
+		if (!ok)
+			continue;
+		value_end_print(over, again);
+		assert_string_equal(again,
+		    printed != NULL ? printed : rows[i].text);
 	}
 }
 
@@ -619,6 +663,7 @@ main(void)
 		cmocka_unit_test(token_mechanisms_without_backend),
 		cmocka_unit_test(names_in_dns),
 		cmocka_unit_test(dates),
+		cmocka_unit_test(ends_are_days_or_seconds),
 		cmocka_unit_test(where_binding_is_required),
 		cmocka_unit_test(old_practices),
 		cmocka_unit_test(host_and_port),
