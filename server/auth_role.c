@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,11 @@
 #include "config_bundle.h"
 #include "log.h"
 
-enum { STORE_AGAIN_MS = 1000 };
+enum {
+	STORE_AGAIN_MS = 1000,
+	STORE_WAIT_S = 5,
+	STORE_POLL_MS = 50,
+};
 
 int64_t
 auth_now_ms(void)
@@ -117,6 +122,34 @@ store_try(struct auth_role *role, const char *state, struct reason *why)
 		   : fail(why, at.code, "%s", at.text);
 }
 
+/*
+ * At the start a tool may have the file, for as long as one command takes: the
+ * server need not fail for that.  Nobody is served yet.
+ */
+static bool
+store_wait(struct auth_role *role, const char *state, struct reason *why)
+{
+	struct pollfd master = { .fd = ROLE_MASTER_FD }; /* for its end */
+	int64_t until = auth_now_ms() + STORE_WAIT_S * 1000;
+	bool said = false;
+	struct reason at;
+
+	while (!store_try(role, state, &at)) {
+		if (at.code != REASON_AWAY || poll(&master, 1, 0) > 0)
+			return fail(why, at.code, "%s", at.text);
+		if (auth_now_ms() >= until)
+			return fail(why, at.code, "%s, after %d s still",
+			    at.text, STORE_WAIT_S);
+		if (!said)
+			log_line(SAY_WARNING, "store",
+			    "reason=%s detail=\"%s\" waiting=%ds",
+			    reason_word(at.code), at.text, STORE_WAIT_S);
+		said = true;
+		poll(&master, 1, STORE_POLL_MS);
+	}
+	return true;
+}
+
 struct store *
 auth_store(struct auth_role *role)
 {
@@ -144,6 +177,25 @@ uses_store(const struct config *config)
 		if ((config->listeners[i].backends & BACKEND_STORE) != 0)
 			return true;
 	return false;
+}
+
+static bool
+is_starting(const struct auth_role *role)
+{
+	for (size_t i = 0; i < AUTH_CONFIGS_MAX; i++)
+		if (role->configs[i] != NULL)
+			return false;
+	return true;
+}
+
+static bool
+store_need(struct auth_role *role, const struct config *config,
+    struct reason *why)
+{
+	if (!uses_store(config) || role->store != NULL)
+		return true;
+	return is_starting(role) ? store_wait(role, config->state, why)
+				 : store_try(role, config->state, why);
 }
 
 static bool
@@ -193,8 +245,7 @@ auth_prepare(void *self, uint32_t number, const struct bundle *bundle,
 		return fail(why, REASON_NO_MEMORY, "configuration");
 	made->number = number;
 	if (!config_build(made, bundle, why) ||
-	    (uses_store(made->config) && role->store == NULL &&
-		!store_try(role, made->config->state, why))) {
+	    !store_need(role, made->config, why)) {
 		config_drop(made);
 		return false;
 	}

@@ -555,5 +555,36 @@ subtest 'check' => sub {
 	is(($instance->tool('user', 'check', 'not a name'))[0], 1, 'no name');
 };
 
+# A tool that has the file until what it reads has its end, which is when $over
+# says so.
+sub holder {
+	my ($over) = @_;
+	my $pid = fork // die "fork: $!";
+	if (!$pid) {
+		open STDERR, '>', '/dev/null';
+		open STDOUT, '>&', \*STDERR;
+		open my $to, '|-', program('sallyport'), '-c', $instance->{conf},
+		    'user', 'import', '-' or POSIX::_exit(1);
+		wait_until { $over->() } 30;
+		close $to;
+		POSIX::_exit(0);
+	}
+	wait_until { ($instance->tool('user', 'show', 'alice'))[2] =~ /has it open/ };
+	return $pid;
+}
+
+subtest 'a start while a tool has the file' => sub {
+	$instance->stop_ok;
+	my $holder = holder(sub { -e "$scratch/enough" });
+	like($instance->refused // '', qr/process \d+ has it open, after 5 s still/,
+	    'is refused after a while');
+	spew("$scratch/enough", '');
+	waitpid $holder, 0;
+	$holder = holder(sub { slurp($instance->{log}) =~ /has it open" waiting=5s/ });
+	ok($instance->start(may_fail => 1), 'and waits for a tool that ends');
+	waitpid $holder, 0;
+	like(plain('alice', 'correct horse'), qr/^235 /, 'whose users are there');
+};
+
 $instance->stop_ok;
 done_testing;
