@@ -75,31 +75,22 @@ add_device(void *context, const struct entry *entry)
 	return entry->owner[0] == '\0' || user_listing_add(context, entry);
 }
 
-static bool
-keep_entry(void *context, const struct entry *entry)
-{
-	struct entry *kept = context;
-
-	*kept = *entry;
-	return true;
-}
-
 /* One user's, however many others there are. */
 static bool
 list_of(struct user_access *access, const struct arguments *a,
     struct user_listing *listing, struct reason *why)
 {
-	struct entry owner = { 0 }, device;
-	bool ok = name_parse(owner.name, a->words[0], a->config->realm, why) &&
-		  user_access_ask(access, CONTROL_USER_SHOW, &owner, keep_entry,
-		      &owner, why);
+	char name[NAME_SIZE];
+	struct entry owner, device;
+	bool ok = name_parse(name, a->words[0], a->config->realm, why) &&
+		  user_access_show(access, name, &owner, why);
 
 	for (size_t i = 0; ok && i < owner.device_count; i++) {
-		memset(&device, 0, sizeof device);
-		if (entry_device_name(owner.name, owner.devices[i],
-			device.name))
-			ok = user_access_ask(access, CONTROL_USER_FIND, &device,
-			    add_device, listing, why);
+		if (!entry_device_name(owner.name, owner.devices[i], name))
+			continue;
+		ok = user_access_find(access, name, &device, why) &&
+		     (add_device(listing, &device) ||
+			 fail(why, REASON_NO_MEMORY, "%s", name));
 	}
 	return ok;
 }

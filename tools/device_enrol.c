@@ -51,29 +51,18 @@ choose_address(struct device_card *card, const struct entry *device,
 		strncpy(card->address, card->owner, sizeof card->address - 1);
 }
 
-static bool
-keep_entry(void *context, const struct entry *entry)
-{
-	struct entry *kept = context;
-
-	*kept = *entry;
-	return true;
-}
-
 /* Before a certificate is made for nothing. */
 static bool
 look_at_owner(struct device_card *card, const struct entry *device,
     const struct config *config, struct reason *why)
 {
-	struct entry owner = { 0 };
+	struct entry owner;
 	struct user_access *access;
 	bool ok;
 
-	strcpy(owner.name, card->owner);
 	if (!user_access_open(&access, config, why))
 		return false;
-	ok = user_access_ask(access, CONTROL_USER_SHOW, &owner, keep_entry,
-	    &owner, why);
+	ok = user_access_show(access, card->owner, &owner, why);
 	user_access_close(access);
 	if (ok && entry_has_device(&owner, card->label))
 		ok = fail(why, REASON_EXISTS,

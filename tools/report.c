@@ -138,27 +138,14 @@ struct looked {
 };
 
 static bool
-keep_until(void *context, const struct entry *entry)
-{
-	struct looked *looked = context;
-
-	looked->until = entry->legacy_until;
-	strcpy(looked->owner, entry->owner);
-	return true;
-}
-
-static bool
 look_up(struct looked *looked, const char *login, struct reason *why)
 {
-	struct entry entry = { 0 };
-	bool ok = true;
+	struct entry entry = { .legacy_until = ENTRY_LEGACY_AS_CONFIGURED };
+	bool ok = looked->access == NULL ||
+		  user_access_find(looked->access, login, &entry, why);
 
-	looked->until = ENTRY_LEGACY_AS_CONFIGURED;
-	looked->owner[0] = '\0';
-	strcpy(entry.name, login);
-	if (looked->access != NULL)
-		ok = user_access_ask(looked->access, CONTROL_USER_FIND, &entry,
-		    keep_until, looked, why);
+	looked->until = entry.legacy_until;
+	strcpy(looked->owner, entry.owner);
 	explicit_bzero(&entry, sizeof entry);
 	return ok;
 }

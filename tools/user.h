@@ -37,6 +37,13 @@ bool user_access_ask(struct user_access *access, enum control_user_verb verb,
     struct entry *entry, bool (*each)(void *context, const struct entry *entry),
     void *context, struct reason *why);
 
+/* The entry of that name, which the caller wipes: REASON_ABSENT if there is
+ * none, or with find an empty name. */
+bool user_access_show(struct user_access *access, const char *name,
+    struct entry *out, struct reason *why);
+bool user_access_find(struct user_access *access, const char *name,
+    struct entry *out, struct reason *why);
+
 /* Many changes in a copy of the file, which takes its place all at once; with
  * the server there is none, and each change is one of its own.  After the end
  * there is nothing to do but to close. */

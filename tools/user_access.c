@@ -247,6 +247,41 @@ user_access_ask(struct user_access *access, enum control_user_verb verb,
 	return ok;
 }
 
+static bool
+keep_entry(void *context, const struct entry *entry)
+{
+	memcpy(context, entry, sizeof *entry);
+	return true;
+}
+
+static bool
+ask_for_one(struct user_access *access, enum control_user_verb verb,
+    const char *name, struct entry *out, struct reason *why)
+{
+	struct entry entry = { 0 };
+	bool ok;
+
+	memset(out, 0, sizeof *out);
+	snprintf(entry.name, sizeof entry.name, "%s", name);
+	ok = user_access_ask(access, verb, &entry, keep_entry, out, why);
+	explicit_bzero(&entry, sizeof entry);
+	return ok;
+}
+
+bool
+user_access_show(struct user_access *access, const char *name,
+    struct entry *out, struct reason *why)
+{
+	return ask_for_one(access, CONTROL_USER_SHOW, name, out, why);
+}
+
+bool
+user_access_find(struct user_access *access, const char *name,
+    struct entry *out, struct reason *why)
+{
+	return ask_for_one(access, CONTROL_USER_FIND, name, out, why);
+}
+
 bool
 user_access_secret(struct user_access *access,
     unsigned char out[static STORE_SECRET_OCTETS], struct reason *why)

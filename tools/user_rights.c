@@ -10,27 +10,6 @@
 #include "../auth/rights.h"
 #include "user.h"
 
-static bool
-take_entry(void *context, const struct entry *entry)
-{
-	memcpy(context, entry, sizeof *entry);
-	return true;
-}
-
-static bool
-show(struct user_access *access, const char *name, struct entry *out,
-    struct reason *why)
-{
-	struct entry entry = { 0 };
-	bool ok;
-
-	snprintf(entry.name, sizeof entry.name, "%s", name);
-	ok = user_access_ask(access, CONTROL_USER_SHOW, &entry, take_entry, out,
-	    why);
-	explicit_bzero(&entry, sizeof entry);
-	return ok;
-}
-
 /* The entry goes back as it came, with other settings: a change by somebody
  * else in between is not undone. */
 bool
@@ -43,7 +22,7 @@ user_settings_change(const struct config *config, const char *name,
 
 	if (!user_access_open(&access, config, why))
 		return false;
-	ok = show(access, name, &entry, why) &&
+	ok = user_access_show(access, name, &entry, why) &&
 	     user_settings_apply(&entry, changes, n, why) &&
 	     user_access_ask(access, CONTROL_USER_ALTER, &entry, NULL, NULL,
 		 why);
@@ -75,9 +54,9 @@ look_up(const struct config *config, const char *name, struct asked *out,
 
 	if (!user_access_open(&access, config, why))
 		return false;
-	ok = show(access, name, &out->login, why) &&
+	ok = user_access_show(access, name, &out->login, why) &&
 	     (out->login.owner[0] == '\0' ||
-		 show(access, out->login.owner, &out->owner, why));
+		 user_access_show(access, out->login.owner, &out->owner, why));
 	user_access_close(access);
 	out->rights = rights_of(&out->login);
 	out->owner_rights = rights_of(&out->owner);
