@@ -183,7 +183,7 @@ subtest 'a day that is over' => sub {
 	like(login($instance->client, 'alice', 'correct horse'), qr/^535 /,
 	    'LOGIN is not');
 	like(($instance->tool('user', 'check', 'alice'))[1],
-	    qr/^submission: store: (?!.*LOGIN).*PLAIN\n    not by .*LOGIN: an old way to log in, and its day is over$/m,
+	    qr/^submission: store: (?!.*LOGIN).*PLAIN\n    not by .*LOGIN: an old way, not taken after \S+$/m,
 	    'user check knows');
 	like(report('--user', 'alice'), qr/^  \(refused before it said its name\)\n    tls1\.2\n      1 time, .*\n      refused after 2020-02-29\n    login\n/m,
 	    'who still tries is in the report');

@@ -553,6 +553,29 @@ subtest 'check' => sub {
 	like($out, qr/^submission: store: PLAIN LOGIN\n    not by SCRAM.*waits/m,
 	    'in words');
 	is(($instance->tool('user', 'check', 'not a name'))[0], 1, 'no name');
+	# What forbids old ways, and what a device may not since its owner may not.
+	my $limit = sub {
+		is(($instance->tool('user', 'limit', 'alice', @_))[0], 0, "limit @_");
+	};
+	is(($instance->tool('device', 'enrol', 'alice', 'phone'))[0], 0, 'a device');
+	$limit->('--legacy-until', '2026-01-31');
+	($status, $by) = check('alice');
+	is_deeply([grep { !/PLUS/ } @{ $by->{'submission store'}{mechanisms} }],
+	    [qw(SCRAM-SHA-256 PLAIN)], 'old ways are over');
+	is($by->{'submission store'}{not}{LOGIN},
+	    'an old way, not taken after 2026-01-31', 'since when is said');
+	($status, $by) = check('alice+phone');
+	is($by->{'submission store'}{not}{LOGIN},
+	    'its owner: an old way, not taken after 2026-01-31', 'for her device, too');
+	$limit->('--legacy-until', 'default', '--until', '2026-01-31');
+	($status, $by) = check('alice+phone');
+	is($status, 1, 'whose owner\'s time is over');
+	is($by->{'submission store'}{not}{PLAIN}, 'its owner: its time is over', 'which is why');
+	$limit->('--until', 'none');
+	is((check('alice+phone'))[0], 0, 'and is not, any longer');
+	is(($instance->tool('device', 'revoke', 'alice', 'phone'))[0], 0, 'lost');
+	($status, $by) = check('alice+phone');
+	like($by->{'submission store'}{not}{PLAIN}, qr/no such name/, 'nobody');
 };
 
 # A tool that has the file until what it reads has its end, which is when $over

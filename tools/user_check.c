@@ -1,8 +1,9 @@
 /*
  * tools/user_check.c: "sallyport user check": who would answer for a name.
  *
- * The same decisions as the auth role makes (server/auth_decide.c and
- * auth_judge.c), listener by listener.
+ * The same decisions as server/auth_decide.c and server/auth_judge.c make,
+ * listener by listener, but for what is only known once a client is there: its
+ * network, and its version of TLS.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <time.h>
 
 #include "../auth/legacy.h"
+#include "../server/config_value.h"
 #include "user.h"
 
 enum { MECHANISMS_MD5 = MECHANISM_CRAM_MD5 | MECHANISM_DIGEST_MD5 };
@@ -19,38 +21,32 @@ enum { MECHANISMS_MD5 = MECHANISM_CRAM_MD5 | MECHANISM_DIGEST_MD5 };
 struct check {
 	const struct config *config;
 	const char *name;
-	bool is_known; /* the store has entry */
-	struct entry entry;
-	bool has_owner; /* a device's, and the store has it */
-	struct entry owner;
+	struct entry entry; /* without a name: the store has none */
+	struct entry owner; /* of a device; the same */
 	int64_t now;
 	bool somebody; /* would answer */
 	json_t *answers;
-};
-
-struct found {
-	struct entry *entry;
-	bool *is_there;
+	char text[128]; /* an objection, until the next one */
 };
 
 static bool
-take_entry(void *context, const struct entry *entry)
+is_known(const struct check *check)
 {
-	const struct found *found = context;
+	return check->entry.name[0] != '\0';
+}
 
-	*found->entry = *entry;
-	*found->is_there = true;
-	return true;
+/* Does the listener ask the store, and has that the name? */
+static bool
+is_stored(const struct check *check, const struct config_listener *listener)
+{
+	return is_known(check) && (listener->backends & BACKEND_STORE) != 0;
 }
 
 static bool
-is_pam_realm(const struct check *check)
+is_realm_of(const struct check *check, const char *const *realms, size_t count)
 {
-	const struct config *config = check->config;
-
-	for (size_t i = 0; i < config->pam_realm_count; i++)
-		if (strcasecmp(config->pam_realms[i],
-			name_realm(check->name)) == 0)
+	for (size_t i = 0; i < count; i++)
+		if (strcasecmp(realms[i], name_realm(check->name)) == 0)
 			return true;
 	return false;
 }
@@ -64,43 +60,94 @@ has_password(const struct entry *entry)
 	       entry->foreign[0] != '\0';
 }
 
-/* What forbids a device its owner's entry has, or not. */
+/* Is this old way of logging in over for who has entry, or none? */
 static const char *
-owner_objection(const struct check *check)
+end_of_legacy(struct check *check, const struct entry *entry,
+    unsigned mechanism)
+{
+	const struct config *config = check->config;
+	int64_t until =
+	    entry != NULL ? entry->legacy_until : ENTRY_LEGACY_AS_CONFIGURED;
+	char date[VALUE_END];
+
+	if (until == ENTRY_LEGACY_AS_CONFIGURED)
+		until = config->legacy_until;
+	/* As if all clients had the newest TLS. */
+	if ((legacy_practices(mechanism_name(mechanism), 13) &
+		config->legacy) == 0 ||
+	    until == 0 || check->now < until)
+		return NULL;
+	value_end_print(until, date);
+	snprintf(check->text, sizeof check->text,
+	    "an old way, not taken after %s", date);
+	return check->text;
+}
+
+/* Does what the store has of one name, if anything, forbid the login? */
+static const char *
+entry_objection(struct check *check, const struct entry *entry,
+    unsigned mechanism)
+{
+	const unsigned bound = MECHANISMS_BOUND | MECHANISM_EXTERNAL;
+
+	if (entry != NULL && !entry->enabled)
+		return "disabled";
+	if (entry != NULL && entry->until != 0 && check->now >= entry->until)
+		return "its time is over";
+	if (entry != NULL && entry->binding_required &&
+	    (mechanism & bound) == 0)
+		return "channel binding is required";
+	return end_of_legacy(check, entry, mechanism);
+}
+
+/* Does it call itself after its owner, with a label that he has? */
+static bool
+is_listed(const struct check *check)
 {
 	char name[NAME_SIZE];
 
-	if (check->entry.owner[0] == '\0')
-		return NULL;
-	if (!check->has_owner)
-		return "its owner is not there";
-	if (!check->owner.enabled)
-		return "its owner is disabled";
-	if (check->owner.until != 0 && check->now >= check->owner.until)
-		return "its owner's time is over";
 	for (size_t i = 0; i < check->owner.device_count; i++)
 		if (entry_device_name(check->owner.name,
 			check->owner.devices[i], name) &&
 		    strcmp(name, check->name) == 0)
-			return NULL;
-	return "its owner does not list it";
+			return true;
+	return false;
+}
+
+static const char *
+device_objection(struct check *check, unsigned mechanism)
+{
+	char owners[sizeof check->text];
+	const char *why;
+
+	if (check->entry.owner[0] == '\0')
+		return "a device of nobody";
+	if (check->owner.name[0] == '\0')
+		return "its owner is no user";
+	if (check->owner.kind == ENTRY_DEVICE || !is_listed(check))
+		return "its owner has no such device";
+	why = entry_objection(check, &check->owner, mechanism);
+	if (why == NULL)
+		return NULL;
+	snprintf(owners, sizeof owners, "%s", why);
+	snprintf(check->text, sizeof check->text, "its owner: %.*s",
+	    (int)sizeof check->text - 16, owners);
+	return check->text;
 }
 
 /* NULL: whoever proves it, by this mechanism, is let in. */
 static const char *
-entry_objection(const struct check *check, unsigned mechanism)
+judge(struct check *check, const struct config_listener *listener,
+    unsigned mechanism)
 {
-	const unsigned bound = MECHANISMS_BOUND | MECHANISM_EXTERNAL;
+	const struct entry *entry =
+	    is_stored(check, listener) ? &check->entry : NULL;
+	const char *why = entry_objection(check, entry, mechanism);
 
-	if (!check->entry.enabled)
-		return "disabled";
-	if (check->entry.until != 0 && check->now >= check->entry.until)
-		return "its time is over";
-	if ((check->entry.binding_required ||
-		(check->has_owner && check->owner.binding_required)) &&
-	    (mechanism & bound) == 0)
-		return "channel binding is required";
-	return owner_objection(check);
+	if (why != NULL || entry == NULL ||
+	    (entry->owner[0] == '\0' && entry->kind != ENTRY_DEVICE))
+		return why;
+	return device_objection(check, mechanism);
 }
 
 static const char *
@@ -117,15 +164,14 @@ scram_objection(const struct entry *e, unsigned mechanism)
 		   : "no verifier of that hash";
 }
 
-/* NULL: the store's entry can be logged in with by this mechanism. */
+/* NULL: the store's entry has what this mechanism needs. */
 static const char *
 store_objection(const struct check *check, unsigned mechanism)
 {
 	const struct entry *e = &check->entry;
-	const char *why = entry_objection(check, mechanism);
 
-	if (why != NULL)
-		return why;
+	if (!is_known(check))
+		return "the store has no such name";
 	if (mechanism == MECHANISM_EXTERNAL)
 		return e->key_count + e->san_count > 0
 			   ? NULL
@@ -137,103 +183,44 @@ store_objection(const struct check *check, unsigned mechanism)
 	return has_password(e) ? NULL : "no password";
 }
 
+/* An entry without password says what he may whom PAM knows. */
 static const char *
-pam_objection(const struct check *check, const struct config_listener *listener,
+pam_objection(const struct check *check, const struct config_listener *listener)
+{
+	const struct config *config = check->config;
+
+	if (is_stored(check, listener) && has_password(&check->entry) &&
+	    !listener->pam_first)
+		return "the store has this name and decides";
+	return is_realm_of(check, config->pam_realms, config->pam_realm_count)
+		   ? NULL
+		   : "the realm is not assigned to PAM";
+}
+
+/* What forbids it of what the backend knows, if anything.  What a ticket or a
+ * token has to say is for its issuer to say. */
+static const char *
+backend_objection(const struct check *check,
+    const struct config_listener *listener, unsigned backend,
     unsigned mechanism)
 {
-	bool stored =
-	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
-	const char *why = NULL;
-
-	if (stored && has_password(&check->entry) && !listener->pam_first)
-		return "the store has this name and decides";
-	/* It says what he may whom PAM knows. */
-	if (stored)
-		why = entry_objection(check, mechanism);
-	if (why != NULL)
-		return why;
-	if (!is_pam_realm(check))
-		return "the realm is not assigned to PAM";
-	return mechanism == MECHANISM_PLAIN || mechanism == MECHANISM_LOGIN
-		   ? NULL
-		   : "PAM needs the password";
-}
-
-static const char *
-kerberos_objection(const struct check *check, unsigned mechanism)
-{
 	const struct config *config = check->config;
 
-	for (size_t i = 0; i < config->kerberos_realm_count; i++)
-		if (strcasecmp(config->kerberos_realms[i],
-			name_realm(check->name)) == 0)
-			return check->is_known
-				   ? entry_objection(check, mechanism)
-				   : NULL;
-	return "no realm of Kerberos has this name";
-}
-
-/* What the token has to say is for its issuer to say. */
-static const char *
-token_objection(const struct check *check,
-    const struct config_listener *listener, unsigned mechanism)
-{
-	const struct config *config = check->config;
-	bool stored =
-	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
-
-	for (size_t i = 0; i < config->token.realm_count; i++)
-		if (strcasecmp(config->token.realms[i],
-			name_realm(check->name)) == 0)
-			return stored ? entry_objection(check, mechanism)
-				      : NULL;
-	return "no issuer of tokens can vouch for the realm";
-}
-
-static const char *
-objection(const struct check *check, const struct config_listener *listener,
-    unsigned backend, unsigned mechanism)
-{
 	if (mechanism == MECHANISM_EXTERNAL && !listener->ask_client_cert)
 		return "clients are not asked for a certificate here";
 	if (backend == BACKEND_PAM)
-		return pam_objection(check, listener, mechanism);
+		return pam_objection(check, listener);
 	if (backend == BACKEND_KERBEROS)
-		return kerberos_objection(check, mechanism);
+		return is_realm_of(check, config->kerberos_realms,
+			   config->kerberos_realm_count)
+			   ? NULL
+			   : "no realm of Kerberos has this name";
 	if (backend == BACKEND_TOKEN)
-		return token_objection(check, listener, mechanism);
-	return check->is_known ? store_objection(check, mechanism)
-			       : "the store has no such name";
-}
-
-/* Is the day past after which who has entry, or none, may not practise what
- * mechanism does? */
-static bool
-is_day_past(const struct check *check, const struct entry *entry,
-    unsigned mechanism)
-{
-	const struct config *config = check->config;
-	int64_t until =
-	    entry != NULL ? entry->legacy_until : ENTRY_LEGACY_AS_CONFIGURED;
-
-	if (until == ENTRY_LEGACY_AS_CONFIGURED)
-		until = config->legacy_until;
-	/* Which TLS it would come by nobody knows. */
-	return until != 0 && check->now >= until &&
-	       (legacy_practices(mechanism_name(mechanism), 13) &
-		   config->legacy) != 0;
-}
-
-static bool
-is_over(const struct check *check, const struct config_listener *listener,
-    unsigned mechanism)
-{
-	bool stored =
-	    check->is_known && (listener->backends & BACKEND_STORE) != 0;
-
-	return is_day_past(check, stored ? &check->entry : NULL, mechanism) ||
-	       (stored && check->has_owner &&
-		   is_day_past(check, &check->owner, mechanism));
+		return is_realm_of(check, config->token.realms,
+			   config->token.realm_count)
+			   ? NULL
+			   : "no issuer of tokens can vouch for the realm";
+	return store_objection(check, mechanism);
 }
 
 /* Add what backend says to the mechanisms of wanted that the listener offers,
@@ -249,9 +236,9 @@ check_backend(struct check *check, const struct config_listener *listener,
 
 		if ((listener->mechanisms & wanted & bit) == 0)
 			continue;
-		why = objection(check, listener, backend, bit);
-		if (why == NULL && is_over(check, listener, bit))
-			why = "an old way to log in, and its day is over";
+		why = backend_objection(check, listener, backend, bit);
+		if (why == NULL)
+			why = judge(check, listener, bit);
 		if (why == NULL)
 			json_array_append_new(can,
 			    json_string(mechanism_name(bit)));
@@ -334,7 +321,7 @@ static void
 print_json(const struct check *check)
 {
 	json_t *object = json_pack("{s:s, s:b, s:b, s:O}", "name", check->name,
-	    "known", (int)check->is_known, "answers", (int)check->somebody,
+	    "known", (int)is_known(check), "answers", (int)check->somebody,
 	    "backends", check->answers);
 	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
 
@@ -345,32 +332,17 @@ print_json(const struct check *check)
 }
 
 static bool
-look_up(struct user_access *access, const char *name, struct entry *out,
-    bool *is_there, struct reason *why)
-{
-	struct found found = { out, is_there };
-	struct entry entry = { 0 };
-	bool ok;
-
-	snprintf(entry.name, sizeof entry.name, "%s", name);
-	ok = user_access_ask(access, CONTROL_USER_FIND, &entry, take_entry,
-	    &found, why);
-	explicit_bzero(&entry, sizeof entry);
-	return ok;
-}
-
-static bool
-look_up_both(struct check *check, struct reason *why)
+look_up(struct check *check, struct reason *why)
 {
 	struct user_access *access;
 	bool ok;
 
 	if (!user_access_open(&access, check->config, why))
 		return false;
-	ok = look_up(access, check->name, &check->entry, &check->is_known, why);
+	ok = user_access_find(access, check->name, &check->entry, why);
 	if (ok && check->entry.owner[0] != '\0')
-		ok = look_up(access, check->entry.owner, &check->owner,
-		    &check->has_owner, why);
+		ok = user_access_find(access, check->entry.owner, &check->owner,
+		    why);
 	user_access_close(access);
 	return ok;
 }
@@ -383,7 +355,7 @@ user_check(const struct config *config, const char *name, bool json)
 		.now = time(NULL),
 		.answers = json_array() };
 	struct reason why = { 0 };
-	bool ok = look_up_both(&check, &why);
+	bool ok = look_up(&check, &why);
 	json_t *each;
 	size_t i;
 
