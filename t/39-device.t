@@ -453,6 +453,12 @@ subtest 'a list that is not to be trusted' => sub {
 	is($status, 1, 'no link is followed');
 	like($err, qr/not a regular file/, 'and it is said');
 	is($out, '', 'and nothing told');
+	enrol('gone');
+	($status, $out, $err) = device('revoke', 'alice', 'gone');
+	is($status, 1, 'nor when a device is revoked');
+	like($err, qr/not a regular file.*\n.*alice\+gone.*: it is revoked all the same$/,
+	    'which it is');
+	is((device('show', 'alice', 'gone'))[0], 1, 'indeed');
 	unlink $file;
 	rename "$file.kept", $file or die;
 };

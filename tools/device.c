@@ -178,9 +178,14 @@ run_revoke(const struct arguments *a)
 			sleep(SETTLE_S);
 		user_access_close(access);
 	}
-	if (ok)
-		return device_sent(a->config, device.name, a->options->json);
-	tool_error(&why);
+	if (!ok) {
+		tool_error(&why);
+		return TOOL_NO;
+	}
+	if (device_sent(a->config, device.name, a->options->json) == TOOL_DONE)
+		return TOOL_DONE;
+	fprintf(stderr, "sallyport: %s: it is revoked all the same\n",
+	    device.name);
 	return TOOL_NO;
 }
 

@@ -21,7 +21,7 @@ parse_pin(unsigned char out[static SPKI_OCTETS], const char *hex,
 	    gnutls_hex_decode(&text, out, &len) >= 0 && len == SPKI_OCTETS)
 		return true;
 	return fail(why, REASON_SYNTAX,
-	    "sha256:%.80s: expected sha256: and 64 hex digits", hex);
+	    "\"sha256:%.80s\": expected sha256: and 64 hex digits", hex);
 }
 
 /* The key of the first certificate in a PEM file, or a digest as it is. */
