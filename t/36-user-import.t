@@ -5,6 +5,7 @@ use warnings;
 use lib 't/lib';
 use JSON::PP;
 use MIME::Base64;
+use POSIX ();
 use Sallyport::Certs;
 use Sallyport::Instance;
 use Sallyport::Test;
@@ -385,6 +386,12 @@ subtest 'export' => sub {
 	($status, $out) = $instance->tool('user', 'export');
 	is($status, 0, 'to standard output');
 	is_deeply(users($out), \%before, 'the same');
+	is_deeply(users(($instance->tool('user', 'export', '-'))[1]), \%before, 'by its name, too');
+	POSIX::mkfifo("$scratch/pipe", 0600) or die "mkfifo: $!";
+	($status, $out, $err) = $instance->tool('user', 'export', "$scratch/pipe");
+	is($status, 1, 'not in the place of what is no file');
+	like($err, qr/not a regular file/, 'which is said');
+	ok(-p "$scratch/pipe", 'and stays');
 	ok($instance->logged(qr/ user action=export users=\d+/), 'it is logged');
 	($status, $out, $err) = $instance->tool('user', 'export',
 		"$scratch/nowhere/x");

@@ -89,7 +89,7 @@ static const struct action {
 	    "from where, how many messages an hour, until when, and how" },
 	{ "check", CONTROL_USER_FIND, "j", 1, 1, "check NAME [--json]",
 	    "who would answer for it, and with which mechanisms" },
-	{ "export", CONTROL_USER_EXPORT, "", 0, 1, "export [FILE]",
+	{ "export", CONTROL_USER_EXPORT, "", 0, 1, "export [FILE|-]",
 	    "the whole store as text, verifiers and all" },
 	{ "import", CONTROL_USER_IMPORT, "fre", 1, 1,
 	    "import [--format dovecot|htpasswd|cyrus] [--replace] "

@@ -122,8 +122,8 @@ bool user_take_key(const char *word, struct entry *entry, struct reason *why);
 bool user_take_san(const char *ca, const char *san, struct entry *entry,
     struct reason *why);
 
-/* user_export.c, user_import.c, user_check.c: file NULL is standard output,
- * "-" standard input. */
+/* user_export.c, user_import.c, user_check.c: file "-" is standard output or
+ * input, and so is NULL for an export. */
 enum tool_status user_export(const struct config *config, const char *file);
 
 struct user_import_options {

@@ -102,9 +102,15 @@ export_file(const struct config *config, const char *file, struct reason *why)
 {
 	char made[PATH_MAX];
 	FILE *to = NULL;
+	struct stat st;
 	int fd;
 	bool ok = false;
 
+	/* Such as /dev/stdout, whose place a file would take. */
+	if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
+		return fail(why, REASON_EXISTS,
+		    "%s: not a regular file, expected one or standard output",
+		    file);
 	if (snprintf(made, sizeof made, "%s.XXXXXX", file) >= (int)sizeof made)
 		return fail(why, REASON_RANGE, "%s: path is too long", file);
 	fd = mkostemp(made, O_CLOEXEC); /* mode 0600, and nobody else's */
@@ -130,7 +136,7 @@ user_export(const struct config *config, const char *file)
 	struct reason why = { 0 };
 	bool ok;
 
-	if (file != NULL)
+	if (file != NULL && strcmp(file, "-") != 0)
 		ok = export_file(config, file, &why);
 	else if (isatty(STDOUT_FILENO))
 		ok = fail(&why, REASON_PERMISSION,
