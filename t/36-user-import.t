@@ -371,6 +371,19 @@ subtest 'rights' => sub {
 
 my $export = "$scratch/export";
 my %before;
+is((import_text(''))[2], "stdin: cut off: its last line is missing\n", 'nothing is no export');
+
+# What is wrong is said before how it is right.
+for ([qr/"device": expected person or server/, 'add', 'x', '--kind', 'device'],
+    [qr/"shadow": expected dovecot, htpasswd or cyrus/, 'import', '--format', 'shadow', '-'],
+    [qr/"b": expected one, "a" was given/, 'rights', 'x', '--explain', 'a', '--explain', 'b'],
+    [qr/more than 256 settings/, 'rights', 'x', ('--add', '@a.example') x 257]) {
+	my ($said, @words) = @$_;
+	my ($status, $out, $err) = $instance->tool('user', @words);
+	is($status, 2, "user @words[0 .. 2]");
+	like($err, qr/\Asallyport: user: .*$said.*\nusage: /, 'and why');
+}
+
 subtest 'export' => sub {
 	is(($instance->tool('user', 'add', 'branch', '--kind', 'server',
 		'--certificate', $cert))[0], 0, 'a certificate');

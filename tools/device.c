@@ -16,16 +16,12 @@
 
 #include "user.h"
 
-enum {
-	SETTINGS_MAX = 256,
-	SETTLE_S = 1, /* in which the sessions of a login end */
-};
+enum { SETTLE_S = 1 }; /* in which the sessions of a login end */
 
 struct options {
 	bool json;
 	struct device_enrolment enrolment;
-	struct user_change settings[SETTINGS_MAX];
-	size_t setting_count;
+	struct user_changes changes;
 };
 
 struct arguments {
@@ -234,24 +230,11 @@ print_help(FILE *to)
  */
 
 static bool
-keep_setting(struct options *options, enum user_setting setting,
-    struct reason *why)
-{
-	if (options->setting_count == SETTINGS_MAX)
-		return fail(why, REASON_RANGE, "more than %d settings",
-		    SETTINGS_MAX);
-	options->settings[options->setting_count++] =
-	    (struct user_change){ setting, optarg };
-	return true;
-}
-
-static bool
 take_settings(struct options *options, struct reason *why)
 {
 	struct entry *entry = &options->enrolment.entry;
 
-	if (!user_settings_apply(entry, options->settings,
-		options->setting_count, why))
+	if (!user_settings_apply(entry, &options->changes, why))
 		return false;
 	return entry->until == 0 || entry->until > time(NULL) ||
 	       fail(why, REASON_RANGE,
@@ -291,7 +274,8 @@ take_option(int option, struct options *options, struct reason *why)
 	case USER_NETWORK:
 	case USER_RATE:
 	case USER_UNTIL:
-		return keep_setting(options, (enum user_setting)option, why);
+		return user_changes_add(&options->changes,
+		    (enum user_setting)option, optarg, why);
 	case 'o':
 		e->output = optarg;
 		return true;

@@ -28,16 +28,13 @@ enum {
 	OPT_INTO_EMPTY = 'e',
 };
 
-enum { CHANGES_MAX = 64 };
-
 struct options {
 	bool json, from_stdin, disabled, no_password, legacy_secret;
 	enum entry_kind kind;
 	const char *certificate; /* file or sha256:HEX, or NULL */
 	const char *ca, *san;    /* NULL, or both */
 	const char *explain;     /* an address, or NULL */
-	struct user_change changes[CHANGES_MAX];
-	size_t change_count;
+	struct user_changes changes;
 	struct user_import_options import;
 };
 
@@ -206,8 +203,7 @@ run_entry(const struct config *config, const struct action *action,
 	bool ok;
 
 	strcpy(entry.name, name);
-	ok = user_settings_apply(&entry, options->changes,
-		 options->change_count, why) &&
+	ok = user_settings_apply(&entry, &options->changes, why) &&
 	     take_credential(config, action, options, &entry, why) &&
 	     act(config, action->verb, &entry, &l, why);
 	if (ok && (l.show || action->verb == CONTROL_USER_LIST))
@@ -227,12 +223,12 @@ run_name(const struct config *config, const struct action *action,
 
 	if (action->verb == CONTROL_USER_FIND)
 		return user_check(config, name, options->json);
-	if (is_rights(action) && options->change_count == 0)
+	if (is_rights(action) && options->changes.count == 0)
 		return user_rights(config, name, options->explain,
 		    options->json);
 	if (action->verb == CONTROL_USER_ALTER)
-		ok = user_settings_change(config, name, options->changes,
-		    options->change_count, &why);
+		ok =
+		    user_settings_change(config, name, &options->changes, &why);
 	else
 		ok = run_entry(config, action, options, name, &why);
 	if (!ok)
@@ -275,27 +271,36 @@ find_action(const char *word)
 }
 
 static bool
-take_change(struct options *options, enum user_setting setting)
+take_text(const char **to, struct reason *why)
 {
-	if (options->change_count == CHANGES_MAX)
-		return false;
-	options->changes[options->change_count++] =
-	    (struct user_change){ setting, optarg };
+	if (*to != NULL)
+		return fail(why, REASON_SYNTAX,
+		    "\"%.80s\": expected one, \"%.80s\" was given", optarg,
+		    *to);
+	*to = optarg;
 	return true;
 }
 
-/* Given once. */
 static bool
-take_text(const char **to)
+take_kind(enum entry_kind *out, struct reason *why)
 {
-	bool first = *to == NULL;
-
-	*to = optarg;
-	return first;
+	/* "sallyport device" makes devices. */
+	return (entry_kind_parse(out, optarg) && *out != ENTRY_DEVICE) ||
+	       fail(why, REASON_SYNTAX,
+		   "--kind: \"%.32s\": expected person or server", optarg);
 }
 
 static bool
-take_option(int option, struct options *options)
+take_format(enum import_format *out, struct reason *why)
+{
+	return import_format_parse(out, optarg) ||
+	       fail(why, REASON_SYNTAX,
+		   "--format: \"%.32s\": expected dovecot, htpasswd or cyrus",
+		   optarg);
+}
+
+static bool
+take_option(int option, struct options *options, struct reason *why)
 {
 	switch (option) {
 	case OPT_JSON:
@@ -309,27 +314,27 @@ take_option(int option, struct options *options)
 	case OPT_LEGACY_SECRET:
 		return options->legacy_secret = true;
 	case OPT_KIND:
-		/* "sallyport device" makes devices. */
-		return entry_kind_parse(&options->kind, optarg) &&
-		       options->kind != ENTRY_DEVICE;
+		return take_kind(&options->kind, why);
 	case OPT_CERTIFICATE:
-		return take_text(&options->certificate);
+		return take_text(&options->certificate, why);
 	case OPT_CA:
-		return take_text(&options->ca);
+		return take_text(&options->ca, why);
 	case OPT_SAN:
-		return take_text(&options->san);
+		return take_text(&options->san, why);
 	case OPT_EXPLAIN:
-		return take_text(&options->explain);
+		return take_text(&options->explain, why);
 	case OPT_FORMAT:
-		return import_format_parse(&options->import.format, optarg);
+		return take_format(&options->import.format, why);
 	case OPT_REPLACE:
 		return options->import.replace = true;
 	case OPT_INTO_EMPTY:
 		return options->import.into_empty = true;
 	case OPT_SENDER:
-		return take_change(options, USER_RIGHT_ADD);
+		return user_changes_add(&options->changes, USER_RIGHT_ADD,
+		    optarg, why);
 	default:
-		return take_change(options, (enum user_setting)option);
+		return user_changes_add(&options->changes,
+		    (enum user_setting)option, optarg, why);
 	}
 }
 
@@ -355,16 +360,18 @@ options_fit(const struct action *action, const struct options *options,
 		return false;
 	if (is_bind(action) && (words == 2) == by_name)
 		return false;
-	if (is_rights(action) && options->change_count > 0)
+	if (is_rights(action) && options->changes.count > 0)
 		return options->explain == NULL && !options->json;
 	if (action->verb == CONTROL_USER_ALTER && !is_rights(action))
-		return options->change_count > 0;
+		return options->changes.count > 0;
 	return import_fits(&options->import);
 }
 
 static int
-wrong_usage(const struct action *action)
+wrong_usage(const struct action *action, const char *text)
 {
+	if (text[0] != '\0')
+		fprintf(stderr, "sallyport: user: %s\n", text);
 	if (action != NULL)
 		fprintf(stderr, "usage: sallyport [-c FILE] user %s\n",
 		    action->usage);
@@ -411,15 +418,15 @@ take_line(const struct action *action, int argc, char **argv)
 			print_help(stdout);
 			return TOOL_DONE;
 		}
-		if (c == '?' || strchr(action->options, c) == NULL ||
-		    !take_option(c, &options))
-			return wrong_usage(action);
+		if (c == '?' || strchr(action->options, c) == NULL)
+			return wrong_usage(action, "");
+		if (!take_option(c, &options, &why))
+			return wrong_usage(action, why.text);
 	}
 	words = argc - optind;
 	if (!options_fit(action, &options, words))
-		return wrong_usage(action);
-	if (!user_settings_are_readable(options.changes, options.change_count,
-		&why)) {
+		return wrong_usage(action, "");
+	if (!user_settings_are_readable(&options.changes, &why)) {
 		tool_error(&why);
 		return TOOL_USAGE;
 	}
@@ -436,7 +443,7 @@ tool_user(int argc, char **argv)
 	const struct action *action;
 
 	if (argc < 2)
-		return wrong_usage(NULL);
+		return wrong_usage(NULL, "");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help(stdout);
 		return TOOL_DONE;
@@ -445,7 +452,7 @@ tool_user(int argc, char **argv)
 	if (action == NULL) {
 		fprintf(stderr, "sallyport: user: unknown command \"%s\"\n",
 		    argv[1]);
-		return wrong_usage(NULL);
+		return wrong_usage(NULL, "");
 	}
 	return take_line(action, argc - 1, argv + 1);
 }

@@ -100,17 +100,27 @@ struct user_change {
 	const char *value; /* NULL for USER_RIGHT_CLEAR, USER_ANY_NETWORK */
 };
 
+/* Those of a command line. */
+struct user_changes {
+	struct user_change list[256];
+	size_t count;
+};
+
+/* REASON_RANGE: there are too many. */
+bool user_changes_add(struct user_changes *changes, enum user_setting setting,
+    const char *value, struct reason *why);
+
 /* In their order.  REASON_SYNTAX: a value that cannot be read; REASON_EXISTS,
  * REASON_ABSENT, REASON_RANGE: the entry does not go with it. */
-bool user_settings_apply(struct entry *entry, const struct user_change *changes,
-    size_t n, struct reason *why);
+bool user_settings_apply(struct entry *entry,
+    const struct user_changes *changes, struct reason *why);
 /* Before the store is asked. */
-bool user_settings_are_readable(const struct user_change *changes, size_t n,
+bool user_settings_are_readable(const struct user_changes *changes,
     struct reason *why);
 
 /* user_rights.c: change the settings of name's entry in the store. */
 bool user_settings_change(const struct config *config, const char *name,
-    const struct user_change *changes, size_t n, struct reason *why);
+    const struct user_changes *changes, struct reason *why);
 /* What name may send from; address NULL: the patterns. */
 enum tool_status user_rights(const struct config *config, const char *name,
     const char *address, bool json);

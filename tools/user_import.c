@@ -36,7 +36,10 @@ struct reading {
 static void
 say(struct reading *r, const struct reason *why)
 {
-	fprintf(stderr, "%s:%lu: %s\n", r->name, r->line, why->text);
+	if (r->line > 0)
+		fprintf(stderr, "%s:%lu: %s\n", r->name, r->line, why->text);
+	else
+		fprintf(stderr, "%s: %s\n", r->name, why->text);
 	r->refused++;
 }
 

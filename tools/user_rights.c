@@ -14,7 +14,7 @@
  * else in between is not undone. */
 bool
 user_settings_change(const struct config *config, const char *name,
-    const struct user_change *changes, size_t n, struct reason *why)
+    const struct user_changes *changes, struct reason *why)
 {
 	struct user_access *access;
 	struct entry entry;
@@ -23,7 +23,7 @@ user_settings_change(const struct config *config, const char *name,
 	if (!user_access_open(&access, config, why))
 		return false;
 	ok = user_access_show(access, name, &entry, why) &&
-	     user_settings_apply(&entry, changes, n, why) &&
+	     user_settings_apply(&entry, changes, why) &&
 	     user_access_ask(access, CONTROL_USER_ALTER, &entry, NULL, NULL,
 		 why);
 	explicit_bzero(&entry, sizeof entry);

@@ -151,6 +151,19 @@ set_binding(struct entry *entry, const char *text, struct reason *why)
 		   "\"%.32s\": expected required or optional", text);
 }
 
+bool
+user_changes_add(struct user_changes *changes, enum user_setting setting,
+    const char *value, struct reason *why)
+{
+	const size_t most = sizeof changes->list / sizeof changes->list[0];
+
+	if (changes->count == most)
+		return fail(why, REASON_RANGE, "more than %zu settings", most);
+	changes->list[changes->count++] =
+	    (struct user_change){ setting, value };
+	return true;
+}
+
 static bool
 apply(struct entry *entry, const struct user_change *change, struct reason *why)
 {
@@ -180,32 +193,33 @@ apply(struct entry *entry, const struct user_change *change, struct reason *why)
 }
 
 bool
-user_settings_apply(struct entry *entry, const struct user_change *changes,
-    size_t n, struct reason *why)
+user_settings_apply(struct entry *entry, const struct user_changes *changes,
+    struct reason *why)
 {
+	const struct user_change *change = changes->list;
 	bool has_network = false;
 
-	for (size_t i = 0; i < n; i++) {
+	for (; change < changes->list + changes->count; change++) {
 		/* Those of the command line take the place of those there. */
-		if (changes[i].setting == USER_NETWORK && !has_network) {
+		if (change->setting == USER_NETWORK && !has_network) {
 			entry->network_count = 0;
 			has_network = true;
 		}
-		if (!apply(entry, &changes[i], why))
+		if (!apply(entry, change, why))
 			return false;
 	}
 	return true;
 }
 
 bool
-user_settings_are_readable(const struct user_change *changes, size_t n,
+user_settings_are_readable(const struct user_changes *changes,
     struct reason *why)
 {
 	struct entry scratch;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < changes->count; i++) {
 		memset(&scratch, 0, sizeof scratch);
-		if (!apply(&scratch, &changes[i], why) &&
+		if (!apply(&scratch, &changes->list[i], why) &&
 		    why->code == REASON_SYNTAX)
 			return false;
 	}
