@@ -13,6 +13,7 @@
  * in use (Keychain, older Windows and Android).  The passphrase is a random
  * one, so that the strength of this is that of Triple DES itself. */
 enum { ENCRYPTION = GNUTLS_PKCS_PKCS12_3DES };
+static const gnutls_mac_algorithm_t mac = GNUTLS_MAC_SHA1;
 
 enum { KEY_ID_MAX = 64 };
 
@@ -99,7 +100,7 @@ make(struct making *m, const gnutls_datum_t *key_pem, gnutls_datum_t *out)
 	if (rc >= 0)
 		rc = add_key(m);
 	if (rc >= 0)
-		rc = gnutls_pkcs12_generate_mac(m->p12, m->passphrase);
+		rc = gnutls_pkcs12_generate_mac2(m->p12, mac, m->passphrase);
 	if (rc >= 0)
 		rc = gnutls_pkcs12_export2(m->p12, GNUTLS_X509_FMT_DER, out);
 	return rc;

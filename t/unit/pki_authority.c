@@ -308,6 +308,7 @@ new_keys_go_into_pkcs12(void **state)
 		.days = 10 };
 	gnutls_datum_t chain, key, p12, other_chain, other_key;
 	gnutls_pkcs12_t parsed;
+	unsigned mac;
 	gnutls_x509_privkey_t private;
 	gnutls_x509_crt_t *list, *above;
 	unsigned count = 0, above_count = 0;
@@ -327,6 +328,10 @@ new_keys_go_into_pkcs12(void **state)
 	    gnutls_pkcs12_import(parsed, &p12, GNUTLS_X509_FMT_DER, 0), 0);
 	assert_true(gnutls_pkcs12_verify_mac(parsed, "pass phras") < 0);
 	assert_int_equal(gnutls_pkcs12_verify_mac(parsed, "pass phrase"), 0);
+	/* Others are "a wrong password" to old programs. */
+	assert_int_equal(
+	    gnutls_pkcs12_mac_info(parsed, &mac, NULL, NULL, NULL, NULL), 0);
+	assert_int_equal(mac, GNUTLS_MAC_SHA1);
 	assert_int_equal(gnutls_pkcs12_simple_parse(parsed, "pass phrase",
 			     &private, &list, &count, &above, &above_count,
 			     NULL, GNUTLS_PKCS12_SP_INCLUDE_SELF_SIGNED),
