@@ -59,9 +59,34 @@ next(const struct submission_from *from)
 	return from->at < from->end ? *from->at : '\0';
 }
 
+/*
+ * Is the comment or quoted string that begins there, and has just been read,
+ * one that all programs end where it ends?  Some end it with its line
+ * (Python's email.utils): then what looks like an address in there is one for
+ * them.  And in the charset that a message may name, such as Shift_JIS, a
+ * backslash can be the second half of a letter, so that it hides no quote.
+ */
+static bool
+is_unmistakable(struct submission_from *from, const char *begin)
+{
+	size_t len = (size_t)(from->at - begin);
+	unsigned char before = '\0';
+
+	from->hides_line_end |= memchr(begin, '\n', len) != NULL;
+	from->hides_at |= memchr(begin, '@', len) != NULL;
+	for (const char *at = begin; at < from->at; at++) {
+		if (*at == '\\' && before > 127)
+			return false;
+		if (*at != '\r' && *at != '\n') /* folding */
+			before = (unsigned char)*at;
+	}
+	return !from->hides_line_end || !from->hides_at;
+}
+
 static bool
 skip_comment(struct submission_from *from)
 {
+	const char *begin = from->at;
 	unsigned depth = 0;
 
 	while (from->at < from->end) {
@@ -72,7 +97,7 @@ skip_comment(struct submission_from *from)
 		else if (c == '(' && ++depth > SUBMISSION_COMMENT_DEPTH)
 			return false;
 		else if (c == ')' && --depth == 0)
-			return true;
+			return is_unmistakable(from, begin);
 		if (is_control(c) && !is_blank(c))
 			return false;
 	}
@@ -106,11 +131,13 @@ put(struct phrase *phrase, char c)
 static bool
 take_quoted_string(struct submission_from *from, struct phrase *phrase)
 {
-	for (from->at++; from->at < from->end;) {
+	const char *begin = from->at++;
+
+	while (from->at < from->end) {
 		char c = *from->at++;
 
 		if (c == '"')
-			return true;
+			return is_unmistakable(from, begin);
 		if (c == '\r' || c == '\n')
 			continue;
 		if (c == '\\') {

@@ -32,6 +32,8 @@ struct submission_from {
 	bool is_bad;
 	bool in_group;
 	bool after_mailbox; /* a comma or an end has to come */
+	/* In comments or quoted strings so far. */
+	bool hides_line_end, hides_at;
 };
 
 /* value: what follows the colon, with its line ends, folded as it came. */
