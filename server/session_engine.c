@@ -155,12 +155,18 @@ session_leave(struct session *s)
 }
 
 /* All who wait for their client's input are told by end of file, in the middle
- * of a message as well: it will not be accepted. */
+ * of a message as well: it will not be accepted.  A client that takes no
+ * replies is hung up on. */
 void
 session_revoke(struct session *s)
 {
+	unsigned waits;
+
 	atomic_fetch_or(&s->bits, SESSION_REVOKED);
-	if ((atomic_load(&s->waits) & WAITS_FOR_INPUT) != 0)
+	waits = atomic_load(&s->waits);
+	if ((waits & WAITS_FOR_ROOM) != 0)
+		shutdown(s->fd, SHUT_RDWR);
+	else if ((waits & WAITS_FOR_INPUT) != 0)
 		shutdown(s->fd, SHUT_RD);
 }
 
