@@ -394,7 +394,6 @@ void signer_wait_leave(struct session *s);
 const char *session_tls_version(const struct session *s);
 
 /* session_policy.c */
-void session_sockaddr(const struct session *s, struct sockaddr_storage *out);
 bool policy_asks_certificate(const struct session *s);
 /* After the handshake: the address row; leaves session.refusal. */
 void policy_judge_connection(struct session *s, struct facts *facts);

@@ -20,8 +20,8 @@
 #include "route.h"
 #include "session.h"
 
-void
-session_sockaddr(const struct session *s, struct sockaddr_storage *out)
+static void
+peer_sockaddr(const struct session *s, struct sockaddr_storage *out)
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)out;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
@@ -49,7 +49,7 @@ address_demand(const struct session *s, struct reason *why)
 		fail(why, REASON_NO_MEMORY, "demand");
 		return NULL;
 	}
-	session_sockaddr(s, &peer);
+	peer_sockaddr(s, &peer);
 	if (!demand_in(demand, s->generation->table, &peer, time(NULL), why)) {
 		demand_free(demand);
 		return NULL;

@@ -187,12 +187,6 @@ take_domain(struct slice *s, char extra)
 }
 
 bool
-smtp_is_domain(struct slice s)
-{
-	return take_domain(&s, '\0') && s.len == 0;
-}
-
-bool
 smtp_is_address_literal(struct slice s)
 {
 	char text[INET6_ADDRSTRLEN];

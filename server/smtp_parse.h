@@ -52,8 +52,6 @@ enum smtp_syntax {
 	SMTP_SYNTAX_NOT_ASCII, /* an address in UTF-8: 553 5.6.7 */
 };
 
-/* RFC 5321, section 4.1.2: Domain. */
-bool smtp_is_domain(struct slice s);
 /* "[192.0.2.1]" or "[IPv6:2001:db8::1]". */
 bool smtp_is_address_literal(struct slice s);
 /* What follows EHLO or HELO: a Domain (an underscore is let through, because

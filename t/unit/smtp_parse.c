@@ -160,8 +160,8 @@ lengths_are_those_of_the_rfc(void **state)
 	assert_int_equal(parse_long(63, 190), SMTP_SYNTAX_OK);
 	assert_int_equal(parse_long(64, 190), SMTP_SYNTAX_TOO_LONG);
 	assert_int_not_equal(parse_long(1, 256), SMTP_SYNTAX_OK);
-	assert_true(smtp_is_domain(slice_of(LABEL_63 ".example")));
-	assert_false(smtp_is_domain(slice_of("x" LABEL_63 ".example")));
+	assert_true(smtp_is_greeting_name(slice_of(LABEL_63 ".example")));
+	assert_false(smtp_is_greeting_name(slice_of("x" LABEL_63 ".example")));
 }
 
 static void
