@@ -175,6 +175,15 @@ out:
 	return ok;
 }
 
+bool
+name_is_as_given(const char *name, const char *text)
+{
+	size_t len = strcspn(name, "@");
+
+	return strncmp(name, text, len) == 0 &&
+	       (text[len] == '@' || text[len] == '\0');
+}
+
 const char *
 name_realm(const char *name)
 {

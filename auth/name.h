@@ -32,6 +32,13 @@ enum {
 bool name_parse(char out[static NAME_SIZE], const char *name,
     const char *default_realm, struct reason *why);
 
+/*
+ * Does text, of which name was parsed, have its local part octet by octet?
+ * Who vouches for names by other rules than ours may have given two of them
+ * that SASLprep makes one.
+ */
+bool name_is_as_given(const char *name, const char *text);
+
 /* The realm of a canonical name (after its last "@"); borrowed from name. */
 const char *name_realm(const char *name);
 

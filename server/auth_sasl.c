@@ -169,12 +169,11 @@ static bool
 principal_parse(struct dialogue *d, const char *principal)
 {
 	const char *at = strchr(principal, '@');
-	size_t len = at != NULL ? (size_t)(at - principal) : 0;
 
 	return at != NULL && strpbrk(principal, "/\\") == NULL &&
 	       is_kerberos_realm(d->config->config, at + 1) &&
 	       name_parse(d->name, principal, NULL, NULL) &&
-	       strncmp(d->name, principal, len + 1) == 0;
+	       name_is_as_given(d->name, principal);
 }
 
 static void

@@ -92,7 +92,9 @@ token_helper_says(struct dialogue *d, struct wire_reader *r)
 	if (!wire_get_string(r, value, sizeof value) ||
 	    !wire_get_string(r, unused, sizeof unused) || !wire_reader_done(r))
 		return false;
-	if (!name_parse(name, value, config->realm, NULL)) {
+	/* Two names of the issuer's users are never one login. */
+	if (!name_parse(name, value, config->realm, NULL) ||
+	    !name_is_as_given(name, value)) {
 		dialogue_decide(d, AUTH_DENIED,
 		    "what the token says is no login name");
 	} else if (!is_token_realm(config, name_realm(name))) {

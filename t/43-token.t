@@ -224,6 +224,8 @@ subtest 'tokens that are no good' => sub {
 	    $sign->({ email => 'alice@example.com' }));
 	refused('a name that is none', qr/no login name/,
 	    $sign->({ email => 'a b@example.org' }));
+	refused('a name that SASLprep makes another one', qr/no login name/,
+	    $sign->({ email => "\xef\xbd\x81lice\@example.org" }));
 	refused('critical extension', qr/calls critical/,
 	    $sign->({}, header => { crit => ['x'], x => 1 }));
 	refused('no token at all', qr/not a signed token/, 'opaque');

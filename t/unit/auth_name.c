@@ -71,6 +71,31 @@ test_rows(void **state)
 }
 
 static void
+test_as_given(void **state)
+{
+	static const struct {
+		const char *given;
+		bool same;
+	} cases[] = {
+		{ "alice@EXAMPLE.org", true }, { "alice", true },
+		{ "al\xc2\xadice@example.org", false },    /* soft hyphen */
+		{ "\xef\xbd\x81lice@example.org", false }, /* full width */
+	};
+	char name[NAME_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		assert_true(
+		    name_parse(name, cases[i].given, "example.org", NULL));
+		assert_string_equal(name, "alice@example.org");
+		assert_int_equal(name_is_as_given(name, cases[i].given),
+		    cases[i].same);
+	}
+	assert_false(name_is_as_given("alice@example.org", "alicea"));
+	assert_false(name_is_as_given("alice@example.org", "ali"));
+}
+
+static void
 test_bounds(void **state)
 {
 	char in[600], out[NAME_SIZE];
@@ -221,6 +246,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_as_given),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_round_trip),
