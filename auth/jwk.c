@@ -177,8 +177,10 @@ read_curve(struct jwk *key, const struct curve *curve, const json_t *jwk,
 		    has_y ? " and y" : "", curve->octets);
 	key->kind = curve->kind;
 	key->curve = curve->curve;
+	/* The import alone takes any two numbers. */
 	return gnutls_pubkey_import_ecc_raw(key->key, curve->curve, &x,
-		   has_y ? &y : NULL) >= 0
+		   has_y ? &y : NULL) >= 0 &&
+		       gnutls_pubkey_verify_params(key->key) >= 0
 		   ? true
 		   : fail(why, REASON_SYNTAX, "not a point of %s", curve->name);
 }

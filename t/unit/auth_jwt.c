@@ -303,6 +303,28 @@ test_algorithms(void **state)
 	jwk_set_free(all);
 }
 
+/* One signature of 128 has a number that begins with zeros. */
+static void
+test_short_numbers(void **state)
+{
+	struct jwk_set *set = set_of(P256, P256, "");
+	unsigned char octets[66];
+	const char *token;
+	size_t len;
+	int seen = 0;
+
+	(void)state;
+	for (int i = 0; i < 10000 && seen < 3; i++) {
+		token = make(P256, "ES256", "{\"alg\":\"ES256\"}", "{}");
+		assert_true(base64url_decode(strrchr(token, '.') + 1, 86,
+		    octets, &len));
+		assert_null(refusal(set, token));
+		seen += octets[0] == 0 || octets[32] == 0;
+	}
+	assert_int_equal(seen, 3);
+	jwk_set_free(set);
+}
+
 /* What a header may say.  Each is properly signed by the RSA key. */
 static const struct {
 	const char *what, *header;
@@ -515,6 +537,11 @@ static const struct {
 	    "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":"
 	    "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}",
 	    "keys.json: key 1: expected x and y of 32 octets" },
+	{ "not on the curve",
+	    "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":"
+	    "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE\",\"y\":"
+	    "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE\"}]}",
+	    "keys.json: key 1: not a point of P-256" },
 };
 
 static void
@@ -771,6 +798,7 @@ main(void)
 		cmocka_unit_test(test_claims),
 		cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_algorithms),
+		cmocka_unit_test(test_short_numbers),
 		cmocka_unit_test(test_headers),
 		cmocka_unit_test(test_key_confusion),
 		cmocka_unit_test(test_form),
