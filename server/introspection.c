@@ -63,7 +63,7 @@ library_load(struct library *l, struct reason *why)
 }
 
 struct answer {
-	size_t len;
+	size_t len, header_len;
 	bool too_long;
 	char text[INTROSPECTION_OCTETS_MAX];
 };
@@ -80,6 +80,23 @@ take(char *octets, size_t size, size_t count, void *context)
 	}
 	memcpy(answer->text + answer->len, octets, len);
 	answer->len += len;
+	return len;
+}
+
+/* Which are for the library, but it would keep as many as there come: behind
+ * the last chunk it has no bound of its own. */
+static size_t
+take_header(char *octets, size_t size, size_t count, void *context)
+{
+	struct answer *answer = context;
+	size_t len = size * count;
+
+	(void)octets;
+	if (len > INTROSPECTION_OCTETS_MAX - answer->header_len) {
+		answer->too_long = true;
+		return 0;
+	}
+	answer->header_len += len;
 	return len;
 }
 
@@ -157,7 +174,10 @@ set_all(const struct library *l, CURL *curl, const struct introspection *ask,
 	       set_login(l, curl, ask->login) &&
 	       l->setopt(curl, CURLOPT_POSTFIELDS, body) == CURLE_OK &&
 	       l->setopt(curl, CURLOPT_WRITEFUNCTION, take) == CURLE_OK &&
-	       l->setopt(curl, CURLOPT_WRITEDATA, answer) == CURLE_OK;
+	       l->setopt(curl, CURLOPT_WRITEDATA, answer) == CURLE_OK &&
+	       l->setopt(curl, CURLOPT_HEADERFUNCTION, take_header) ==
+		   CURLE_OK &&
+	       l->setopt(curl, CURLOPT_HEADERDATA, answer) == CURLE_OK;
 }
 
 static bool

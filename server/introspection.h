@@ -13,7 +13,8 @@
 
 #include "../policy/reason.h"
 
-enum { INTROSPECTION_OCTETS_MAX = 64 * 1024 }; /* of an answer */
+/* Of an answer, and of all that stands before and behind it. */
+enum { INTROSPECTION_OCTETS_MAX = 64 * 1024 };
 
 struct introspection {
 	const char *url;

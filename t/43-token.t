@@ -380,6 +380,8 @@ subtest 'an endpoint that cannot say' => sub {
 	unavailable('garbage', qr/no JSON object with/);
 	endpoint(answer => 'huge');
 	unavailable('a huge answer', qr/more than 65536 octets/);
+	endpoint(answer => 'fields');
+	unavailable('header fields without end', qr/more than 65536 octets/, 5);
 	endpoint(answer => '500');
 	unavailable('an error', qr/answers 500/);
 	endpoint(answer => 'redirect', elsewhere => $port);
