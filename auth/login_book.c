@@ -280,8 +280,8 @@ read_row(struct book_row *row, const struct line *line,
 	if (line->count > 1 && !any && row->manner == NULL)
 		return fail(why, REASON_SYNTAX,
 		    "%s:%u: unknown mechanism, expected any, SCRAM-SHA-256, "
-		    "SCRAM-SHA-1, PLAIN, LOGIN, EXTERNAL, OAUTHBEARER or "
-		    "XOAUTH2",
+		    "SCRAM-SHA-1 (each with -PLUS or without), PLAIN, LOGIN, "
+		    "EXTERNAL, OAUTHBEARER or XOAUTH2",
 		    line->path, line->number);
 	if (line->count < 3)
 		return fail(why, REASON_SYNTAX,
