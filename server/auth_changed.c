@@ -182,10 +182,11 @@ auth_changed(struct auth_role *role, const char *login, const char *action,
 {
 	bool is_less = true;
 
-	if (before != NULL && !before->enabled)
-		is_less = false;
-	else if (before != NULL && after != NULL)
-		is_less = is_another(before, after);
+	/* What is disabled again is told again: the process that did it before
+	 * may not have lived to say so. */
+	if (before != NULL && after != NULL)
+		is_less = !after->enabled ||
+			  (before->enabled && is_another(before, after));
 	else if (after != NULL)
 		is_less = has_no_password(after);
 	if (!is_less)

@@ -151,6 +151,25 @@ judge(struct dialogue *d, const struct entry *entry, int64_t now,
 	return judge_device(d, entry, now, owner_out, text);
 }
 
+/* The entry of whom others vouch for.  They may not mind how he spells himself,
+ * and what is limited or disabled as "alice" must not get by as "ALICE". */
+static enum look
+look_up_spelt(struct dialogue *d, const char *name, struct entry *out)
+{
+	enum look look = backend_look_up(d, name, out);
+	char lower[NAME_SIZE];
+	size_t i;
+
+	if (look != LOOK_ABSENT || d->change != 0)
+		return look;
+	for (i = 0; name[i] != '\0'; i++)
+		lower[i] = name[i] >= 'A' && name[i] <= 'Z'
+			       ? (char)(name[i] - 'A' + 'a')
+			       : name[i];
+	lower[i] = '\0';
+	return strcmp(lower, name) != 0 ? backend_look_up(d, lower, out) : look;
+}
+
 enum judgement
 dialogue_judge(struct dialogue *d, const char *name, int64_t now,
     struct entry *entry_out, struct entry *owner_out,
@@ -161,7 +180,7 @@ dialogue_judge(struct dialogue *d, const char *name, int64_t now,
 	memset(entry_out, 0, sizeof *entry_out);
 	memset(owner_out, 0, sizeof *owner_out);
 	if ((d->listener->backends & BACKEND_STORE) != 0)
-		look = backend_look_up(d, name, entry_out);
+		look = look_up_spelt(d, name, entry_out);
 	if (look == LOOK_FAILED)
 		return JUDGED_UNKNOWN;
 	if (d->change != 0 && entry_out->change != d->change) {

@@ -168,6 +168,36 @@ judge(struct auth_config *config, const struct row *row)
 		fail_msg("%s: owner \"%s\"", row->what, owner.name);
 }
 
+/* Somebody who does not mind case has let "ALICE" in. */
+static void
+test_spelling(void **state)
+{
+	static const struct row gone = { .disabled = true };
+	struct auth_config config = configured("");
+	struct dialogue d = { .role = &role,
+		.config = &config,
+		.listener = &config.config->listeners[0],
+		.mechanism = MECHANISM_PLAIN,
+		.tls_version = 13,
+		.client = "192.0.2.1" };
+	struct entry entry, owner;
+	char text[DIALOGUE_TEXT] = "";
+
+	(void)state;
+	put(&gone, "carol@example.org", "phone");
+	assert_int_equal(
+	    dialogue_judge(&d, "CARol@example.org", NOW, &entry, &owner, text),
+	    JUDGED_DENIED);
+	assert_string_equal(text, "disabled");
+	/* The store itself knows names as they are. */
+	d.change = 7;
+	assert_int_equal(
+	    dialogue_judge(&d, "CARol@example.org", NOW, &entry, &owner, text),
+	    JUDGED_DENIED);
+	assert_string_equal(text, "changed during the exchange");
+	config_free(config.config);
+}
+
 static void
 test_entries(void **state)
 {
@@ -276,7 +306,7 @@ test_old_practices(void **state)
 	static const struct row never[] = {
 		{ "no date", "", .mechanism = MECHANISM_LOGIN, .tls = 12 },
 		{ "a user's own date",
-		    "login: not taken after 2027-01-15, expected "
+		    "login: not taken after 2027-01-15T08:00:00Z, expected "
 		    "SCRAM-SHA-256 or PLAIN",
 		    .mechanism = MECHANISM_LOGIN, .legacy_until = NOW },
 		{ "the second before it", "", .mechanism = MECHANISM_LOGIN,
@@ -408,6 +438,7 @@ main(void)
 		cmocka_unit_test(test_changed_meanwhile),
 		cmocka_unit_test(test_other_backends),
 		cmocka_unit_test(test_entries),
+		cmocka_unit_test(test_spelling),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_old_practices),
 	};

@@ -656,8 +656,8 @@ test_denied_scram(void **state)
 		{ "over", "its time is over" },
 		{ "far", "not from this network" },
 		{ "bound", "channel binding is required" },
-		{ "old",
-		    "tls1.2: not taken after 1970-01-01, expected TLS 1.3" },
+		{ "old", "tls1.2: not taken after 1970-01-01T00:00:01Z, "
+			 "expected TLS 1.3" },
 		{ "gone+phone", "its owner is no user" },
 	};
 
@@ -1390,7 +1390,8 @@ test_changed(void **state)
 		{ "nothing new", CONTROL_USER_ENABLE, &alice, true, "-" },
 		{ "disabled", CONTROL_USER_DISABLE, &alice, true,
 		    "alice@example.org disable" },
-		{ "disabled already", CONTROL_USER_DISABLE, &alice, true, "-" },
+		{ "disabled already", CONTROL_USER_DISABLE, &alice, true,
+		    "alice@example.org disable" },
 		{ "enabled", CONTROL_USER_ENABLE, &alice, true, "-" },
 		{ "another key", CONTROL_USER_BIND, &key, true, "-" },
 		{ "a key less", CONTROL_USER_UNBIND, &key, true,
