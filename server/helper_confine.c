@@ -1,10 +1,10 @@
 /*
- * server/helper_confine.c: what a process may do in which GNU SASL meets the
+ * server/helper_confine.c: what a process may do in which a library meets the
  * octets of strangers.
  *
  * The helpers' user is in group shadow, for PAM's sake, and cannot leave it:
- * that is why the files of Kerberos are listed, where the kernel can hold a
- * process to a list (Landlock).
+ * that is why the files that others need are listed, where the kernel can hold
+ * a process to a list (Landlock).
  */
 #include "helper_confine.h"
 
@@ -104,20 +104,39 @@ allow_path(int ruleset, const char *path, uint64_t access)
 }
 
 static bool
+allow_reading(int ruleset, const char *const *paths, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!allow_path(ruleset, paths[i], READ | LIST))
+			return false;
+	return true;
+}
+
+/* cache: the folder of Kerberos; NULL: for those who ask over the network. */
+static bool
 allow_paths(int ruleset, const struct config *config, const char *cache)
 {
-	/* Configuration, the library's mechanisms and their libraries, what
-	 * the resolver looks at before it finds that it may not ask. */
-	static const char *const readable[] = { "/usr", "/lib", "/lib64",
-		"/etc/krb5.conf", "/etc/krb5.conf.d", "/etc/krb5", "/etc/gss",
-		"/etc/gssapi_mech.conf", "/etc/ld.so.cache",
-		"/etc/nsswitch.conf", "/etc/host.conf", "/etc/hosts",
-		"/etc/localtime", "/dev/null", "/dev/urandom" };
+	/* The libraries, and what the resolver looks at, with Kerberos before
+	 * it finds that it may not ask. */
+	static const char *const all[] = { "/usr", "/lib", "/lib64",
+		"/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/host.conf",
+		"/etc/hosts", "/etc/localtime", "/dev/null", "/dev/urandom" };
+	/* Configuration and mechanisms of the library. */
+	static const char *const kerberos[] = { "/etc/krb5.conf",
+		"/etc/krb5.conf.d", "/etc/krb5", "/etc/gss",
+		"/etc/gssapi_mech.conf" };
+	static const char *const network[] = { "/etc/resolv.conf",
+		"/etc/gai.conf", "/etc/services", "/etc/gnutls",
+		"/etc/ssl/openssl.cnf" };
 
-	for (size_t i = 0; i < sizeof readable / sizeof *readable; i++)
-		if (!allow_path(ruleset, readable[i], READ | LIST))
-			return false;
-	return allow_path(ruleset, config->keytab, READ) &&
+	if (!allow_reading(ruleset, all, sizeof all / sizeof *all))
+		return false;
+	if (cache == NULL)
+		return allow_reading(ruleset, network,
+		    sizeof network / sizeof *network);
+	return allow_reading(ruleset, kerberos,
+		   sizeof kerberos / sizeof *kerberos) &&
+	       allow_path(ruleset, config->keytab, READ) &&
 	       allow_path(ruleset, cache, READ | WRITE | LIST | MAKE);
 }
 
@@ -171,4 +190,11 @@ helper_confine(const struct config *config, bool with_kerberos,
 	    filter_calls(with_kerberos, why))
 		return true;
 	return config->confine_best;
+}
+
+bool
+helper_confine_files(const struct config *config, struct reason *why)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return filter_files(config, NULL, why) || config->confine_best;
 }

@@ -1,5 +1,5 @@
 /*
- * server/helper_confine.h: what a process may do in which GNU SASL meets the
+ * server/helper_confine.h: what a process may do in which a library meets the
  * octets of strangers.
  */
 #ifndef SERVER_HELPER_CONFINE_H
@@ -16,5 +16,11 @@
  */
 bool helper_confine(const struct config *config, bool with_kerberos,
     struct reason *why);
+
+/*
+ * For one that asks over the network: it reads what the resolver and its
+ * libraries need, and runs no programs.
+ */
+bool helper_confine_files(const struct config *config, struct reason *why);
 
 #endif

@@ -100,8 +100,9 @@ run(const struct helper_settings *settings, struct wire_reader *r)
 	if (!read_check(&check, r))
 		helper_answer_broken();
 	/* A signature needs nothing but the key. */
-	else if (settings->keys != NULL &&
-		 !helper_confine(settings->config, false, &why))
+	else if (settings->keys != NULL
+		     ? !helper_confine(settings->config, false, &why)
+		     : !helper_confine_files(settings->config, &why))
 		helper_answer(HELPER_TROUBLE, why.text);
 	else
 		judge(settings, &check);

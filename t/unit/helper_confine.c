@@ -92,8 +92,20 @@ enum {
 	FORK = 64,
 };
 
+static bool
+confine_for_kerberos(const struct config *config, struct reason *why)
+{
+	return helper_confine(config, true, why);
+}
+
+static bool
+confine_wholly(const struct config *config, struct reason *why)
+{
+	return helper_confine(config, false, why);
+}
+
 static int
-what_it_can(bool with_kerberos)
+what_it_can(bool (*confine)(const struct config *config, struct reason *why))
 {
 	struct config config = { .keytab = keytab, .state = folder };
 	char file[128];
@@ -105,7 +117,7 @@ what_it_can(bool with_kerberos)
 		int can = 0;
 
 		snprintf(file, sizeof file, "%s/rcache", cache);
-		if (helper_confine(&config, with_kerberos, NULL))
+		if (confine(&config, NULL))
 			can |= CONFINED;
 		can |= can_open(keytab, O_RDONLY) ? KEYTAB : 0;
 		can |= can_open(other, O_RDONLY) ? OTHER : 0;
@@ -124,7 +136,7 @@ static void
 nothing_without_kerberos(void **state)
 {
 	(void)state;
-	assert_int_equal(what_it_can(false), CONFINED);
+	assert_int_equal(what_it_can(confine_wholly), CONFINED);
 }
 
 static void
@@ -133,7 +145,41 @@ its_files_with_kerberos(void **state)
 	int open = has_landlock() ? 0 : OTHER | KEYTAB_WRITTEN;
 
 	(void)state;
-	assert_int_equal(what_it_can(true), CONFINED | KEYTAB | CACHE | open);
+	assert_int_equal(what_it_can(confine_for_kerberos),
+	    CONFINED | KEYTAB | CACHE | open);
+}
+
+static void
+no_secrets_with_network(void **state)
+{
+	int open = has_landlock() ? 0 : KEYTAB | OTHER | CACHE | KEYTAB_WRITTEN;
+
+	(void)state;
+	assert_int_equal(what_it_can(helper_confine_files),
+	    CONFINED | SOCKET | FORK | open);
+}
+
+static void
+no_programs_with_network(void **state)
+{
+	struct config config = { .state = folder };
+	int status = 0;
+	pid_t pid;
+
+	(void)state;
+	if (!has_landlock())
+		return;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (!helper_confine_files(&config, NULL))
+			_exit(2);
+		execl("/bin/true", "true", NULL);
+		_exit(errno == EACCES ? 1 : 3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
 }
 
 int
@@ -143,6 +189,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(nothing_without_kerberos, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(its_files_with_kerberos, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(no_secrets_with_network, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(no_programs_with_network, setup,
 		    teardown),
 	};
 
