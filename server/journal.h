@@ -72,6 +72,7 @@ enum journal_type {
 	JOURNAL_STATE = 4,
 	JOURNAL_HELD = 5,
 	JOURNAL_REMOVED = 6,
+	JOURNAL_RELEASED = 7,
 };
 
 enum journal_flag {

@@ -473,6 +473,7 @@ queue_unreadable(struct queue *queue, struct leg *leg, const struct reason *why)
 		entry->completes = message->active == 0;
 	} else {
 		message->held = true;
+		message->by_operator = false;
 		index_unwait_all(message);
 	}
 	if (entry != NULL)

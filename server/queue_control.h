@@ -2,39 +2,49 @@
  * server/queue_control.h: "sallyport queue", from both ends of the relay's
  * control socket.
  *
- * CONTROL_QUEUE carries: verb u8, queue id s ("" for all; not for REMOVE and
- * SHOW).  For LIST and SHOW each CONTROL_DATA is one JSON object as text, told
- * apart by "kind":
+ * CONTROL_QUEUE carries a struct queue_request (server/queue_filter.h).  Each
+ * CONTROL_DATA is one JSON object as text, told apart by "kind":
  *
- *     message    one a message: queue, state (queued, deferred, active, held),
- *                arrival and next (Unix seconds), size, attempts, from,
- *                recipients (pending ones, at most 16) and recipient_count,
- *                recipient_total, host, port, reason, login, client
+ *     message    LIST and SHOW, one a message, the oldest first: queue, state
+ *                (queued, deferred, active, held), arrival and next (Unix
+ *                seconds), size, attempts, from, recipients (pending ones, at
+ *                most 16) and recipient_count, recipient_total, host, port,
+ *                status, reason, login, client; held ones have by_operator;
+ *                SHOW: session, listener, tls, envid, smtputf8, requiretls
+ *     leg        SHOW: one a next hop: host, port, state, recipients (how many
+ *                are pending), attempts, next, status, reason
  *     attempt    SHOW: number, when, next, host, port, remote, decision, and
  *                outcomes (rcpt, outcome, status, text); a long one comes in
  *                several
  *     header     SHOW: text; the message's header in pieces, in order
+ *     body       SHOW, if asked: text; the empty line and the body, the same
+ *     row        SUMMARY, one a site and reason, the most first: host, reason,
+ *                messages, and ages (an object: 5m, 15m, 1h, 4h, 1d, 3d, older)
+ *     total      SUMMARY: messages, octets, ages; a message that goes several
+ *                ways counts once here and in several rows
+ *     result     all others: matched, changed, unchanged, active, refused,
+ *                failed; see server/queue_change.h
  */
 #ifndef SERVER_QUEUE_CONTROL_H
 #define SERVER_QUEUE_CONTROL_H
 
 #include "queue.h"
-
-enum queue_verb { QUEUE_LIST = 1, QUEUE_SHOW, QUEUE_FLUSH, QUEUE_REMOVE };
+#include "queue_filter.h"
 
 /* Answer one request packet (without its type octet) on a connected control
- * socket; blocks at most a few seconds, and for each DATA until the tool takes
- * it. */
+ * socket; blocks at most a few seconds for each DATA until the tool takes it,
+ * and as long for the log. */
 void queue_control_answer(struct queue *queue, int fd, const void *packet,
     size_t len);
 
 /*
- * LIST (id "": all) and SHOW, for a tool that has opened the files itself.
- * tell gets one JSON object as text and may end it by false.  REASON_ABSENT if
- * there is no such message.
+ * The same for a tool that has opened the files itself (LIST, SHOW and
+ * SUMMARY), and for tests.  tell gets one JSON object as text and may end it by
+ * false.  REASON_ABSENT if there is no message of the id that is asked for.
  */
-bool queue_control_tell(struct queue *queue, enum queue_verb verb,
-    const char *id, bool (*tell)(void *context, const char *text, size_t len),
-    void *context, struct reason *why);
+bool queue_control_tell(struct queue *queue,
+    const struct queue_request *request,
+    bool (*tell)(void *context, const char *text, size_t len), void *context,
+    struct reason *why);
 
 #endif

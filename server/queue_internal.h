@@ -9,7 +9,8 @@
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_done.c   what becomes of a message after an attempt
  *     queue_notice.c  the mail of an alarm
- *     queue_control.c  "sallyport queue"
+ *     queue_control.c, queue_look.c, queue_tell.c, queue_summary.c,
+ *     queue_change.c, queue_filter.c  "sallyport queue"
  *     queue_sent.c   what devices have sent
  *
  * Locks, in this order: ingest (one reader of notices and folders at a time;
@@ -36,7 +37,7 @@ enum message_state {
 	MESSAGE_GHOST,    /* the log speaks of it; its segment was not read */
 	MESSAGE_WAITING,  /* some leg is in its hop's heap */
 	MESSAGE_ACTIVE,   /* a worker has a leg of it */
-	MESSAGE_HELD,     /* nothing else, until an operator removes it */
+	MESSAGE_HELD,     /* nothing else, until an operator releases it */
 	MESSAGE_COMPLETE, /* nothing left to do */
 };
 
@@ -75,7 +76,8 @@ struct queued {
 	enum message_state state;
 	bool verified;     /* its body's CRC was right once */
 	bool remove;       /* by the operator, while a worker has it */
-	bool held;         /* all of it: it could not be read */
+	bool held;         /* all of it: it could not be read, or: */
+	bool by_operator;  /* an operator holds it, until he releases it */
 	bool settled;      /* complete, and that is on stable storage */
 	uint32_t attempts; /* the most of any leg */
 	uint32_t active;   /* legs that workers have */
@@ -194,8 +196,15 @@ struct queue {
 	struct journal_batch *batch;
 };
 
+/* The number of a HELD record. */
+enum { HELD_UNREADABLE = 0, HELD_BY_OPERATOR = 1 };
+
 /* An attempt as the log tells it. */
-enum attempt_flag { ATTEMPT_HELD = 1, ATTEMPT_COMPLETE = 2 };
+enum attempt_flag {
+	ATTEMPT_HELD = 1,
+	ATTEMPT_COMPLETE = 2,
+	STATE_BY_OPERATOR = 4, /* with ATTEMPT_HELD: an operator did it */
+};
 
 struct attempt_recipient {
 	uint32_t index;

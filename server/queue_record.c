@@ -10,7 +10,8 @@
  *     STATE         attempts u32, next u64, flags u8, words u32, u64 each,
  *                   ways u32, and each: host s, port u16, attempts u32,
  *                   next u64, held u8: what a snapshot keeps; next is 0
- *     HELD, REMOVED text s
+ *     HELD, REMOVED, RELEASED text s; of HELD the record's number is 1 if an
+ *                   operator did it
  */
 #include "queue_internal.h"
 
@@ -228,8 +229,10 @@ log_state_entry(const struct queued *message)
 	put_key(&w, message->key);
 	wire_put_u32(&w, message->attempts);
 	wire_put_u64(&w, 0);
-	wire_put_u8(&w, (uint8_t)((complete ? ATTEMPT_COMPLETE : 0) |
-				  (message->held ? ATTEMPT_HELD : 0)));
+	wire_put_u8(&w,
+	    (uint8_t)((complete ? ATTEMPT_COMPLETE : 0) |
+		      (message->held ? ATTEMPT_HELD : 0) |
+		      (message->by_operator ? STATE_BY_OPERATOR : 0)));
 	wire_put_u32(&w, 1 + message->done_more_words);
 	wire_put_u64(&w, message->done);
 	for (uint32_t i = 0; i < message->done_more_words; i++)

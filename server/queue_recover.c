@@ -77,11 +77,26 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 	attempt_fini(&attempt);
 }
 
+/* Nothing that was recalled is held. */
+static void
+release_ways(struct queued *message)
+{
+	for (uint32_t i = 0; i < message->recalled_count; i++)
+		message->recalled[i].held = false;
+}
+
 /* Absent in logs that know of one way only. */
 static void
 recall_ways(struct queued *message, struct wire_reader *r)
 {
-	uint32_t count = wire_reader_done(r) ? 0 : wire_get_u32(r);
+	uint32_t count;
+
+	if (wire_reader_done(r))
+		return;
+	/* All ways are told: an attempt that was copied may be of a hop that
+	 * was released since. */
+	release_ways(message);
+	count = wire_get_u32(r);
 
 	for (uint32_t i = 0; i < count && !r->failed; i++) {
 		char host[sizeof(((struct next_hop *)0)->host)];
@@ -132,6 +147,7 @@ apply_state(struct queue *queue, const struct journal_record *record,
 	if (attempts > message->attempts)
 		message->attempts = attempts;
 	message->held = (flags & ATTEMPT_HELD) != 0;
+	message->by_operator = (flags & STATE_BY_OPERATOR) != 0;
 	if ((flags & ATTEMPT_COMPLETE) != 0)
 		message->settled = true;
 	recall_ways(message, &r);
@@ -150,10 +166,15 @@ apply_key(struct queue *queue, const struct journal_record *record,
 	message = r.failed ? NULL : index_get(queue, key);
 	if (message == NULL)
 		return;
-	if (record->type == JOURNAL_HELD)
+	if (record->type == JOURNAL_HELD) {
 		message->held = true;
-	else
+		message->by_operator = record->number == HELD_BY_OPERATOR;
+	} else if (record->type == JOURNAL_RELEASED) {
+		message->held = message->by_operator = false;
+		release_ways(message);
+	} else {
 		message->settled = true;
+	}
 }
 
 /* Where one of our own messages stands; it is indexed when all is known. */
@@ -188,6 +209,7 @@ apply(struct queue *queue, struct segment *segment,
 		break;
 	case JOURNAL_HELD:
 	case JOURNAL_REMOVED:
+	case JOURNAL_RELEASED:
 		apply_key(queue, record, octets);
 		break;
 	case JOURNAL_CLOSED:

@@ -39,7 +39,8 @@ for my $command (qw(init user policy cert queue status)) {
 }
 for my $pair (qw(user:add user:passwd user:list user:show user:remove
 	policy:check policy:build policy:list policy:explain
-	queue:list queue:show queue:flush queue:remove)) {
+	queue:list queue:show queue:flush queue:hold queue:release queue:remove
+	queue:bounce)) {
 	my @words = split /:/, $pair;
 	($status, $out) = run({}, program('sallyport'), @words, '--help');
 	is($status, 0, "@words --help: exit status");

@@ -153,6 +153,7 @@ static bool
 list_ask_queue(struct sent_list *list, const struct config *config,
     struct reason *why)
 {
+	struct queue_request request = { .verb = QUEUE_LIST };
 	struct queue_access *access;
 	bool ok = true;
 
@@ -160,11 +161,13 @@ list_ask_queue(struct sent_list *list, const struct config *config,
 		return true;
 	if (!queue_access_open(&access, config, true, why))
 		return false;
-	for (size_t i = 0; i < list->count && ok; i++)
-		ok = queue_access_ask(access, QUEUE_LIST,
-			 list->lines[i].message.queue_id, take_state,
+	for (size_t i = 0; i < list->count && ok; i++) {
+		memcpy(request.filter.id, list->lines[i].message.queue_id,
+		    QUEUE_ID_SIZE);
+		ok = queue_access_ask(access, &request, take_state,
 			 &list->lines[i].state, why) ||
 		     why->code == REASON_ABSENT;
+	}
 	queue_access_close(access);
 	return ok;
 }

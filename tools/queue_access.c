@@ -65,11 +65,11 @@ queue_access_close(struct queue_access *access)
 }
 
 static bool
-ask_relay(struct queue_access *access, enum queue_verb verb, const char *id,
+ask_relay(struct queue_access *access, const struct queue_request *request,
     void (*take)(void *context, const char *text, size_t len), void *context,
     struct reason *why)
 {
-	unsigned char packet[64];
+	unsigned char packet[QUEUE_REQUEST_MAX];
 	struct wire_writer w;
 	bool ok;
 
@@ -79,10 +79,9 @@ ask_relay(struct queue_access *access, enum queue_verb verb, const char *id,
 		return false;
 	wire_writer_init(&w, packet, sizeof(packet));
 	wire_put_u8(&w, CONTROL_QUEUE);
-	wire_put_u8(&w, (uint8_t)verb);
-	wire_put_string(&w, id);
+	queue_request_put(&w, request);
 	ok = w.failed
-		 ? fail(why, REASON_RANGE, "%.40s...: is no queue id", id)
+		 ? fail(why, REASON_RANGE, "the request is too long")
 		 : control_ask(access->fd, packet, w.len, take, context, why);
 	close(access->fd);
 	access->fd = -1;
@@ -104,13 +103,14 @@ tell(void *context, const char *text, size_t len)
 }
 
 bool
-queue_access_ask(struct queue_access *access, enum queue_verb verb,
-    const char *id, void (*take)(void *context, const char *text, size_t len),
-    void *context, struct reason *why)
+queue_access_ask(struct queue_access *access,
+    const struct queue_request *request,
+    void (*take)(void *context, const char *text, size_t len), void *context,
+    struct reason *why)
 {
 	struct told told = { take, context };
 
 	if (access->queue == NULL)
-		return ask_relay(access, verb, id, take, context, why);
-	return queue_control_tell(access->queue, verb, id, tell, &told, why);
+		return ask_relay(access, request, take, context, why);
+	return queue_control_tell(access->queue, request, tell, &told, why);
 }

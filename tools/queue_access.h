@@ -13,15 +13,16 @@
 struct queue_access;
 
 /* config is borrowed.  may_read: without a server the files are read, which
- * serves LIST and SHOW alone; else that is REASON_AWAY. */
+ * serves LIST, SHOW and SUMMARY alone; else that is REASON_AWAY. */
 bool queue_access_open(struct queue_access **access_out,
     const struct config *config, bool may_read, struct reason *why);
 void queue_access_close(struct queue_access *access);
 
 /* take is called with each JSON object of the answer; see
  * server/queue_control.h. */
-bool queue_access_ask(struct queue_access *access, enum queue_verb verb,
-    const char *id, void (*take)(void *context, const char *text, size_t len),
-    void *context, struct reason *why);
+bool queue_access_ask(struct queue_access *access,
+    const struct queue_request *request,
+    void (*take)(void *context, const char *text, size_t len), void *context,
+    struct reason *why);
 
 #endif

@@ -815,24 +815,27 @@ text_of(json_t *objects, size_t i, const char *key)
 	    json_object_get(json_array_get(objects, i), key));
 }
 
-/* Ask over a socket pair as the tool does. */
+/* Ask over a socket pair as the tool does; how it ended. */
 static bool
 ask(struct world *world, enum queue_verb verb, const char *id)
 {
-	unsigned char packet[64];
+	struct queue_request request = { .verb = verb };
+	unsigned char packet[QUEUE_REQUEST_MAX];
 	struct wire_writer w;
 	ssize_t got;
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 	wire_writer_init(&w, packet, sizeof(packet));
-	wire_put_u8(&w, (uint8_t)verb);
-	wire_put_string(&w, id);
+	snprintf(request.filter.id, sizeof(request.filter.id), "%s", id);
+	queue_request_put(&w, &request);
 	queue_control_answer(world->queue, pair[0], packet, w.len);
-	got = recv(pair[1], packet, sizeof(packet), 0);
+	do {
+		got = recv(pair[1], packet, sizeof(packet), 0);
+		assert_true(got > 2);
+	} while (packet[0] == CONTROL_DATA);
 	close(pair[0]);
 	close(pair[1]);
-	assert_true(got > 2);
 	assert_int_equal(packet[0], CONTROL_END);
 	return packet[1] != 0;
 }
@@ -841,6 +844,7 @@ static void
 test_control(void **state)
 {
 	struct world *world = *state;
+	struct queue_request show = { .verb = QUEUE_SHOW };
 	struct gathered gathered = { json_array() };
 	char id[QUEUE_ID_SIZE];
 	struct delivery *delivery;
@@ -856,19 +860,22 @@ test_control(void **state)
 		settle(world);
 		assert_true(ask(world, QUEUE_FLUSH, i == 0 ? id : ""));
 	}
-	assert_true(queue_control_tell(world->queue, QUEUE_SHOW, id,
-	    gather_json, &gathered, &why));
-	assert_int_equal(json_array_size(gathered.objects), 4);
+	strcpy(show.filter.id, id);
+	assert_true(queue_control_tell(world->queue, &show, gather_json,
+	    &gathered, &why));
+	assert_int_equal(json_array_size(gathered.objects), 5);
 	assert_string_equal(text_of(gathered.objects, 0, "queue"), id);
 	assert_string_equal(text_of(gathered.objects, 0, "state"), "deferred");
 	assert_string_equal(text_of(gathered.objects, 0, "reason"),
 	    "450 second");
-	assert_string_equal(text_of(gathered.objects, 1, "decision"),
+	assert_string_equal(text_of(gathered.objects, 1, "host"),
+	    "smtp.isp.example");
+	assert_string_equal(text_of(gathered.objects, 2, "decision"),
 	    "verdict=pass");
 	assert_int_equal(json_integer_value(json_object_get(
-			     json_array_get(gathered.objects, 1), "number")),
+			     json_array_get(gathered.objects, 2), "number")),
 	    1);
-	assert_string_equal(text_of(gathered.objects, 3, "text"),
+	assert_string_equal(text_of(gathered.objects, 4, "text"),
 	    "Received: x\r\nSubject: hello\r\n");
 	json_decref(gathered.objects);
 	assert_false(ask(world, QUEUE_REMOVE, "NOSUCH"));
@@ -889,6 +896,7 @@ test_read_only(void **state)
 		.relay_folder = world->own,
 		.config = &world->config,
 		.read_only = true };
+	const struct queue_request list = { .verb = QUEUE_LIST };
 	struct gathered gathered = { json_array() };
 	struct delivery *delivery;
 	struct queue *queue;
@@ -900,8 +908,8 @@ test_read_only(void **state)
 	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
 	settle(world);
 	assert_true(queue_open(&queue, &options, &why));
-	assert_true(queue_control_tell(queue, QUEUE_LIST, "", gather_json,
-	    &gathered, &why));
+	assert_true(
+	    queue_control_tell(queue, &list, gather_json, &gathered, &why));
 	assert_int_equal(json_array_size(gathered.objects), 1);
 	json_decref(gathered.objects);
 	queue_close(queue);
@@ -1004,12 +1012,13 @@ ignore_json(void *context, const char *octets, size_t len)
 static void *
 list_often(void *arg)
 {
+	const struct queue_request list = { .verb = QUEUE_LIST };
 	struct crowd *crowd = arg;
 	struct reason why;
 
 	while (!atomic_load(&crowd->stop)) {
-		queue_control_tell(crowd->world->queue, QUEUE_LIST, "",
-		    ignore_json, NULL, &why);
+		queue_control_tell(crowd->world->queue, &list, ignore_json,
+		    NULL, &why);
 		ask(crowd->world, QUEUE_FLUSH, "");
 		usleep(1000);
 	}
