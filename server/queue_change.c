@@ -320,7 +320,7 @@ change_one(struct change_run *run, struct message_key key, struct reason *why)
 	bool active = false;
 	struct look look;
 
-	if (!look_copy(run->queue, key, &look))
+	if (!look_copy(run->queue, key, &run->request->filter, &look))
 		return true; /* gone since */
 	if (look_fits_deep(run->queue, &look, &run->request->filter)) {
 		if (run->request->verb == QUEUE_BOUNCE) {

@@ -37,6 +37,7 @@ queue_control_tell(struct queue *queue, const struct queue_request *request,
     struct reason *why)
 {
 	const struct queue_teller told = { tell, context };
+	struct queue_request trace = *request;
 	struct queue_changed changed;
 	bool ok;
 
@@ -48,6 +49,12 @@ queue_control_tell(struct queue *queue, const struct queue_request *request,
 		/* fall through */
 	case QUEUE_LIST:
 		return queue_tell_messages(queue, &told, request, why);
+	case QUEUE_TRACE:
+		if (request->filter.id[0] == '\0')
+			return fail(why, REASON_SYNTAX,
+			    "a queue id was expected");
+		trace.filter.states = QUEUE_STATES | QUEUE_DONE;
+		return queue_tell_messages(queue, &told, &trace, why);
 	case QUEUE_SUMMARY:
 		return queue_tell_summary(queue, &told, request, why);
 	case QUEUE_FLUSH:

@@ -11,6 +11,8 @@
  *                most 16) and recipient_count, recipient_total, host, port,
  *                status, reason, login, client; held ones have by_operator;
  *                SHOW: session, listener, tls, envid, smtputf8, requiretls
+ *                TRACE: as SHOW, but for header and body; also of one that
+ *                is done with (state done) and known still
  *     leg        SHOW: one a next hop: host, port, state, recipients (how many
  *                are pending), attempts, next, status, reason
  *     attempt    SHOW: number, when, next, host, port, remote, decision, and

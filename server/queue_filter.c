@@ -17,6 +17,7 @@ static const struct {
 	{ QUEUE_DEFERRED, "deferred" },
 	{ QUEUE_ACTIVE, "active" },
 	{ QUEUE_HELD, "held" },
+	{ QUEUE_DONE, "done" },
 };
 
 enum { STATES = sizeof(states) / sizeof(states[0]) };
@@ -25,7 +26,8 @@ unsigned
 queue_state_parse(const char *word)
 {
 	for (size_t i = 0; i < STATES; i++)
-		if (strcmp(states[i].word, word) == 0)
+		if (states[i].state != QUEUE_DONE &&
+		    strcmp(states[i].word, word) == 0)
 			return states[i].state;
 	return 0;
 }
@@ -109,6 +111,8 @@ queue_request_get(struct wire_reader *r, struct queue_request *request_out,
 	wire_get_string(r, filter->sender, sizeof(filter->sender));
 	wire_get_string(r, filter->reason, sizeof(filter->reason));
 	filter->states = wire_get_u8(r);
+	if (filter->states > QUEUE_STATES)
+		r->failed = true; /* nothing is done to what is done with */
 	filter->older_s = get_age(r);
 	filter->newer_s = get_age(r);
 	wire_get_string(r, request.status, sizeof(request.status));

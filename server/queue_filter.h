@@ -21,9 +21,11 @@ enum queue_state {
 	QUEUE_DEFERRED = 2, /* tried, and waits */
 	QUEUE_ACTIVE = 4,   /* a worker has some of it */
 	QUEUE_HELD = 8,     /* until an operator releases it */
+	QUEUE_DONE = 16,    /* TRACE alone: nothing is left, but it is known */
 };
 
 enum {
+	QUEUE_STATES = 15,       /* all that one can ask for */
 	QUEUE_FILTER_PATH = 321, /* RFC 5321, section 4.5.3.1: 64 + @ + 255 */
 	QUEUE_FILTER_REASON = 128,
 	QUEUE_STATUS_SIZE = 12,
@@ -57,6 +59,7 @@ enum queue_verb {
 	QUEUE_RELEASE,
 	QUEUE_REMOVE,
 	QUEUE_BOUNCE,
+	QUEUE_TRACE, /* SHOW without the header, and of what is done */
 };
 
 struct queue_request {
@@ -68,7 +71,7 @@ struct queue_request {
 	char text[QUEUE_TEXT_SIZE];     /* BOUNCE: why; printable, or "" */
 };
 
-/* What an operator is told of the words "queued" and so on; 0: it is none. */
+/* Of the words of lists; 0: it is none of those one can ask for. */
 unsigned queue_state_parse(const char *word);
 const char *queue_state_word(enum queue_state state);
 

@@ -30,16 +30,28 @@ look_state(const struct queued *message)
 		return QUEUE_ACTIVE;
 	case MESSAGE_HELD:
 		return QUEUE_HELD;
+	case MESSAGE_COMPLETE:
+		return QUEUE_DONE;
 	default:
 		return message->attempts > 0 ? QUEUE_DEFERRED : QUEUE_QUEUED;
 	}
+}
+
+/* Done with, and not about to be forgotten: see take_finished in
+ * server/queue_store.c. */
+static bool
+is_remembered(const struct queued *message)
+{
+	return message->state == MESSAGE_COMPLETE && message->segment != NULL &&
+	       (!message->segment->whole || message->segment->incomplete > 0);
 }
 
 bool
 look_fits(const struct queued *message, const struct queue_filter *filter,
     int64_t now_ms)
 {
-	if (!look_is_listed(message))
+	if (!look_is_listed(message) &&
+	    ((filter->states & QUEUE_DONE) == 0 || !is_remembered(message)))
 		return false;
 	if (filter->id[0] != '\0' && strcmp(filter->id, message->queue_id) != 0)
 		return false;
@@ -220,15 +232,17 @@ copy_locked(struct look *look, struct queued *message)
 }
 
 bool
-look_copy(struct queue *queue, struct message_key key, struct look *look)
+look_copy(struct queue *queue, struct message_key key,
+    const struct queue_filter *filter, struct look *look)
 {
+	int64_t now_ms = queue_now_ms();
 	struct queued *message;
 	bool ok;
 
 	*look = (struct look){ .octets = NULL };
 	pthread_mutex_lock(&queue->lock);
 	message = index_find(queue, key);
-	ok = message != NULL && look_is_listed(message) &&
+	ok = message != NULL && look_fits(message, filter, now_ms) &&
 	     copy_locked(look, message);
 	pthread_mutex_unlock(&queue->lock);
 	if (!ok)

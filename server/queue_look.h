@@ -69,12 +69,15 @@ void selection_free(struct selection *selection);
 /* Waiting, active or held.  Callers hold lock, for this and the next two. */
 bool look_is_listed(const struct queued *message);
 enum queue_state look_state(const struct queued *message);
-/* The cheap part of the filter. */
+/* The cheap part of the filter; of those that are listed, and of those that are
+ * done with, but known still, if it asks for QUEUE_DONE. */
 bool look_fits(const struct queued *message, const struct queue_filter *filter,
     int64_t now_ms);
 
-/* False if it is gone meanwhile, or without memory; else look_fini follows. */
-bool look_copy(struct queue *queue, struct message_key key, struct look *look);
+/* False if it does not fit (any more), or without memory; else look_fini
+ * follows. */
+bool look_copy(struct queue *queue, struct message_key key,
+    const struct queue_filter *filter, struct look *look);
 /* Its envelope and head. */
 bool look_read(struct queue *queue, struct look *look, struct reason *why);
 /* What was said last of each leg. */

@@ -212,7 +212,8 @@ queue_tell_summary(struct queue *queue, const struct queue_teller *told,
 		      : fail(why, REASON_NO_MEMORY, "queue: summary");
 
 	for (size_t i = 0; ok && i < selection.count; i++) {
-		if (!look_copy(queue, selection.messages[i].key, &look))
+		if (!look_copy(queue, selection.messages[i].key,
+			&request->filter, &look))
 			continue;
 		if (look_fits_deep(queue, &look, &request->filter)) {
 			look_read_reasons(queue, &look);

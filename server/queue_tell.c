@@ -398,15 +398,17 @@ tell_all(struct queue *queue, const struct queue_teller *told,
     const struct queue_request *request, const struct look *look)
 {
 	json_t *object = message_object(look);
-	bool show = request->verb == QUEUE_SHOW;
+	bool show = request->verb != QUEUE_LIST;
 
 	if (show)
 		set_origin(object, &look->envelope);
 	if (!queue_tell_object(told, object))
 		return false;
-	return !show ||
-	       (tell_legs(told, look) && tell_attempts(queue, told, look) &&
-		   tell_content(queue, told, look, request->body));
+	if (show &&
+	    !(tell_legs(told, look) && tell_attempts(queue, told, look)))
+		return false;
+	return request->verb != QUEUE_SHOW ||
+	       tell_content(queue, told, look, request->body);
 }
 
 /* *count counts those that the filter means; false if nobody listens. */
@@ -418,7 +420,7 @@ tell_message(struct queue *queue, const struct queue_teller *told,
 	struct reason why;
 	bool ok = true;
 
-	if (!look_copy(queue, key, &look))
+	if (!look_copy(queue, key, &request->filter, &look))
 		return true; /* gone since */
 	if (look_fits_deep(queue, &look, &request->filter) &&
 	    look_read(queue, &look, &why)) {

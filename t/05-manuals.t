@@ -21,7 +21,7 @@ sub text {
 }
 
 my $tool = text('sallyport.8');
-for my $command (qw(init user device policy route cert queue report status)) {
+for my $command (qw(init user device policy route cert queue report status trace)) {
 	my ($status, $help) = run({}, program('sallyport'), $command, '--help');
 	my %options = map { $_ => 1 } $help =~ /(--[a-z][a-z-]+)/g;
 	for my $option (sort keys %options) {

@@ -27,7 +27,7 @@ like($err, qr/frobnicate/, 'and is named');
 
 ($status, $out, $err) = run({}, program('sallyport'), '--help');
 is($status, 0, 'sallyport --help: exit status');
-for my $command (qw(init user policy cert queue status)) {
+for my $command (qw(init user policy cert queue status trace)) {
 	like($out, qr/\b$command\b/, "help lists $command");
 	($status, my $help, $err) = run({}, program('sallyport'), $command,
 		'--help');

@@ -167,6 +167,32 @@ sub listed_quiet {
 	return join ' ', map { $_->{queue} } $instance->queue;
 }
 
+sub trace {
+	return $instance->tool('trace', @_);
+}
+
+subtest 'trace' => sub {
+	my $time = qr/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/;
+	my ($status, $out, $err) = trace($both);
+	is($status, 0, 'trace') or diag($err);
+	like($out, qr/\A$time  accepted login alice\@example\.org client \S+ session \S+ .*\n    TLS1\.3 \S+\n    from <alice\@example\.org>, 2 recipients, \d+ octets\n/,
+		'how it came');
+	like($out, qr/^$time  attempt 1 to 127\.0\.0\.1:\d+ 127\.0\.0\.1\n(?:    .*\n)*    deferred <y\@second\.example>: 451 4\.3\.0 come back later\n/m,
+		'an attempt, and the reply');
+	like($out, qr/^$time  now held by the operator\n    held, 1 recipients for 127\.0\.0\.1:\d+\n/m,
+		'where it is');
+	($status, $out) = trace($bob);
+	is($status, 0, 'of one that has gone');
+	like($out, qr/    delivered <y\@second\.example>: 250 .*\n$time  now done\n\z/,
+		'to the reply of the smarthost');
+	($status, $out) = trace('--json', $bob);
+	is((objects($out))[0]{state}, 'done', 'as JSON');
+	($status, undef, $err) = trace('0NOSUCH');
+	is($status, 1, 'of none: no');
+	like($err, qr/no message 0NOSUCH/, 'and why');
+	is((trace())[0], 2, 'an id is expected');
+};
+
 subtest 'bounce' => sub {
 	$first->forget;
 	is(tool('bounce', '--status', '5.7.1', '--because', 'they have moved',

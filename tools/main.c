@@ -26,8 +26,9 @@ static const struct command {
 	    "which way mail takes" },
 	{ "cert", tool_cert, "ca|issue|show|check ...",
 	    "keys and certificates" },
-	{ "queue", tool_queue, "list|show|flush|remove ...",
+	{ "queue", tool_queue, "list|show|flush|hold|remove ...",
 	    "messages on their way" },
+	{ "trace", tool_trace, "ID", "a message's story" },
 	{ "report", tool_report, "legacy ...", "old ways of logging in" },
 	{ "status", tool_status, "[--json]", "the running server" },
 };

@@ -52,5 +52,6 @@ int tool_queue(int argc, char **argv);
 int tool_init(int argc, char **argv);
 int tool_report(int argc, char **argv);
 int tool_status(int argc, char **argv);
+int tool_trace(int argc, char **argv);
 
 #endif

@@ -231,6 +231,9 @@ test_request(void **state)
 	assert_string_equal(out.status, "5.7.1");
 	assert_string_equal(out.text, in.text);
 	assert_false(passes(&in, &out, 1));
+	in.filter.states = QUEUE_DONE;
+	assert_false(passes(&in, &out, 0));
+	in.filter.states = 0;
 	in.filter.older_s = INT64_MAX;
 	assert_false(passes(&in, &out, 0));
 }

@@ -337,6 +337,40 @@ test_legs(void **state)
 	json_decref(objects);
 }
 
+/* What is done with is known to a trace, and to nothing else. */
+static void
+test_trace(void **state)
+{
+	struct world *world = *state;
+	struct queue_request list = { .verb = QUEUE_LIST }, trace;
+	struct delivery *delivery;
+	char id[QUEUE_ID_SIZE];
+	json_t *objects;
+	struct reason why;
+
+	submit_one(world, id);
+	defer(world, "450 first");
+	assert_int_equal(act(world, QUEUE_FLUSH, id).changed, 1);
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 taken");
+	assert_true(log_wait(world->queue, 5000));
+	assert_int_equal(count_of(world, &list), 0);
+	trace = about(QUEUE_TRACE, id);
+	objects = answer(world, &trace);
+	assert_int_equal(json_array_size(objects), 3);
+	assert_string_equal(text_of(objects, 0, "state"), "done");
+	assert_int_equal(number_of(objects, 1, "number"), 1);
+	assert_int_equal(number_of(objects, 2, "number"), 2);
+	json_decref(objects);
+	trace.verb = QUEUE_REMOVE;
+	objects = json_array();
+	assert_false(
+	    queue_control_tell(world->queue, &trace, gather, objects, &why));
+	json_decref(objects);
+	assert_int_equal(why.code, REASON_ABSENT);
+}
+
 /* Nothing is done to all without the word. */
 static void
 test_all(void **state)
@@ -439,6 +473,7 @@ main(void)
 		WITH_WORLD(test_bounce),
 		WITH_WORLD(test_bounce_active),
 		WITH_WORLD(test_legs),
+		WITH_WORLD(test_trace),
 		WITH_WORLD(test_all),
 		WITH_WORLD(test_body),
 		cmocka_unit_test(test_growing),
