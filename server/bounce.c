@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "smtp_parse.h"
+
 /* On the part, and on the whole that holds it (RFC 2045, section 6.4). */
 #define EIGHT_BIT "Content-Transfer-Encoding: 8bit\r\n"
 
@@ -26,10 +28,49 @@ bounce_is_possible(const struct envelope *original)
 }
 
 bool
-bounce_is_wanted(const struct envelope_recipient *recipient)
+bounce_is_wanted(const struct envelope_recipient *recipient,
+    enum bounce_action action)
 {
-	return recipient->notify == 0 ||
-	       (recipient->notify & NOTIFY_FAILURE) != 0;
+	if ((recipient->notify & NOTIFY_NEVER) != 0)
+		return false;
+	switch (action) {
+	case BOUNCE_FAILED:
+		return recipient->notify == 0 ||
+		       (recipient->notify & NOTIFY_FAILURE) != 0;
+	case BOUNCE_DELAYED:
+		return recipient->notify == 0 ||
+		       (recipient->notify & NOTIFY_DELAY) != 0;
+	case BOUNCE_RELAYED:
+		break;
+	}
+	return (recipient->notify & NOTIFY_SUCCESS) != 0;
+}
+
+/* By enum bounce_action. */
+static const struct {
+	const char *subject, *words; /* for people */
+	const char *action, *status; /* for machines */
+} actions[] = {
+	[BOUNCE_FAILED] = { "Your message could not be delivered",
+	    "Your message could not be delivered to the recipients below.\r\n"
+	    "It will not be tried again.\r\n",
+	    "failed", "5.0.0" },
+	[BOUNCE_DELAYED] = { "Your message is delayed",
+	    "Your message has not been delivered to the recipients below yet."
+	    "\r\n"
+	    "It is tried again; you need not send it once more.\r\n",
+	    "delayed", "4.0.0" },
+	[BOUNCE_RELAYED] = { "Your message was relayed",
+	    "Your message for the recipients below was handed to the next "
+	    "server,\r\n"
+	    "which does not offer to tell you of its delivery.\r\n",
+	    "relayed", "2.0.0" },
+};
+
+const char *
+bounce_word(enum bounce_action action)
+{
+	return actions[action].action;
 }
 
 /* As the ASCII that the fields of a message/delivery-status are (RFC 3464,
@@ -114,7 +155,7 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	put_ascii(out, bounce->original->reverse_path);
 	fputs(">\r\n", out);
 	fprintf(out,
-	    "Subject: Your message could not be delivered\r\n"
+	    "Subject: %s\r\n"
 	    "Date: %s\r\n"
 	    "Message-ID: <%s@%s>\r\n"
 	    "Auto-Submitted: auto-replied\r\n"
@@ -123,7 +164,8 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	    " boundary=\"%s\"\r\n"
 	    "%s"
 	    "\r\n",
-	    date, id, bounce->hostname, boundary, eight_bit ? EIGHT_BIT : "");
+	    actions[bounce->action].subject, date, id, bounce->hostname,
+	    boundary, eight_bit ? EIGHT_BIT : "");
 }
 
 static bool
@@ -169,9 +211,8 @@ put_words(FILE *out, const struct bounce *bounce, const char *boundary)
 	    "\r\n"
 	    "This is the mail server at %s.\r\n"
 	    "\r\n"
-	    "Your message could not be delivered to the recipients below.\r\n"
-	    "It will not be tried again.\r\n",
-	    boundary, bounce->hostname);
+	    "%s",
+	    boundary, bounce->hostname, actions[bounce->action].words);
 	for (size_t i = 0; i < bounce->recipient_count; i++) {
 		fputs("\r\n<", out);
 		put_ascii(out, recipient_path(bounce, i));
@@ -212,6 +253,29 @@ put_remote(FILE *out, const char *host)
 	fprintf(out, "%s\r\n", literal ? "]" : "");
 }
 
+/* As it was before it was written as xtext (RFC 3461, section 6.3): that of a
+ * spool whose writer cannot be trusted may be anything. */
+static void
+put_xtext(FILE *out, const char *name, struct slice type, struct slice xtext)
+{
+	char text[SMTP_ORCPT_MAX + 1];
+
+	if (xtext.len <= SMTP_ORCPT_MAX && smtp_xtext_decode(xtext, text))
+		fprintf(out, "%s: %.*s%s%s\r\n", name, (int)type.len, type.at,
+		    type.len > 0 ? "; " : "", text);
+}
+
+static void
+put_orcpt(FILE *out, const char *orcpt)
+{
+	struct slice type, xtext;
+
+	if (orcpt == NULL || !smtp_is_orcpt(slice_of(orcpt)))
+		return;
+	smtp_split_orcpt(slice_of(orcpt), &type, &xtext);
+	put_xtext(out, "Original-Recipient", type, xtext);
+}
+
 static void
 put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 {
@@ -222,15 +286,13 @@ put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 
 	date_text(bounce->now_ms, date);
 	fputs("\r\n", out);
-	if (recipient->orcpt != NULL) {
-		fputs("Original-Recipient: ", out);
-		put_ascii(out, recipient->orcpt);
-		fputs("\r\n", out);
-	}
+	put_orcpt(out, recipient->orcpt);
 	fputs("Final-Recipient: rfc822; ", out);
 	put_ascii(out, recipient->forward_path);
-	fputs("\r\nAction: failed\r\nStatus: ", out);
-	put_ascii(out, one->status[0] != '\0' ? one->status : "5.0.0");
+	fprintf(out,
+	    "\r\nAction: %s\r\nStatus: ", actions[bounce->action].action);
+	put_ascii(out, one->status[0] != '\0' ? one->status
+					      : actions[bounce->action].status);
 	fputs("\r\n", out);
 	if (one->remote && bounce->remote_host[0] != '\0')
 		put_remote(out, bounce->remote_host);
@@ -238,6 +300,10 @@ put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 	    one->remote ? "smtp" : "X-Sallyport");
 	put_folded(out, 30, "    ", one->text);
 	fprintf(out, "Last-Attempt-Date: %s\r\n", date);
+	if (bounce->action == BOUNCE_DELAYED && bounce->retry_until_ms > 0) {
+		date_text(bounce->retry_until_ms, date);
+		fprintf(out, "Will-Retry-Until: %s\r\n", date);
+	}
 	if (is_decided(bounce, i))
 		put_field(out, "X-Sallyport-Decision", bounce->decision);
 }
@@ -254,11 +320,9 @@ put_status(FILE *out, const struct bounce *bounce, const char *boundary)
 	    "\r\n"
 	    "Reporting-MTA: dns; %s\r\n",
 	    boundary, bounce->hostname);
-	if (bounce->original->envid != NULL) {
-		fputs("Original-Envelope-Id: ", out);
-		put_ascii(out, bounce->original->envid);
-		fputs("\r\n", out);
-	}
+	if (bounce->original->envid != NULL)
+		put_xtext(out, "Original-Envelope-Id", slice_of(""),
+		    slice_of(bounce->original->envid));
 	fprintf(out,
 	    "Arrival-Date: %s\r\n"
 	    "X-Sallyport-Queue-Id: %s\r\n",
@@ -288,17 +352,41 @@ header_len(const struct bounce *bounce)
 	return at;
 }
 
+/* RFC 3461, section 4.3: of failures alone.  A next hop that did not take an
+ * 8bit message would not take its notification either. */
+static bool
+is_full(const struct bounce *bounce)
+{
+	if (bounce->action != BOUNCE_FAILED || !bounce->whole ||
+	    bounce->original->ret != RET_FULL ||
+	    bounce->octets_len > BOUNCE_FULL_MAX)
+		return false;
+	for (size_t i = 0; i < bounce->recipient_count; i++)
+		if (strcmp(bounce->recipients[i].status, "5.6.3") == 0)
+			return false;
+	return true;
+}
+
+/* Octets of the original that are returned. */
+static size_t
+returned_len(const struct bounce *bounce)
+{
+	return is_full(bounce) ? bounce->octets_len : header_len(bounce);
+}
+
 static void
 put_original(FILE *out, const struct bounce *bounce, const char *boundary,
     bool eight_bit)
 {
 	fprintf(out,
 	    "--%s\r\n"
-	    "Content-Type: text/rfc822-headers\r\n"
+	    "Content-Type: %s\r\n"
 	    "%s"
 	    "\r\n",
-	    boundary, eight_bit ? EIGHT_BIT : "");
-	fwrite(bounce->octets, 1, header_len(bounce), out);
+	    boundary,
+	    is_full(bounce) ? "message/rfc822" : "text/rfc822-headers",
+	    eight_bit ? EIGHT_BIT : "");
+	fwrite(bounce->octets, 1, returned_len(bounce), out);
 	fputs("\r\n", out);
 }
 
@@ -322,8 +410,9 @@ envelope_make(const struct bounce *bounce, struct envelope *envelope)
 	envelope->client = strdup("");
 	envelope->requiretls =
 	    bounce->original->requiretls && !is_redacted(bounce);
-	envelope->eight_bit = !is_redacted(bounce) &&
-			      has_eight_bit(bounce->octets, header_len(bounce));
+	envelope->eight_bit =
+	    !is_redacted(bounce) &&
+	    has_eight_bit(bounce->octets, returned_len(bounce));
 	return envelope->reverse_path != NULL && envelope->client != NULL &&
 	       envelope_add_recipient(envelope, bounce->original->reverse_path);
 }

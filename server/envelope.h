@@ -29,10 +29,16 @@ enum notify {
 	NOTIFY_DELAY = 8,
 };
 
+/* Values of envelope.ret (RFC 3461, section 4.3). */
+enum ret {
+	RET_FULL = 1,
+	RET_HDRS = 2,
+};
+
 struct envelope_recipient {
 	char *forward_path; /* without angle brackets */
 	uint8_t notify;     /* RFC 3461 bits, 0: not given */
-	char *orcpt;        /* or NULL */
+	char *orcpt;        /* as it was given, in xtext; or NULL */
 };
 
 struct envelope {
@@ -53,7 +59,7 @@ struct envelope {
 	bool tls_optional; /* header field "TLS-Required: No" (section 3) */
 	bool device;       /* login is a device's */
 	uint8_t ret;       /* RFC 3461 RET, 0: not given */
-	char *envid;       /* or NULL */
+	char *envid;       /* as it was given, in xtext; or NULL */
 	struct envelope_recipient *recipients;
 	size_t recipient_count;
 };

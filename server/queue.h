@@ -34,6 +34,7 @@ struct delivery_recipient {
 	char status[12];      /* enhanced status code "5.1.1" */
 	char text[512];       /* remote reply or decision, escaped */
 	bool decided;         /* delivery.decision is about this one */
+	bool dsn;             /* delivered to a hop that notifies by itself */
 };
 
 /* One attempt at one message over one way, for one worker. */

@@ -29,9 +29,10 @@ struct verdict {
 	bool hold;              /* failed for good, and nobody can be told */
 	bool drop;              /* the same of an alarm's mail */
 	size_t failed;          /* recipients that failed for good */
+	size_t relayed;         /* whose delivery nobody else will tell */
 	struct log_entry *bounces, **bounces_end;
 	struct log_entry *attempt;
-	uint64_t bounce_serial; /* of the last */
+	uint64_t bounce_serial; /* of the last of failures */
 };
 
 /* What a remote server said begins with its reply code. */
@@ -82,6 +83,29 @@ is_notice(const struct delivery *delivery, const struct queued *message)
 	return delivery->envelope.notice && message->key.mark == 0;
 }
 
+/* Is the sender to be told of this recipient, in a notification of action? */
+static bool
+is_told(const struct delivery *delivery, const struct delivery_recipient *one,
+    enum bounce_action action)
+{
+	bool is = false;
+
+	switch (action) {
+	case BOUNCE_FAILED:
+		is = one->outcome == OUTCOME_PERMANENT;
+		break;
+	case BOUNCE_DELAYED:
+		is = one->outcome == OUTCOME_TEMPORARY;
+		break;
+	case BOUNCE_RELAYED:
+		/* RFC 3461, section 5.2.2. */
+		is = one->outcome == OUTCOME_DELIVERED && !one->dsn;
+		break;
+	}
+	return is && bounce_is_wanted(
+			 &delivery->envelope.recipients[one->index], action);
+}
+
 /* Terminated, in bounds, and expired where it is time. */
 static void
 check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
@@ -100,6 +124,8 @@ check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
 			verdict->tried = true;
 		if (one->outcome == OUTCOME_PERMANENT)
 			verdict->failed++;
+		if (is_told(delivery, one, BOUNCE_RELAYED))
+			verdict->relayed++;
 	}
 	if (verdict->failed > 0 && !bounce_is_possible(&delivery->envelope)) {
 		verdict->drop = is_notice(delivery, verdict->message);
@@ -109,15 +135,21 @@ check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
 
 /* Bounces. */
 
-/* Head and the beginning of the body: where the header is. */
+/* Head and the beginning of the body, where the header is; or all of it, if
+ * that was asked for and is not too much. */
 static bool
-read_header(const struct delivery *delivery, char **octets_out, size_t *len_out,
-    struct reason *why)
+read_original(const struct delivery *delivery, struct bounce *bounce,
+    char **octets_out, struct reason *why)
 {
-	size_t body = delivery->body_len < BOUNCE_HEADER_MAX
-			  ? (size_t)delivery->body_len
-			  : (size_t)BOUNCE_HEADER_MAX;
-	char *octets = malloc(delivery->head_len + body + 1);
+	size_t most = BOUNCE_HEADER_MAX, body;
+	char *octets;
+
+	if (bounce->action == BOUNCE_FAILED &&
+	    delivery->envelope.ret == RET_FULL &&
+	    delivery->head_len + delivery->body_len <= BOUNCE_FULL_MAX)
+		most = BOUNCE_FULL_MAX;
+	body = delivery->body_len < most ? (size_t)delivery->body_len : most;
+	octets = malloc(delivery->head_len + body + 1);
 
 	if (octets == NULL)
 		return fail(why, REASON_NO_MEMORY, "bounce");
@@ -128,8 +160,9 @@ read_header(const struct delivery *delivery, char **octets_out, size_t *len_out,
 		free(octets);
 		return false;
 	}
-	*octets_out = octets;
-	*len_out = delivery->head_len + body;
+	bounce->octets = *octets_out = octets;
+	bounce->octets_len = delivery->head_len + body;
+	bounce->whole = body == delivery->body_len;
 	return true;
 }
 
@@ -156,8 +189,10 @@ bounce_entry(const struct bounce *bounce, struct reason *why)
 	if (entry == NULL)
 		fail(why, REASON_NO_MEMORY, "bounce of %zu octets", len);
 	else
-		log_line(SAY_NOTE, "bounce", "queue=%s for=%s octets=%zu",
-		    envelope.queue_id, bounce->original->queue_id, len);
+		log_line(SAY_NOTE, "bounce",
+		    "queue=%s for=%s action=%s octets=%zu", envelope.queue_id,
+		    bounce->original->queue_id, bounce_word(bounce->action),
+		    len);
 	free(front);
 	free(octets);
 	envelope_fini(&envelope);
@@ -166,24 +201,39 @@ bounce_entry(const struct bounce *bounce, struct reason *why)
 
 static void
 verdict_add_bounce(struct queue *queue, struct verdict *verdict,
-    struct log_entry *entry)
+    enum bounce_action action, struct log_entry *entry)
 {
 	pthread_mutex_lock(&queue->lock);
 	entry->record.number = ++queue->serial;
 	pthread_mutex_unlock(&queue->lock);
-	verdict->bounce_serial = entry->record.number;
+	/* What was delivered is, whether its notice is lost or not. */
+	if (action != BOUNCE_RELAYED)
+		verdict->bounce_serial = entry->record.number;
 	*verdict->bounces_end = entry;
 	verdict->bounces_end = &entry->next;
 }
 
-/* Tell the sender about all that failed, BOUNCE_RECIPIENTS_MAX at a time. */
+static struct bounce_recipient
+told_recipient(const struct delivery_recipient *one)
+{
+	return (struct bounce_recipient){
+		.index = one->index,
+		.status = one->status,
+		.text = one->text,
+		.remote = is_reply(one->text),
+		.undecided = !one->decided,
+	};
+}
+
+/* Tell the sender about all of action, BOUNCE_RECIPIENTS_MAX at a time. */
 static bool
 make_bounces(struct queue *queue, const struct queue_settings *settings,
     const struct delivery *delivery, struct verdict *verdict,
-    struct reason *why)
+    enum bounce_action action, struct reason *why)
 {
 	struct bounce_recipient told[BOUNCE_RECIPIENTS_MAX];
 	struct bounce bounce = {
+		.action = action,
 		.hostname = settings->hostname,
 		.now_ms = verdict->now_ms,
 		.original = &delivery->envelope,
@@ -195,25 +245,15 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 	char *octets = NULL;
 	bool ok = true;
 
-	if (!read_header(delivery, &octets, &bounce.octets_len, why))
+	if (!read_original(delivery, &bounce, &octets, why))
 		return false;
-	bounce.octets = octets;
 	for (size_t i = 0; ok && i < delivery->recipient_count; i++) {
 		const struct delivery_recipient *one = &delivery->recipients[i];
 
-		if (one->outcome == OUTCOME_PERMANENT &&
-		    bounce_is_wanted(
-			&delivery->envelope.recipients[one->index])) {
+		if (is_told(delivery, one, action)) {
 			if (one->decided)
 				bounce.decision = delivery->decision;
-			told[bounce.recipient_count++] =
-			    (struct bounce_recipient){
-				    .index = one->index,
-				    .status = one->status,
-				    .text = one->text,
-				    .remote = is_reply(one->text),
-				    .undecided = !one->decided,
-			    };
+			told[bounce.recipient_count++] = told_recipient(one);
 		}
 		if (bounce.recipient_count == 0 ||
 		    (bounce.recipient_count < BOUNCE_RECIPIENTS_MAX &&
@@ -222,7 +262,7 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 		entry = bounce_entry(&bounce, why);
 		ok = entry != NULL;
 		if (ok)
-			verdict_add_bounce(queue, verdict, entry);
+			verdict_add_bounce(queue, verdict, action, entry);
 		bounce.recipient_count = 0;
 		bounce.decision = "";
 	}
@@ -463,12 +503,20 @@ decide_bounces(struct queue *queue, const struct queue_settings *settings,
 {
 	struct reason why;
 
-	if (verdict->failed == 0 || verdict->hold || verdict->drop ||
-	    make_bounces(queue, settings, delivery, verdict, &why))
-		return;
-	log_line(SAY_ALARM, "queue", "queue=%s bounce=failed trouble=\"%s\"",
-	    delivery->envelope.queue_id, why.text);
-	undo_failures(delivery, verdict);
+	if (verdict->failed > 0 && !verdict->hold && !verdict->drop &&
+	    !make_bounces(queue, settings, delivery, verdict, BOUNCE_FAILED,
+		&why)) {
+		log_line(SAY_ALARM, "queue",
+		    "queue=%s bounce=failed trouble=\"%s\"",
+		    delivery->envelope.queue_id, why.text);
+		undo_failures(delivery, verdict);
+	}
+	if (verdict->relayed > 0 && bounce_is_possible(&delivery->envelope) &&
+	    !make_bounces(queue, settings, delivery, verdict, BOUNCE_RELAYED,
+		&why))
+		log_line(SAY_ALARM, "queue",
+		    "queue=%s notice=failed trouble=\"%s\"",
+		    delivery->envelope.queue_id, why.text);
 }
 
 /* Nothing is left of the message after this attempt, as far as is known before

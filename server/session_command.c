@@ -337,9 +337,11 @@ command_ehlo(struct session *s, struct slice args)
 		session_reply(s, "250-STARTTLS");
 	else if ((s->facts & AUTHED) == 0)
 		offer_mechanisms(s);
-	/* RFC 8689, section 2: inside TLS only. */
-	if ((s->facts & IN_TLS) != 0)
+	/* RFC 8689, section 2: inside TLS only; nor is mail taken outside. */
+	if ((s->facts & IN_TLS) != 0) {
 		session_reply(s, "250-REQUIRETLS");
+		session_reply(s, "250-DSN");
+	}
 	session_reply(s, "250 ENHANCEDSTATUSCODES");
 	return STEP_AGAIN;
 }

@@ -30,9 +30,17 @@ refuse(struct session *s, const char *reply)
 }
 
 struct mail_params {
-	bool has_size, has_body, has_auth;
+	bool has_size, has_body, has_auth, has_ret, has_envid;
 	bool eight_bit, requiretls;
 	uint64_t size;
+	uint8_t ret;
+	struct slice envid;
+};
+
+struct rcpt_params {
+	bool has_notify, has_orcpt;
+	uint8_t notify;
+	struct slice orcpt;
 };
 
 /* RFC 4954, section 5: read, checked, and dropped: nobody here is trusted to
@@ -66,6 +74,16 @@ take_mail_param(struct mail_params *params, const struct smtp_param *param)
 		seen = &params->requiretls;
 		if (param->has_value) /* RFC 8689, section 2 */
 			return "501 5.5.4 REQUIRETLS has no value";
+	} else if (slice_is(param->keyword, "RET")) {
+		seen = &params->has_ret;
+		if (!smtp_parse_ret(param->value, &params->ret))
+			return "501 5.5.4 RET= is FULL or HDRS";
+	} else if (slice_is(param->keyword, "ENVID")) {
+		seen = &params->has_envid;
+		params->envid = param->value;
+		if (!smtp_is_envid(param->value))
+			return "501 5.5.4 ENVID= is xtext of at most 100 "
+			       "characters";
 	} else {
 		return "555 5.5.4 MAIL parameter is not known";
 	}
@@ -89,6 +107,53 @@ take_mail_params(struct mail_params *params, struct slice rest)
 			return "501 5.5.4 parameters are malformed";
 		case SMTP_PARAM_GOT:
 			reply = take_mail_param(params, &param);
+			if (reply != NULL)
+				return reply;
+		}
+	}
+}
+
+/* One parameter of RCPT (RFC 3461, sections 4.1 and 4.2); the reply that
+ * refuses it, or NULL. */
+static const char *
+take_rcpt_param(struct rcpt_params *params, const struct smtp_param *param)
+{
+	bool *seen;
+
+	if (slice_is(param->keyword, "NOTIFY")) {
+		seen = &params->has_notify;
+		if (!smtp_parse_notify(param->value, &params->notify))
+			return "501 5.5.4 NOTIFY= is NEVER, or some of "
+			       "SUCCESS,FAILURE,DELAY";
+	} else if (slice_is(param->keyword, "ORCPT")) {
+		seen = &params->has_orcpt;
+		params->orcpt = param->value;
+		if (!smtp_is_orcpt(param->value))
+			return "501 5.5.4 ORCPT= is type;xtext of at most 500 "
+			       "characters";
+	} else {
+		return "555 5.5.4 RCPT parameter is not known";
+	}
+	if (*seen)
+		return "501 5.5.4 RCPT parameter is given twice";
+	*seen = true;
+	return NULL;
+}
+
+static const char *
+take_rcpt_params(struct rcpt_params *params, struct slice rest)
+{
+	struct smtp_param param;
+	const char *reply;
+
+	for (;;) {
+		switch (smtp_next_param(&rest, &param)) {
+		case SMTP_PARAM_END:
+			return NULL;
+		case SMTP_PARAM_BAD:
+			return "501 5.5.4 parameters are malformed";
+		case SMTP_PARAM_GOT:
+			reply = take_rcpt_param(params, &param);
 			if (reply != NULL)
 				return reply;
 		}
@@ -136,8 +201,13 @@ transaction_new(struct slice reverse_path, const struct mail_params *params)
 	envelope_init(&transaction->envelope);
 	transaction->envelope.eight_bit = params->eight_bit;
 	transaction->envelope.requiretls = params->requiretls;
+	transaction->envelope.ret = params->ret;
 	transaction->envelope.reverse_path = slice_copy(reverse_path);
-	if (transaction->envelope.reverse_path == NULL) {
+	if (params->has_envid)
+		transaction->envelope.envid = slice_copy(params->envid);
+	if (transaction->envelope.reverse_path == NULL ||
+	    (params->has_envid && transaction->envelope.envid == NULL)) {
+		envelope_fini(&transaction->envelope);
 		free(transaction);
 		return NULL;
 	}
@@ -178,8 +248,11 @@ command_mail(struct session *s, struct slice args)
 /* Postmaster alone is that of the default realm: what goes out is fully
  * qualified (RFC 6409, section 6.2). */
 static bool
-add_recipient(struct session *s, const struct smtp_path *path)
+add_recipient(struct session *s, const struct smtp_path *path,
+    const struct rcpt_params *params)
 {
+	struct envelope *envelope = &s->transaction->envelope;
+	struct envelope_recipient *recipient;
 	char mailbox[SMTP_PATH_MAX + SMTP_DOMAIN_MAX];
 	int n;
 
@@ -190,37 +263,41 @@ add_recipient(struct session *s, const struct smtp_path *path)
 		n = snprintf(mailbox, sizeof mailbox, "%.*s@%s",
 		    (int)path->mailbox.len, path->mailbox.at,
 		    s->generation->config->realm);
-	return n > 0 && (size_t)n < sizeof mailbox &&
-	       envelope_add_recipient(&s->transaction->envelope, mailbox);
+	if (n <= 0 || (size_t)n >= sizeof mailbox ||
+	    !envelope_add_recipient(envelope, mailbox))
+		return false;
+	recipient = &envelope->recipients[envelope->recipient_count - 1];
+	recipient->notify = params->notify;
+	if (!params->has_orcpt)
+		return true;
+	recipient->orcpt = slice_copy(params->orcpt);
+	if (recipient->orcpt != NULL)
+		return true;
+	envelope_drop_recipient(envelope);
+	return false;
 }
 
 enum step
 command_rcpt(struct session *s, struct slice args)
 {
 	const struct envelope *envelope = &s->transaction->envelope;
-	struct smtp_param param;
+	struct rcpt_params params = { 0 };
 	struct smtp_path path;
 	struct slice rest;
 	const char *reply;
 
 	reply = path_reply(smtp_parse_rcpt(args, &path, &rest),
 	    "501 5.1.3 TO:<address> is expected");
+	if (reply == NULL)
+		reply = take_rcpt_params(&params, rest);
 	if (reply != NULL)
 		return refuse(s, reply);
-	switch (smtp_next_param(&rest, &param)) {
-	case SMTP_PARAM_END:
-		break;
-	case SMTP_PARAM_BAD:
-		return refuse(s, "501 5.5.4 parameters are malformed");
-	case SMTP_PARAM_GOT:
-		return refuse(s, "555 5.5.4 RCPT parameter is not known");
-	}
 	/* Not counted as a mistake: RFC 5321, section 4.5.3.1.10. */
 	if (envelope->recipient_count >= s->generation->config->recipients) {
 		session_reply(s, "452 4.5.3 too many recipients");
 		return STEP_AGAIN;
 	}
-	if (!add_recipient(s, &path))
+	if (!add_recipient(s, &path, &params))
 		return refuse(s, "452 4.3.0 out of memory, try again later");
 	if (!policy_judge_rcpt(s)) {
 		envelope_drop_recipient(&s->transaction->envelope);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "envelope.h"
 #include "smtp_parse.h"
 
 struct slice
@@ -430,6 +431,99 @@ smtp_is_xtext(struct slice s)
 		slice_skip(&s, 1);
 	}
 	return true;
+}
+
+static unsigned
+hex_value(char c)
+{
+	return (unsigned)(is_digit(c) ? c - '0' : c - 'A' + 10);
+}
+
+bool
+smtp_xtext_decode(struct slice s, char *out)
+{
+	if (!smtp_is_xtext(s))
+		return false;
+	while (s.len > 0) {
+		char c = s.at[0];
+
+		if (c == '+')
+			c = (char)(hex_value(s.at[1]) << 4 |
+				   hex_value(s.at[2]));
+		slice_skip(&s, s.at[0] == '+' ? 3 : 1);
+		if (!is_printable(c))
+			return false;
+		*out++ = c;
+	}
+	*out = '\0';
+	return true;
+}
+
+bool
+smtp_parse_ret(struct slice s, uint8_t *out)
+{
+	if (slice_is(s, "FULL"))
+		*out = RET_FULL;
+	else if (slice_is(s, "HDRS"))
+		*out = RET_HDRS;
+	else
+		return false;
+	return true;
+}
+
+bool
+smtp_parse_notify(struct slice s, uint8_t *out)
+{
+	uint8_t notify = 0;
+
+	if (slice_is(s, "NEVER")) {
+		*out = NOTIFY_NEVER;
+		return true;
+	}
+	do {
+		if (take_word(&s, "SUCCESS"))
+			notify |= NOTIFY_SUCCESS;
+		else if (take_word(&s, "FAILURE"))
+			notify |= NOTIFY_FAILURE;
+		else if (take_word(&s, "DELAY"))
+			notify |= NOTIFY_DELAY;
+		else
+			return false;
+	} while (take(&s, ','));
+	if (s.len > 0)
+		return false;
+	*out = notify;
+	return true;
+}
+
+bool
+smtp_is_envid(struct slice s)
+{
+	char text[SMTP_ENVID_MAX + 1];
+
+	return s.len > 0 && s.len <= SMTP_ENVID_MAX &&
+	       smtp_xtext_decode(s, text);
+}
+
+bool
+smtp_is_orcpt(struct slice s)
+{
+	char text[SMTP_ORCPT_MAX + 1];
+
+	return s.len <= SMTP_ORCPT_MAX && take_atom(&s) && take(&s, ';') &&
+	       s.len > 0 && smtp_xtext_decode(s, text);
+}
+
+void
+smtp_split_orcpt(struct slice s, struct slice *type_out,
+    struct slice *xtext_out)
+{
+	struct slice rest = s;
+
+	take_atom(&rest);
+	*type_out = taken(s, rest);
+	take(&rest, ';');
+	*xtext_out = rest;
 }
 
 bool

@@ -25,11 +25,14 @@ enum {
 	SMTP_DOMAIN_MAX = 255,
 	SMTP_PATH_MAX = 256,       /* with its angle brackets */
 	SMTP_TEXT_LINE_MAX = 1000, /* with CRLF, without a stuffed dot */
-	/* 512 of section 4.5.3.1.4, and what SIZE (26), BODY (17) and AUTH
-	 * (500) add; with CRLF. */
+	/* 512 of section 4.5.3.1.4, and what SIZE (26), BODY (17), AUTH (500)
+	 * and DSN (RET and ENVID, or NOTIFY and ORCPT, 540) add; with CRLF. */
 	SMTP_COMMAND_MAX = 2048,
 	/* RFC 4954, section 4: of an AUTH command or response, with CRLF. */
 	SMTP_AUTH_LINE_MAX = 12288,
+	/* RFC 3461, sections 4.4 and 4.2: of the values, as xtext. */
+	SMTP_ENVID_MAX = 100,
+	SMTP_ORCPT_MAX = 500,
 };
 
 struct slice slice_of(const char *text);
@@ -89,6 +92,21 @@ enum smtp_param_result smtp_next_param(struct slice *rest,
 /* 1 to 20 digits that fit 64 bits (RFC 1870, section 6). */
 bool smtp_parse_size(struct slice s, uint64_t *out);
 bool smtp_is_xtext(struct slice s);
+/* What xtext stands for; out has room for s.len + 1 octets, one for the NUL.
+ * False if it is none, or stands for what is not printable US-ASCII. */
+bool smtp_xtext_decode(struct slice s, char *out);
+
+/* The values of DSN's parameters (RFC 3461, section 4), within its bounds. */
+
+/* FULL or HDRS, as enum ret of server/envelope.h. */
+bool smtp_parse_ret(struct slice s, uint8_t *out);
+/* NEVER alone, or a list of the others, as enum notify. */
+bool smtp_parse_notify(struct slice s, uint8_t *out);
+bool smtp_is_envid(struct slice s);
+bool smtp_is_orcpt(struct slice s);
+/* The address type and the xtext of what smtp_is_orcpt. */
+void smtp_split_orcpt(struct slice s, struct slice *type_out,
+    struct slice *xtext_out);
 /* RFC 4422, section 3.1; case is the caller's business. */
 bool smtp_is_mechanism(struct slice s);
 

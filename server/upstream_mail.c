@@ -2,6 +2,7 @@
  * server/upstream_mail.c: one mail transaction: MAIL, RCPT, DATA (RFC 5321,
  * section 3.3), pipelined where offered (RFC 2920).
  */
+#include "smtp_parse.h"
 #include "upstream_internal.h"
 
 #include <errno.h>
@@ -13,8 +14,10 @@
 enum {
 	PIPELINED_COMMANDS = 100, /* unanswered ones at most */
 	PATH_OCTETS_MAX = 1024,   /* far beyond RFC 5321, 4.5.3.1.3 */
+	/* " NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=", or the shorter RET, ENVID */
+	DSN_OCTETS_MAX = SMTP_ORCPT_MAX + 64,
 	/* "RCPT TO:<" and the parameters of MAIL. */
-	COMMAND_OCTETS_MAX = PATH_OCTETS_MAX + 128,
+	COMMAND_OCTETS_MAX = PATH_OCTETS_MAX + 128 + DSN_OCTETS_MAX,
 };
 
 /*
@@ -141,27 +144,93 @@ forward_path(const struct transaction *t, size_t recipient)
 	return t->delivery->envelope.recipients[index].forward_path;
 }
 
+/*
+ * What RFC 3461, section 5.2.1, has passed on, to a server that offers DSN:
+ * only what was given, and as it was.  The spool held it, as with paths.
+ */
+static void
+mail_dsn(const struct transaction *t, char out[static DSN_OCTETS_MAX])
+{
+	const struct envelope *envelope = &t->delivery->envelope;
+	bool has_envid =
+	    envelope->envid != NULL && smtp_is_envid(slice_of(envelope->envid));
+
+	snprintf(out, DSN_OCTETS_MAX, "%s%s%s",
+	    envelope->ret == RET_FULL   ? " RET=FULL"
+	    : envelope->ret == RET_HDRS ? " RET=HDRS"
+					: "",
+	    has_envid ? " ENVID=" : "", has_envid ? envelope->envid : "");
+}
+
+static void
+rcpt_dsn(const struct envelope_recipient *recipient,
+    char out[static DSN_OCTETS_MAX])
+{
+	static const struct {
+		enum notify bit;
+		const char *word;
+	} words[] = {
+		{ NOTIFY_NEVER, "NEVER" },
+		{ NOTIFY_SUCCESS, "SUCCESS" },
+		{ NOTIFY_FAILURE, "FAILURE" },
+		{ NOTIFY_DELAY, "DELAY" },
+	};
+	const char *before = " NOTIFY=";
+	char *end = out;
+
+	*end = '\0';
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if ((recipient->notify & words[i].bit) == 0)
+			continue;
+		end = stpcpy(stpcpy(end, before), words[i].word);
+		before = ",";
+		if (words[i].bit == NOTIFY_NEVER)
+			break; /* it stands alone */
+	}
+	if (recipient->orcpt != NULL &&
+	    smtp_is_orcpt(slice_of(recipient->orcpt)))
+		stpcpy(stpcpy(end, " ORCPT="), recipient->orcpt);
+}
+
+static size_t
+rcpt_make(const struct transaction *t, size_t recipient,
+    char out[static COMMAND_OCTETS_MAX])
+{
+	unsigned index = t->order[recipient]->index;
+	const struct envelope_recipient *one =
+	    &t->delivery->envelope.recipients[index];
+	char dsn[DSN_OCTETS_MAX];
+
+	dsn[0] = '\0';
+	if (t->up->extensions.dsn && (one->notify != 0 || one->orcpt != NULL))
+		rcpt_dsn(one, dsn);
+	return (size_t)snprintf(out, COMMAND_OCTETS_MAX, "RCPT TO:<%s>%s\r\n",
+	    one->forward_path, dsn);
+}
+
 static size_t
 command_make(const struct transaction *t, size_t number,
     char out[static COMMAND_OCTETS_MAX])
 {
 	const struct upstream_extensions *extensions = &t->up->extensions;
 	const struct envelope *envelope = &t->delivery->envelope;
-	char size[40] = "";
+	char size[40] = "", dsn[DSN_OCTETS_MAX];
 
 	if (number == t->count + 1)
 		return (size_t)snprintf(out, COMMAND_OCTETS_MAX, "DATA\r\n");
 	if (number > 0)
-		return (size_t)snprintf(out, COMMAND_OCTETS_MAX,
-		    "RCPT TO:<%s>\r\n", forward_path(t, number - 1));
+		return rcpt_make(t, number - 1, out);
+	dsn[0] = '\0';
+	if (extensions->dsn && (envelope->ret != 0 || envelope->envid != NULL))
+		mail_dsn(t, dsn);
 	if (extensions->size)
 		snprintf(size, sizeof(size), " SIZE=%llu",
 		    (unsigned long long)(t->delivery->head_len +
 					 t->delivery->body_len));
 	return (size_t)snprintf(out, COMMAND_OCTETS_MAX,
-	    "MAIL FROM:<%s>%s%s%s\r\n", envelope->reverse_path, size,
+	    "MAIL FROM:<%s>%s%s%s%s\r\n", envelope->reverse_path, size,
 	    envelope->eight_bit ? " BODY=8BITMIME" : "",
-	    envelope->requiretls ? " REQUIRETLS" : "");
+	    envelope->requiretls ? " REQUIRETLS" : "", dsn);
 }
 
 /* Send commands first to before end in one write; returns the number after
@@ -427,6 +496,8 @@ mail_data(struct transaction *t)
 		return false;
 	}
 	outcome_all_from_reply(t, true, &reply, OUTCOME_DELIVERED);
+	for (size_t i = 0; i < t->count; i++)
+		t->order[i]->dsn = t->up->extensions.dsn;
 	t->up->needs_reset = upstream_reply_class(&reply) != 2;
 	return reply.code != 421;
 }

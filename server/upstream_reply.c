@@ -258,6 +258,8 @@ upstream_extensions_line(void *context, unsigned number, const char *text,
 		extensions->eight_bit_mime = true;
 	} else if (is_keyword(text, word, "REQUIRETLS")) {
 		extensions->requiretls = true;
+	} else if (is_keyword(text, word, "DSN")) {
+		extensions->dsn = true;
 	} else if (is_keyword(text, word, "SIZE")) {
 		extensions->size = true;
 		extensions->size_max = size_value(value, value_len);

@@ -61,6 +61,7 @@ unsigned upstream_reply_class(const struct upstream_reply *reply);
 struct upstream_extensions {
 	bool starttls, pipelining, size, eight_bit_mime;
 	bool requiretls;      /* RFC 8689, section 2; it has no parameter */
+	bool dsn;             /* RFC 3461, section 3; nor has this */
 	uint64_t size_max;    /* octets; 0: not said */
 	char mechanisms[512]; /* of AUTH, upper case, one blank between */
 };

@@ -25,6 +25,7 @@ subtest 'before TLS' => sub {
 	unlike($ehlo, qr/AUTH/, 'AUTH is not shown');
 	unlike($ehlo, qr/PLAIN|LOGIN|SCRAM/, 'nor a mechanism');
 	unlike($ehlo, qr/REQUIRETLS/, 'nor REQUIRETLS');
+	unlike($ehlo, qr/DSN/, 'nor DSN');
 	like($ehlo, qr/^250[- ]$_\b/m, "$_ is offered")
 	    for qw(PIPELINING 8BITMIME ENHANCEDSTATUSCODES SIZE);
 	for my $auth ('AUTH PLAIN', 'AUTH PLAIN AGFsaWNlAGNvcnJlY3Q=',
@@ -56,6 +57,7 @@ subtest 'STARTTLS' => sub {
 	    'mechanisms, strongest first');
 	like($ehlo, qr/^250[- ]SIZE 65536\r?$/m, 'SIZE says how large');
 	like($ehlo, qr/^250[- ]REQUIRETLS\r?$/m, 'REQUIRETLS is offered');
+	like($ehlo, qr/^250[- ]DSN\r?$/m, 'DSN is offered');
 	like($c->command('STARTTLS'), qr/^503 5\.5\.1 /, 'STARTTLS again');
 	$c->command('QUIT');
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../server/envelope.h"
 #include "../../server/smtp_parse.h"
 
 static struct slice whole;
@@ -16,6 +17,36 @@ static void
 assert_within(struct slice s)
 {
 	assert(s.at >= whole.at && s.at + s.len <= whole.at + whole.len);
+}
+
+/* What is accepted fits a command and a header field. */
+static void
+try_dsn(struct slice value)
+{
+	char *text = malloc(value.len + 1);
+	struct slice type, xtext;
+	uint8_t number = 0;
+
+	assert(text != NULL);
+	if (smtp_xtext_decode(value, text)) {
+		assert(smtp_is_xtext(value));
+		assert(strlen(text) <= value.len);
+		assert(strpbrk(text, "\r\n") == NULL);
+	}
+	free(text);
+	assert(!smtp_is_envid(value) || value.len <= SMTP_ENVID_MAX);
+	if (smtp_is_orcpt(value)) {
+		assert(value.len <= SMTP_ORCPT_MAX);
+		smtp_split_orcpt(value, &type, &xtext);
+		assert_within(type);
+		assert_within(xtext);
+		assert(type.len > 0 && smtp_is_xtext(xtext));
+	}
+	if (smtp_parse_ret(value, &number))
+		assert(number == RET_FULL || number == RET_HDRS);
+	if (smtp_parse_notify(value, &number))
+		assert(number == NOTIFY_NEVER ||
+		       (number != 0 && (number & NOTIFY_NEVER) == 0));
 }
 
 static void
@@ -40,7 +71,7 @@ try_path(
 		assert_within(param.value);
 		assert_within(rest);
 		smtp_parse_size(param.value, &size);
-		smtp_is_xtext(param.value);
+		try_dsn(param.value);
 	}
 }
 

@@ -1,6 +1,7 @@
 /*
  * t/unit/bounce.c: what a notification returns of a message that asked for
- * TLS all the way (RFC 8689, section 5), and of others.
+ * TLS all the way (RFC 8689, section 5), and of others; what is told, and how
+ * (RFC 3461, 3464).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,7 +80,7 @@ make(size_t i, struct envelope *envelope_out)
 	envelope_init(&original);
 	envelope_queue_id(original.queue_id);
 	original.requiretls = rows[i].requiretls;
-	original.ret = 1; /* RET=FULL is disregarded */
+	original.ret = RET_FULL; /* but it is not whole */
 	original.reverse_path = strdup("alice@example.org");
 	assert_true(envelope_add_recipient(&original, "bob@example.net"));
 	assert_true(envelope_add_recipient(&original, "eve@example.net"));
@@ -148,11 +149,218 @@ returns_no_more_than_the_promise_allows(void **state)
 	}
 }
 
+/* The notification about one recipient; of message, unless bounce has other
+ * octets. */
+static char *
+tell(struct envelope *original, struct bounce *bounce, const char *status)
+{
+	const struct bounce_recipient told = { 0, status, "250 2.0.0 text",
+		true, false };
+	struct envelope envelope;
+	struct reason why;
+	char *octets, *text;
+	size_t len;
+
+	bounce->hostname = "mail.example.org";
+	bounce->now_ms = 1700000000000;
+	bounce->original = original;
+	if (bounce->octets == NULL) {
+		bounce->octets = message;
+		bounce->octets_len = sizeof message - 1;
+	}
+	bounce->remote_host = "smtp.isp.example";
+	bounce->decision = "";
+	bounce->recipients = &told;
+	bounce->recipient_count = 1;
+	assert_true(bounce_make(bounce, &envelope, &octets, &len, &why));
+	text = strndup(octets, len);
+	envelope_fini(&envelope);
+	free(octets);
+	return text;
+}
+
+static void
+original_init(struct envelope *original)
+{
+	envelope_init(original);
+	envelope_queue_id(original->queue_id);
+	original->reverse_path = strdup("alice@example.org");
+	assert_true(envelope_add_recipient(original, "bob@example.net"));
+}
+
+/* RFC 3461, section 4.1. */
+static void
+notify_says_what_is_told(void **state)
+{
+	static const struct {
+		uint8_t notify;
+		bool failed, delayed, relayed;
+	} wanted[] = {
+		{ 0, true, true, false },
+		{ NOTIFY_NEVER, false, false, false },
+		{ NOTIFY_SUCCESS, false, false, true },
+		{ NOTIFY_FAILURE, true, false, false },
+		{ NOTIFY_DELAY, false, true, false },
+		{ NOTIFY_SUCCESS | NOTIFY_DELAY, false, true, true },
+		/* No client can say so, but a spool could. */
+		{ NOTIFY_NEVER | NOTIFY_FAILURE, false, false, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(wanted); i++) {
+		struct envelope_recipient r = { .notify = wanted[i].notify };
+
+		if (bounce_is_wanted(&r, BOUNCE_FAILED) != wanted[i].failed ||
+		    bounce_is_wanted(&r, BOUNCE_DELAYED) != wanted[i].delayed ||
+		    bounce_is_wanted(&r, BOUNCE_RELAYED) != wanted[i].relayed)
+			fail_msg("row %zu", i);
+	}
+}
+
+/* RFC 3461, section 6.3: as they were before they became xtext. */
+static void
+returns_what_names_it(void **state)
+{
+	struct bounce bounce = { .action = BOUNCE_FAILED };
+	struct envelope original;
+	char *text;
+
+	(void)state;
+	original_init(&original);
+	original.envid = strdup("a+2Bb+20c");
+	original.recipients[0].orcpt = strdup("rfc822;b+2Bx@example.net");
+	text = tell(&original, &bounce, "5.1.1");
+	assert_true(has(text, "\r\nOriginal-Envelope-Id: a+b c\r\n"));
+	assert_true(
+	    has(text, "\r\nOriginal-Recipient: rfc822; b+x@example.net\r\n"));
+	free(text);
+
+	/* Of a spool that somebody else has written. */
+	free(original.envid);
+	free(original.recipients[0].orcpt);
+	original.envid = strdup("a+0D+0AAction: relayed");
+	original.recipients[0].orcpt = strdup("no type");
+	text = tell(&original, &bounce, "5.1.1");
+	assert_false(has(text, "Original-"));
+	assert_false(has(text, "relayed"));
+	free(text);
+	envelope_fini(&original);
+}
+
+static void
+says_what_has_become_of_it(void **state)
+{
+	struct bounce failed = { .action = BOUNCE_FAILED,
+		.retry_until_ms = 1700100000000 };
+	struct bounce delayed = { .action = BOUNCE_DELAYED,
+		.retry_until_ms = 1700100000000 };
+	struct bounce relayed = { .action = BOUNCE_RELAYED,
+		.retry_until_ms = 1700100000000 };
+	struct envelope original;
+	char *text;
+
+	(void)state;
+	original_init(&original);
+	text = tell(&original, &failed, "");
+	assert_true(has(text, "\r\nAction: failed\r\nStatus: 5.0.0\r\n"));
+	assert_true(has(text, "could not be delivered"));
+	assert_false(has(text, "Will-Retry-Until"));
+	free(text);
+	text = tell(&original, &delayed, "");
+	assert_true(has(text, "\r\nAction: delayed\r\nStatus: 4.0.0\r\n"));
+	assert_true(has(text, "\r\nSubject: Your message is delayed\r\n"));
+	assert_true(has(text,
+	    "\r\nWill-Retry-Until: Thu, 16 Nov 2023 02:00:00 +0000\r\n"));
+	assert_false(has(text, "could not be delivered"));
+	free(text);
+	text = tell(&original, &relayed, "2.1.5");
+	assert_true(has(text, "\r\nAction: relayed\r\nStatus: 2.1.5\r\n"));
+	assert_false(has(text, "Will-Retry-Until"));
+	assert_false(has(text, "not be"));
+	free(text);
+	envelope_fini(&original);
+}
+
+/* RFC 3461, section 4.3. */
+static void
+returns_what_was_asked_for(void **state)
+{
+	static const struct {
+		const char *what;
+		uint8_t ret;
+		bool whole;
+		enum bounce_action action;
+		const char *status;
+		bool full;
+	} asked[] = {
+		{ "RET=FULL", RET_FULL, true, BOUNCE_FAILED, "5.1.1", true },
+		{ "RET=HDRS", RET_HDRS, true, BOUNCE_FAILED, "5.1.1", false },
+		{ "no RET", 0, true, BOUNCE_FAILED, "5.1.1", false },
+		{ "cut off", RET_FULL, false, BOUNCE_FAILED, "5.1.1", false },
+		{ "delayed", RET_FULL, true, BOUNCE_DELAYED, "4.1.1", false },
+		{ "relayed", RET_FULL, true, BOUNCE_RELAYED, "2.1.5", false },
+		{ "no 8bit there", RET_FULL, true, BOUNCE_FAILED, "5.6.3",
+		    false },
+	};
+	struct envelope original;
+
+	(void)state;
+	original_init(&original);
+	for (size_t i = 0; i < COUNT(asked); i++) {
+		struct bounce bounce = { .action = asked[i].action,
+			.whole = asked[i].whole };
+		char *text;
+
+		original.ret = asked[i].ret;
+		text = tell(&original, &bounce, asked[i].status);
+		if (has(text, "\r\n\r\nthe secret body\r\n\r\n--=_") !=
+			asked[i].full ||
+		    has(text, "Content-Type: message/rfc822\r\n") !=
+			asked[i].full ||
+		    !has(text, "secret plan"))
+			fail_msg("%s", asked[i].what);
+		free(text);
+	}
+	envelope_fini(&original);
+}
+
+static void
+returns_no_more_than_the_bound(void **state)
+{
+	static char large[BOUNCE_FULL_MAX + 1];
+	struct bounce bounce = { .action = BOUNCE_FAILED,
+		.whole = true,
+		.octets = large };
+	struct envelope original;
+	char *text;
+
+	(void)state;
+	memset(large, 'x', sizeof large);
+	memcpy(large, message, sizeof message - 1);
+	original_init(&original);
+	original.ret = RET_FULL;
+	bounce.octets_len = sizeof large;
+	text = tell(&original, &bounce, "5.1.1");
+	assert_false(has(text, "message/rfc822"));
+	assert_true(strlen(text) < 8192);
+	free(text);
+	bounce.octets_len = BOUNCE_FULL_MAX;
+	text = tell(&original, &bounce, "5.1.1");
+	assert_true(strlen(text) > BOUNCE_FULL_MAX);
+	free(text);
+	envelope_fini(&original);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(returns_no_more_than_the_promise_allows),
+		cmocka_unit_test(notify_says_what_is_told),
+		cmocka_unit_test(returns_what_names_it),
+		cmocka_unit_test(says_what_has_become_of_it),
+		cmocka_unit_test(returns_what_was_asked_for),
+		cmocka_unit_test(returns_no_more_than_the_bound),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

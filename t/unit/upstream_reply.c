@@ -183,6 +183,7 @@ test_extensions(void **state)
 				     "250-SIZE 1048576\r\n"
 				     "250-8BITMIME\r\n"
 				     "250-RequireTLS\r\n"
+				     "250-dsn\r\n"
 				     "250-X-STARTTLS\r\n"
 				     "250-AUTH plain LOGIN bad! SCRAM-SHA-256"
 				     "\r\n"
@@ -205,6 +206,7 @@ test_extensions(void **state)
 	assert_true(extensions.size_max == 1048576);
 	assert_true(extensions.eight_bit_mime);
 	assert_true(extensions.requiretls);
+	assert_true(extensions.dsn);
 	assert_string_equal(extensions.mechanisms, "PLAIN LOGIN SCRAM-SHA-256");
 }
 
