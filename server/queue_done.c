@@ -15,7 +15,6 @@
 
 enum {
 	NOT_TRIED_MS = 1000, /* before it is offered again */
-	EXPIRE_LOOK_MS = 60 * 1000,
 	VALUE_PATH = 400,
 	VALUE_TEXT = 700,
 };
@@ -35,9 +34,8 @@ struct verdict {
 	uint64_t bounce_serial; /* of the last of failures */
 };
 
-/* What a remote server said begins with its reply code. */
-static bool
-is_reply(const char *text)
+bool
+queue_is_reply(const char *text)
 {
 	return isdigit((unsigned char)text[0]) &&
 	       isdigit((unsigned char)text[1]) &&
@@ -52,9 +50,9 @@ path_of(const struct delivery *delivery,
 	return delivery->envelope.recipients[recipient->index].forward_path;
 }
 
-static bool
-is_expired(const struct queue_settings *settings, const struct queued *message,
-    int64_t now_ms)
+bool
+queue_is_expired(const struct queue_settings *settings,
+    const struct queued *message, int64_t now_ms)
 {
 	return settings->expire_ms > 0 &&
 	       now_ms - message->arrival_ms >= settings->expire_ms;
@@ -111,7 +109,8 @@ static void
 check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
     struct verdict *verdict)
 {
-	bool expired = is_expired(settings, verdict->message, verdict->now_ms);
+	bool expired =
+	    queue_is_expired(settings, verdict->message, verdict->now_ms);
 
 	for (size_t i = 0; i < delivery->recipient_count; i++) {
 		struct delivery_recipient *one = &delivery->recipients[i];
@@ -220,7 +219,7 @@ told_recipient(const struct delivery_recipient *one)
 		.index = one->index,
 		.status = one->status,
 		.text = one->text,
-		.remote = is_reply(one->text),
+		.remote = queue_is_reply(one->text),
 		.undecided = !one->decided,
 	};
 }
@@ -586,117 +585,4 @@ queue_done(struct queue *queue, struct delivery *delivery)
 	}
 	apply_verdict(queue, delivery, &verdict, delay_ms);
 	delivery_close(queue, delivery);
-}
-
-/* Expiry. */
-
-/* What was said at the last attempt, for the bounce. */
-static void
-recall_last(struct queue *queue, struct delivery *delivery)
-{
-	const struct queued *message = delivery_leg(delivery)->message;
-	struct attempt attempt;
-	struct reason why;
-
-	if (!log_read_attempt(queue, message->last_file, message->last_offset,
-		&attempt, &why))
-		return;
-	snprintf(delivery->decision, sizeof(delivery->decision), "%s",
-	    attempt.decision);
-	for (size_t i = 0; i < delivery->recipient_count; i++) {
-		struct delivery_recipient *one = &delivery->recipients[i];
-
-		for (size_t j = 0; j < attempt.count; j++) {
-			if (attempt.recipients[j].index == one->index)
-				snprintf(one->text, sizeof(one->text), "%s",
-				    attempt.recipients[j].text);
-		}
-		one->decided =
-		    delivery->decision[0] != '\0' && !is_reply(one->text);
-	}
-	attempt_fini(&attempt);
-}
-
-/* False if it could not be done now. */
-static bool
-expire_one(struct queue *queue, struct leg *leg)
-{
-	struct delivery *delivery;
-	struct reason why;
-	bool remains;
-
-	if (!delivery_open(queue, leg, &delivery, &why)) {
-		queue_unreadable(queue, leg, &why);
-		return false;
-	}
-	pthread_mutex_lock(&queue->lock);
-	delivery->way = &leg->hop->way;
-	delivery->hop = *hop_name(leg->hop);
-	for (size_t i = 0; i < delivery->recipient_count; i++) {
-		delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
-		snprintf(delivery->recipients[i].text,
-		    sizeof(delivery->recipients[i].text), "%s",
-		    leg->hop->last_text);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	recall_last(queue, delivery);
-	/* It is too old, so queue_done makes a permanent failure of this. */
-	queue_done(queue, delivery);
-	/* Still there: messages are freed by this thread only. */
-	pthread_mutex_lock(&queue->lock);
-	remains = leg->due_at != 0;
-	pthread_mutex_unlock(&queue->lock);
-	return !remains;
-}
-
-static struct leg *
-waiting_leg(struct queued *message)
-{
-	struct leg *leg = &message->leg;
-
-	while (leg != NULL && leg->due_at == 0)
-		leg = leg->next;
-	return leg;
-}
-
-/* A leg, that nobody has, of the oldest message if it is expired. */
-static struct leg *
-take_expired(struct queue *queue)
-{
-	int64_t now_ms = queue_now_ms();
-	struct leg *leg = NULL;
-
-	pthread_mutex_lock(&queue->lock);
-	while (leg == NULL && queue->ages.count > 0) {
-		struct queued *message = queue->ages.slots[0]->message;
-
-		if (!is_expired(&queue->settings, message, now_ms))
-			break;
-		leg = waiting_leg(message);
-		/* One that a worker has comes back when the worker is done,
-		 * and expires then. */
-		if (leg == NULL)
-			heap_remove(&queue->ages, &message->leg);
-		else
-			queue_lend(queue, leg);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	return leg;
-}
-
-int64_t
-queue_expire(struct queue *queue)
-{
-	int64_t look = EXPIRE_LOOK_MS;
-	struct leg *leg;
-
-	while ((leg = take_expired(queue)) != NULL) {
-		if (!expire_one(queue, leg))
-			return queue_monotonic_ms() + EXPIRE_LOOK_MS;
-	}
-	pthread_mutex_lock(&queue->lock);
-	if (queue->settings.expire_ms > 0 && queue->settings.expire_ms < look)
-		look = queue->settings.expire_ms;
-	pthread_mutex_unlock(&queue->lock);
-	return queue_monotonic_ms() + look;
 }

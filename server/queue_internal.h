@@ -8,6 +8,7 @@
  *     queue_log.c    the relay's own log: its writer thread, rotation
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_done.c   what becomes of a message after an attempt
+ *     queue_age.c    what becomes of it by its age alone
  *     queue_notice.c  the mail of an alarm
  *     queue_control.c, queue_look.c, queue_tell.c, queue_summary.c,
  *     queue_change.c, queue_filter.c  "sallyport queue"
@@ -367,6 +368,13 @@ void queue_lend(struct queue *queue, struct leg *leg);
 void queue_give_back(struct queue *queue, struct leg *leg);
 
 /* queue_done.c */
+
+/* What a remote server said begins with its reply code. */
+bool queue_is_reply(const char *text);
+bool queue_is_expired(const struct queue_settings *settings,
+    const struct queued *message, int64_t now_ms);
+
+/* queue_age.c */
 
 /* Bounce what is too old (the keeper; no lock); returns the monotonic time of
  * the next look. */
