@@ -174,6 +174,7 @@ struct config {
 	unsigned relay_threads;
 	unsigned retry_first_s, retry_most_s;
 	unsigned expire_s;
+	unsigned delay_notice_s; /* 0: none */
 	unsigned connect_timeout_s;
 
 	/* Alarms. */

@@ -131,6 +131,8 @@ static const struct field top_options[] = {
 	    7 * DAY, NULL },
 	{ "expire", T_SECONDS, FIELD(config, expire_s), "5d", SECOND, 60 * DAY,
 	    NULL },
+	{ "delay-notice", T_SECONDS, FIELD(config, delay_notice_s), "4h", 0,
+	    60 * DAY, NULL },
 	{ "connect-timeout", T_SECONDS, FIELD(config, connect_timeout_s), "30s",
 	    SECOND, 10 * MINUTE, NULL },
 

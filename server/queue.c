@@ -39,6 +39,7 @@ settings_take(struct queue *queue, const struct config *config,
 	settings->retry_first_ms = (int64_t)config->retry_first_s * 1000;
 	settings->retry_most_ms = (int64_t)config->retry_most_s * 1000;
 	settings->expire_ms = (int64_t)config->expire_s * 1000;
+	settings->delay_ms = (int64_t)config->delay_notice_s * 1000;
 	settings->workers = config->relay_threads;
 }
 
@@ -245,6 +246,9 @@ queue_configure(struct queue *queue, const struct config *config,
 {
 	pthread_mutex_lock(&queue->lock);
 	settings_take(queue, config, routes);
+	index_age_all(queue);
+	queue->aged = true;
+	pthread_cond_signal(&queue->keep);
 	/* Messages are routed again when they are taken: what was wrong with
 	 * a hop of before says nothing now. */
 	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next)

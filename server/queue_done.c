@@ -27,6 +27,7 @@ struct verdict {
 	bool tried;             /* some recipient has an outcome */
 	bool hold;              /* failed for good, and nobody can be told */
 	bool drop;              /* the same of an alarm's mail */
+	bool tells;             /* of a delay: it is no attempt of its own */
 	size_t failed;          /* recipients that failed for good */
 	size_t relayed;         /* whose delivery nobody else will tell */
 	struct log_entry *bounces, **bounces_end;
@@ -236,6 +237,10 @@ make_bounces(struct queue *queue, const struct queue_settings *settings,
 		.hostname = settings->hostname,
 		.now_ms = verdict->now_ms,
 		.original = &delivery->envelope,
+		.retry_until_ms =
+		    settings->expire_ms > 0
+			? delivery->envelope.arrival_ms + settings->expire_ms
+			: 0,
 		.remote_host = delivery->hop.host,
 		.decision = "",
 		.recipients = told,
@@ -280,6 +285,16 @@ free_entries(struct log_entry *entry)
 	}
 }
 
+static void
+forget_bounces(struct verdict *verdict)
+{
+	*verdict->bounces_end = NULL;
+	free_entries(verdict->bounces);
+	verdict->bounces = NULL;
+	verdict->bounces_end = &verdict->bounces;
+	verdict->bounce_serial = 0;
+}
+
 /* Nobody could be told now: the recipients stay, and are tried again. */
 static void
 undo_failures(struct delivery *delivery, struct verdict *verdict)
@@ -289,11 +304,7 @@ undo_failures(struct delivery *delivery, struct verdict *verdict)
 			delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
 	}
 	verdict->failed = 0;
-	*verdict->bounces_end = NULL;
-	free_entries(verdict->bounces);
-	verdict->bounces = NULL;
-	verdict->bounces_end = &verdict->bounces;
-	verdict->bounce_serial = 0;
+	forget_bounces(verdict);
 }
 
 /* The log. */
@@ -387,7 +398,8 @@ attempt_entry(const struct delivery *delivery, const struct verdict *verdict,
 		.next_ms = next_ms,
 		.number = delivery->attempt,
 		.flags = (verdict->hold ? ATTEMPT_HELD : 0u) |
-			 (complete ? ATTEMPT_COMPLETE : 0u),
+			 (complete ? ATTEMPT_COMPLETE : 0u) |
+			 (verdict->tells ? ATTEMPT_TOLD : 0u),
 		.bounce = verdict->bounce_serial,
 		.host = (char *)(uintptr_t)delivery->hop.host,
 		.port = delivery->hop.port,
@@ -585,4 +597,84 @@ queue_done(struct queue *queue, struct delivery *delivery)
 	}
 	apply_verdict(queue, delivery, &verdict, delay_ms);
 	delivery_close(queue, delivery);
+}
+
+/* Delays. */
+
+/* The notices, and the record that they were made.  True with neither where
+ * nobody wants to know. */
+static bool
+tell_delay(struct queue *queue, const struct queue_settings *settings,
+    struct delivery *delivery, struct verdict *verdict)
+{
+	struct reason why;
+	bool ok;
+
+	if (!bounce_is_possible(&delivery->envelope))
+		return true;
+	ok = make_bounces(queue, settings, delivery, verdict, BOUNCE_DELAYED,
+	    &why);
+	if (ok && verdict->bounces != NULL) {
+		verdict->attempt = attempt_entry(delivery, verdict, false,
+		    verdict->leg->next_ms);
+		ok = verdict->attempt != NULL ||
+		     fail(&why, REASON_NO_MEMORY, "record");
+	}
+	if (ok)
+		return true;
+	log_line(SAY_ALARM, "queue", "queue=%s notice=failed trouble=\"%s\"",
+	    delivery->envelope.queue_id, why.text);
+	forget_bounces(verdict);
+	return false;
+}
+
+/* Callers hold lock.  An operator may have removed the message meanwhile. */
+static void
+leg_told(struct queue *queue, struct verdict *verdict)
+{
+	struct queued *message = verdict->message;
+	struct leg *leg = verdict->leg;
+	struct log_entry *removed = NULL;
+
+	queue_give_back(queue, leg);
+	if (message->remove)
+		removed =
+		    log_key_entry(JOURNAL_REMOVED, message->key, "removed");
+	if (removed != NULL) {
+		removed->message = message;
+		removed->completes = message->active == 0;
+		log_add(queue, removed);
+	} else if (!message->held) {
+		index_wait(queue, leg, leg->due_ms);
+	}
+	index_settle(queue, message);
+}
+
+bool
+queue_tell_delay(struct queue *queue, struct delivery *delivery)
+{
+	struct leg *leg = delivery_leg(delivery);
+	struct verdict verdict = {
+		.leg = leg,
+		.message = leg->message,
+		.now_ms = queue_now_ms(),
+		.tells = true,
+	};
+	struct queue_settings settings;
+	bool ok;
+
+	verdict.bounces_end = &verdict.bounces;
+	pthread_mutex_lock(&queue->lock);
+	settings = queue->settings;
+	pthread_mutex_unlock(&queue->lock);
+	delivery->attempt = leg->attempts;
+	ok = tell_delay(queue, &settings, delivery, &verdict);
+	pthread_mutex_lock(&queue->lock);
+	if (verdict.attempt != NULL)
+		add_entries(queue, &verdict);
+	leg->told = leg->told || ok;
+	leg_told(queue, &verdict);
+	pthread_mutex_unlock(&queue->lock);
+	delivery_close(queue, delivery);
+	return ok;
 }

@@ -181,7 +181,7 @@ message_set_done(struct queued *message, uint32_t recipient)
 static bool
 heap_before(const struct heap *heap, const struct leg *a, const struct leg *b)
 {
-	return heap->by_age ? a->message->arrival_ms < b->message->arrival_ms
+	return heap->by_age ? a->message->age_ms < b->message->age_ms
 			    : a->due_ms < b->due_ms;
 }
 
@@ -386,8 +386,40 @@ index_wait(struct queue *queue, struct leg *leg, int64_t due_ms)
 	if (!heap_add(&leg->hop->due, leg))
 		leg->due_at = 0;
 	if (leg->message->age_at == 0)
-		heap_add(&queue->ages, &leg->message->leg);
+		index_age(queue, leg->message);
 	pthread_cond_signal(&queue->work);
+}
+
+static int64_t
+age_ms(const struct queue_settings *settings, const struct queued *message)
+{
+	int64_t age = settings->expire_ms;
+
+	if (!message->told && settings->delay_ms > 0 &&
+	    (age == 0 || settings->delay_ms < age))
+		age = settings->delay_ms;
+	return age == 0 ? INT64_MAX : message->arrival_ms + age;
+}
+
+void
+index_age(struct queue *queue, struct queued *message)
+{
+	/* Its place is that of its old age: first out of it. */
+	heap_remove(&queue->ages, &message->leg);
+	message->age_ms = age_ms(&queue->settings, message);
+	heap_add(&queue->ages, &message->leg);
+}
+
+void
+index_age_all(struct queue *queue)
+{
+	struct heap *ages = &queue->ages;
+
+	for (size_t i = 0; i < ages->count; i++)
+		ages->slots[i]->message->age_ms =
+		    age_ms(&queue->settings, ages->slots[i]->message);
+	for (size_t i = ages->count / 2; i > 0; i--)
+		heap_down(ages, i - 1, ages->slots[i - 1]);
 }
 
 void

@@ -52,6 +52,7 @@ struct leg {
 	uint32_t attempts;
 	bool active;     /* a worker has it */
 	bool held;       /* failed, and nobody could be told */
+	bool told;       /* of its delay, or it need not be */
 	int64_t due_ms;  /* monotonic */
 	int64_t next_ms; /* the same as Unix time, for log and list */
 	size_t due_at;   /* place in the hop's heap, + 1; 0: in none */
@@ -64,7 +65,7 @@ struct recalled {
 	uint16_t port;
 	uint32_t attempts;
 	int64_t next_ms; /* Unix */
-	bool held;
+	bool held, told;
 };
 
 struct queued {
@@ -88,6 +89,8 @@ struct queued {
 	uint32_t done_more_words;
 	uint32_t generation; /* of the routes when it was divided */
 	int64_t arrival_ms;  /* Unix */
+	bool told;           /* of the delay of all legs: others need no more */
+	int64_t age_ms;      /* Unix; when its age matters next */
 	size_t age_at;       /* place in a heap, + 1; 0: in none */
 	uint32_t last_file;  /* of the last ATTEMPT; 0: none */
 	uint64_t last_offset;
@@ -119,7 +122,7 @@ struct segment {
 struct heap {
 	struct leg **slots; /* by age: the first of each message */
 	size_t count, capacity;
-	bool by_age; /* arrival, else due */
+	bool by_age; /* when their ages matter, else due */
 };
 
 /* What goes one way. */
@@ -138,6 +141,7 @@ struct hop {
 struct queue_settings {
 	char hostname[256];
 	int64_t retry_first_ms, retry_most_ms, expire_ms;
+	int64_t delay_ms; /* age at which the sender is told; 0: never */
 	unsigned workers;
 };
 
@@ -157,6 +161,7 @@ struct queue {
 	pthread_mutex_t ingest;
 	bool stop, keeper_stop;
 	bool sweep;          /* a segment may have become finished */
+	bool aged;           /* ages matter at other times than before */
 	unsigned open_files; /* descriptors of segments */
 
 	const struct config *config; /* borrowed; under lock */
@@ -205,7 +210,13 @@ enum attempt_flag {
 	ATTEMPT_HELD = 1,
 	ATTEMPT_COMPLETE = 2,
 	STATE_BY_OPERATOR = 4, /* with ATTEMPT_HELD: an operator did it */
+	/* None of its own: its number's sender was told of the delay, in the
+	 * notice that is named as bounce. */
+	ATTEMPT_TOLD = 8,
 };
+
+/* A way's flags in a STATE. */
+enum way_flag { WAY_HELD = 1, WAY_TOLD = 2 };
 
 struct attempt_recipient {
 	uint32_t index;
@@ -252,6 +263,10 @@ struct hop *index_hop(struct queue *queue, const struct way *way,
 const struct next_hop *hop_name(const struct hop *hop);
 /* To the heaps, due at due_ms; wakes a worker.  index_settle follows. */
 void index_wait(struct queue *queue, struct leg *leg, int64_t due_ms);
+/* Into the heap of ages anew, after what its age leads to has changed. */
+void index_age(struct queue *queue, struct queued *message);
+/* The same for all, after the settings have changed. */
+void index_age_all(struct queue *queue);
 /* Out of the due heap. */
 void index_unwait(struct leg *leg);
 /* All legs that wait: out of their heaps. */
@@ -373,11 +388,17 @@ void queue_give_back(struct queue *queue, struct leg *leg);
 bool queue_is_reply(const char *text);
 bool queue_is_expired(const struct queue_settings *settings,
     const struct queued *message, int64_t now_ms);
+/*
+ * Tell the sender, where that is possible and wanted, that the delivery's
+ * recipients are delayed, by the outcomes of the last attempt; the leg waits on
+ * as it did.  Frees the delivery.  False if nobody could be told now.
+ */
+bool queue_tell_delay(struct queue *queue, struct delivery *delivery);
 
 /* queue_age.c */
 
-/* Bounce what is too old (the keeper; no lock); returns the monotonic time of
- * the next look. */
-int64_t queue_expire(struct queue *queue);
+/* Bounce what is too old, tell of what is late (the keeper; no lock); returns
+ * the monotonic time of the next look. */
+int64_t queue_look_at_ages(struct queue *queue);
 
 #endif

@@ -95,7 +95,7 @@ legs_recall(struct queued *message)
 	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
 		struct recalled *recalled;
 
-		if (leg->hop == NULL || leg->attempts == 0)
+		if (leg->hop == NULL || (leg->attempts == 0 && !leg->told))
 			continue;
 		recalled = legs_recalled(message, hop_name(leg->hop)->host,
 		    hop_name(leg->hop)->port);
@@ -104,6 +104,7 @@ legs_recall(struct queued *message)
 		recalled->attempts = leg->attempts;
 		recalled->next_ms = leg->next_ms;
 		recalled->held = leg->held;
+		recalled->told = leg->told;
 	}
 	forget_legs(message);
 	return true;
@@ -195,16 +196,31 @@ first_due(const struct queue *queue, const struct leg *leg)
 	return queue_monotonic_ms() + wait;
 }
 
+/* An attempt is recorded by the hop that was tried last. */
+static bool
+is_of_way(const struct way *way, const struct recalled *recalled)
+{
+	size_t i = 0;
+
+	/* Ways that end here have one nameless hop. */
+	do {
+		if (recalled->port == way->hops[i].port &&
+		    strcasecmp(recalled->host, way->hops[i].host) == 0)
+			return true;
+	} while (++i < way->hop_count);
+	return false;
+}
+
 static void
 take_recalled(struct queued *message, struct leg *leg)
 {
-	const struct next_hop *name = hop_name(leg->hop);
-
 	for (uint32_t i = 0; i < message->recalled_count; i++) {
 		const struct recalled *recalled = &message->recalled[i];
 
-		if (recalled->port != name->port ||
-		    strcasecmp(recalled->host, name->host) != 0)
+		if (!is_of_way(&leg->hop->way, recalled))
+			continue;
+		leg->told = leg->told || recalled->told;
+		if (recalled->attempts < leg->attempts)
 			continue;
 		leg->attempts = recalled->attempts;
 		leg->next_ms = recalled->next_ms;
@@ -226,6 +242,7 @@ legs_divide(struct queue *queue, struct queued *message,
 	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
 		if (leg->hop == NULL)
 			continue; /* all recipients are done */
+		leg->told = message->told;
 		take_recalled(message, leg);
 		if (message->held || message->settled || leg->held)
 			continue;

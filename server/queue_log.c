@@ -512,7 +512,7 @@ keeper_wait(struct queue *queue, int64_t until_ms)
 	bool stop;
 
 	pthread_mutex_lock(&queue->lock);
-	while (!queue->keeper_stop && !queue->sweep &&
+	while (!queue->keeper_stop && !queue->sweep && !queue->aged &&
 	       (queue->entries == NULL || queue->log_trouble)) {
 		if (pthread_cond_timedwait(&queue->keep, &queue->lock,
 			&until) == ETIMEDOUT)
@@ -522,6 +522,19 @@ keeper_wait(struct queue *queue, int64_t until_ms)
 	stop = queue->keeper_stop;
 	pthread_mutex_unlock(&queue->lock);
 	return !stop;
+}
+
+/* Once for every change. */
+static bool
+has_aged(struct queue *queue)
+{
+	bool aged;
+
+	pthread_mutex_lock(&queue->lock);
+	aged = queue->aged;
+	queue->aged = false;
+	pthread_mutex_unlock(&queue->lock);
+	return aged;
 }
 
 static void *
@@ -535,8 +548,8 @@ keeper_run(void *arg)
 	while (more) {
 		int64_t now = queue_monotonic_ms();
 
-		if (now >= look)
-			look = queue_expire(queue);
+		if (has_aged(queue) || now >= look)
+			look = queue_look_at_ages(queue);
 		ok = log_flush(queue, &why);
 		log_say_trouble(queue, ok, &why);
 		store_unlink_finished(queue);

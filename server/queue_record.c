@@ -9,7 +9,8 @@
  *                   recipient u32, outcome u8, status s, text s
  *     STATE         attempts u32, next u64, flags u8, words u32, u64 each,
  *                   ways u32, and each: host s, port u16, attempts u32,
- *                   next u64, held u8: what a snapshot keeps; next is 0
+ *                   next u64, flags u8 (1 held, 2 told of the delay): what a
+ *                   snapshot keeps; next is 0
  *     HELD, REMOVED, RELEASED text s; of HELD the record's number is 1 if an
  *                   operator did it
  */
@@ -164,19 +165,20 @@ log_key_entry(enum journal_type type, struct message_key key, const char *text)
 
 static void
 put_way(struct wire_writer *w, const char *host, uint16_t port,
-    uint32_t attempts, int64_t next_ms, bool held)
+    uint32_t attempts, int64_t next_ms, bool held, bool told)
 {
 	wire_put_string(w, host);
 	wire_put_u16(w, port);
 	wire_put_u32(w, attempts);
 	wire_put_u64(w, (uint64_t)next_ms);
-	wire_put_u8(w, held);
+	wire_put_u8(w,
+	    (uint8_t)((held ? WAY_HELD : 0) | (told ? WAY_TOLD : 0)));
 }
 
 static bool
 has_way(const struct leg *leg)
 {
-	return leg->hop != NULL && leg->attempts > 0;
+	return leg->hop != NULL && (leg->attempts > 0 || leg->told);
 }
 
 /* What is known by the names of hops: of legs, or of a message that has none
@@ -193,13 +195,14 @@ put_ways(struct wire_writer *w, const struct queued *message)
 	for (uint32_t i = 0; i < message->recalled_count; i++) {
 		const struct recalled *r = &message->recalled[i];
 
-		put_way(w, r->host, r->port, r->attempts, r->next_ms, r->held);
+		put_way(w, r->host, r->port, r->attempts, r->next_ms, r->held,
+		    r->told);
 	}
 	for (leg = &message->leg; leg != NULL; leg = leg->next)
 		if (has_way(leg))
 			put_way(w, hop_name(leg->hop)->host,
 			    hop_name(leg->hop)->port, leg->attempts,
-			    leg->next_ms, leg->held);
+			    leg->next_ms, leg->held, leg->told);
 }
 
 static size_t

@@ -23,7 +23,7 @@ enum { LOG_FILES_MAX = 1024 };
  * tried sooner than it would have been. */
 static void
 recall(struct queued *message, const char *host, uint16_t port,
-    uint32_t attempts, int64_t next_ms, bool held)
+    uint32_t attempts, int64_t next_ms, bool held, bool told)
 {
 	struct recalled *recalled = legs_recalled(message, host, port);
 
@@ -35,6 +35,8 @@ recall(struct queued *message, const char *host, uint16_t port,
 		recalled->attempts = attempts;
 	recalled->next_ms = next_ms;
 	recalled->held = held;
+	if (told)
+		recalled->told = true;
 }
 
 static void
@@ -68,7 +70,8 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 				    attempt.recipients[i].index);
 		}
 		recall(message, attempt.host, attempt.port, attempt.number,
-		    attempt.next_ms, (attempt.flags & ATTEMPT_HELD) != 0);
+		    attempt.next_ms, (attempt.flags & ATTEMPT_HELD) != 0,
+		    (attempt.flags & ATTEMPT_TOLD) != 0 && bounced);
 		if ((attempt.flags & ATTEMPT_COMPLETE) != 0 && bounced)
 			message->settled = true;
 		message->last_file = segment->file;
@@ -103,15 +106,16 @@ recall_ways(struct queued *message, struct wire_reader *r)
 		uint32_t attempts;
 		uint16_t port;
 		int64_t next_ms;
-		bool held;
+		unsigned flags;
 
 		wire_get_string(r, host, sizeof(host));
 		port = wire_get_u16(r);
 		attempts = wire_get_u32(r);
 		next_ms = (int64_t)wire_get_u64(r);
-		held = wire_get_u8(r) != 0;
+		flags = wire_get_u8(r);
 		if (!r->failed)
-			recall(message, host, port, attempts, next_ms, held);
+			recall(message, host, port, attempts, next_ms,
+			    (flags & WAY_HELD) != 0, (flags & WAY_TOLD) != 0);
 	}
 }
 

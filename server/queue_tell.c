@@ -212,7 +212,10 @@ tell_attempt(const struct queue_teller *told, const struct envelope *envelope,
 		     i++)
 			json_array_append_new(outcomes,
 			    outcome_object(envelope, &attempt->recipients[i]));
-		json_object_set_new(object, "kind", json_string("attempt"));
+		json_object_set_new(object, "kind",
+		    json_string((attempt->flags & ATTEMPT_TOLD) != 0
+				    ? "delay-notice"
+				    : "attempt"));
 		json_object_set_new(object, "number",
 		    json_integer(attempt->number));
 		json_object_set_new(object, "when",

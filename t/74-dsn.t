@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # Delivery status notifications (RFC 3461): what a client asks for is passed on
-# to a next hop that offers DSN, and done by ourselves where it does not.
+# to a next hop that offers DSN, and done by ourselves where it does not; and
+# delays are told.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -29,8 +30,9 @@ sub submit {
 
 # Notifications that the smarthost got, as {to, octets}.
 sub notices {
-	return map { { to => $_->{to}, octets => slurp(
-	    "$smarthost->{folder}/Maildir/new/$_->{file}") } }
+	return grep { $_->{octets} =~ /^Content-Type: multipart\/report;/m }
+	    map { { to => $_->{to}, octets => slurp(
+		"$smarthost->{folder}/Maildir/new/$_->{file}") } }
 	    grep { $_->{from} eq '' } $smarthost->events('message');
 }
 
@@ -138,7 +140,7 @@ subtest 'success where the next hop has no DSN' => sub {
 	submit('', { 'bob@example.net' => ' NOTIFY=SUCCESS' }, from => '');
 	ok($instance->arrived(1), 'from the null reverse-path') or return;
 	settled();
-	is(scalar(my @none = notices()), 1, 'nobody is told');
+	is(scalar(my @none = notices()), 0, 'nobody is told');
 };
 
 subtest 'failure' => sub {
@@ -184,6 +186,47 @@ subtest 'failure' => sub {
 	($notice) = notices();
 	cmp_ok(length $notice->{octets}, '<', 16384, 'the header alone as well');
 	settled();
+};
+
+subtest 'delay' => sub {
+	$smarthost->restart(dsn => 'yes', fault => { map {
+		("rcpt=$_\@example.net" => '451 4.2.2 mailbox full') }
+		qw(bob carol dave eve) });
+	$instance->option('delay-notice', '"1s"');
+	like($instance->reload // '', qr/result=ok/, 'told after a second from now on');
+	submit(' RET=FULL ENVID=Q4', {
+		'bob@example.net' => '',
+		'carol@example.net' => ' NOTIFY=NEVER',
+		'dave@example.net' => ' NOTIFY=SUCCESS,FAILURE',
+		'eve@example.net' => ' NOTIFY=DELAY ORCPT=rfc822;e@example.net' });
+	submit('', { 'bob@example.net' => ' NOTIFY=DELAY' }, from => '');
+	ok($instance->arrived(1), 'a notice arrives') or return;
+	my ($notice) = notices();
+	is_deeply($notice->{to}, ['alice@example.org'], 'to the sender');
+	my $text = $notice->{octets};
+	is_deeply([$text =~ /^Final-Recipient: rfc822; (\w+)/mg], [qw(bob eve)],
+	    'about those who did not say that they need none');
+	is_deeply([$text =~ /^Action: (\w+)\r$/mg], [qw(delayed delayed)], 'Action');
+	is_deeply([$text =~ /^Status: (.*)\r$/mg], [qw(4.2.2 4.2.2)], 'Status');
+	like($text, qr/^Original-Envelope-Id: Q4\r$/m, 'ENVID');
+	like($text, qr/^Original-Recipient: rfc822; e\@example\.net\r$/m, 'ORCPT');
+	like($text, qr/^Diagnostic-Code: smtp; ?451 4\.2\.2 mailbox full/m, 'why');
+	like($text, qr/^Will-Retry-Until: \w/m, 'until when');
+	unlike($text, qr/message\/rfc822/, 'the header alone');
+
+	$instance->stop;
+	$instance->start;
+	# Tried again, so that it would have been told again, too.
+	$smarthost->forget;
+	ok(wait_until { my @again = commands('RCPT'); @again >= 12 },
+	    'tried again after a restart');
+	is(scalar(my @none = notices()), 0, 'and not told again');
+	my ($queued) = grep { $_->{recipient_total} == 4 } $instance->queue;
+	my ($status, $out) = $instance->tool('queue', 'show', $queued->{queue} // '');
+	like($out, qr/^delay told, 20/m, 'an operator sees that it was told');
+	$smarthost->fault();
+	settled();
+	is(scalar(@none = notices()), 0, 'once is enough');
 };
 
 $instance->stop_ok;

@@ -169,6 +169,10 @@ print_attempt(const json_t *object)
 
 	if (localtime_r(&when, &tm) != NULL)
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S %z", &tm);
+	if (strcmp(text_of(object, "kind"), "delay-notice") == 0) {
+		printf("delay told, %s\n", date);
+		return;
+	}
 	printf("attempt %" JSON_INTEGER_FORMAT ", %s, %s:%" JSON_INTEGER_FORMAT
 	       " %s\n",
 	    number_of(object, "number"), date, text_of(object, "host"),
@@ -235,7 +239,8 @@ queue_print(struct queue_printer *printer, const json_t *object)
 		print_message(object, printer->show);
 	} else if (strcmp(kind, "leg") == 0) {
 		print_leg(object);
-	} else if (strcmp(kind, "attempt") == 0) {
+	} else if (strcmp(kind, "attempt") == 0 ||
+		   strcmp(kind, "delay-notice") == 0) {
 		print_attempt(object);
 	} else if (strcmp(kind, "header") == 0 || strcmp(kind, "body") == 0) {
 		if (!printer->in_content)

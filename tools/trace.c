@@ -156,6 +156,13 @@ print_attempts(struct story *story)
 
 	json_array_foreach(story->objects, i, object)
 	{
+		if (is_kind(object, "delay-notice")) {
+			print_same(story, before);
+			before = NULL;
+			print_time(number_of(object, "when"));
+			printf("the sender was told of the delay\n");
+			continue;
+		}
 		if (!is_kind(object, "attempt"))
 			continue;
 		if (says_the_same(before, object)) {

@@ -75,6 +75,7 @@ defaults_and_paths(void **state)
 	assert_int_equal(c->data_timeout_s, 300);
 	assert_int_equal(c->auth_failure_delay_ms, 2000);
 	assert_int_equal(c->expire_s, 5 * 86400);
+	assert_int_equal(c->delay_notice_s, 4 * 3600);
 	assert_int_equal(c->pam_realm_count, 1);
 	assert_string_equal(c->pam_realms[0], "example.org");
 	l = config_listener(c, "submission");

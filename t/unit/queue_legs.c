@@ -274,6 +274,27 @@ test_held(void **state)
 	assert_int_equal(counts.held, 1);
 }
 
+/* What was tried over the second hop of a way is known after a restart. */
+static void
+test_second_hop(void **state)
+{
+	static const char *const to[] = { "z@two.example", NULL };
+	struct world *world = *state;
+	struct delivery *one;
+
+	world->config.retry_first_s = world->config.retry_most_s = 1;
+	route(world, ROUTES);
+	submit_to(world, to);
+	one = take(world, "one.example");
+	one->hop = one->way->hops[1];
+	finish(world, one, OUTCOME_TEMPORARY, "4.0.0", "450");
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 1 << 20, false);
+	one = take(world, "one.example");
+	assert_int_equal(one->attempt, 2);
+	finish(world, one, OUTCOME_DELIVERED, "", "250");
+}
+
 /* All legs of a message that is too old bounce. */
 static void
 test_expired(void **state)
@@ -313,6 +334,7 @@ main(void)
 		WITH_WORLD(test_routed_while_active),
 		WITH_WORLD(test_kinds),
 		WITH_WORLD(test_held),
+		WITH_WORLD(test_second_hop),
 		WITH_WORLD(test_expired),
 	};
 

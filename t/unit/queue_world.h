@@ -39,6 +39,7 @@ struct world {
 	pthread_mutex_t lock; /* of queue, between us and the committer */
 	bool deaf;            /* notices are lost */
 	bool device;          /* what is submitted is a device's */
+	uint8_t notify;       /* of what is submitted */
 	uint64_t rotate;
 	uint64_t segment;
 	struct routes *routes; /* or NULL */
@@ -188,6 +189,8 @@ submit(struct world *world, const char *from, const char *const *to,
 	envelope.device = world->device;
 	for (; *to != NULL; to++)
 		assert_true(envelope_add_recipient(&envelope, *to));
+	for (size_t i = 0; i < envelope.recipient_count; i++)
+		envelope.recipients[i].notify = world->notify;
 	assert_true(spool_message_append(message, body, len, &why));
 	if (id_out != NULL)
 		strcpy(id_out, envelope.queue_id);
