@@ -130,7 +130,10 @@ dialogue_prove(struct dialogue *d, const char *name)
 
 	if (judgement != JUDGED_ALLOWED)
 		decide_against(d, name, judgement, denial);
-	else if (!grant_make(&d->grant, name,
+	else if (!grant_make(&d->grant,
+		     /* Whose entry it is, however he was let in: what is taken
+		      * from that name is taken from this session. */
+		     entry.name[0] != '\0' ? entry.name : name,
 		     entry.name[0] != '\0' ? &entry : NULL,
 		     owner.name[0] != '\0' ? &owner : NULL))
 		dialogue_decide(d, AUTH_UNAVAILABLE, "out of memory");
