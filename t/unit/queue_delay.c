@@ -21,32 +21,6 @@ delay_world(void **state)
 	return 0;
 }
 
-static void
-note(void *context, bool is_error, const char *said)
-{
-	(void)context;
-	(void)is_error;
-	print_error("%s\n", said);
-}
-
-static void
-route(struct world *world, const char *text_of_routes)
-{
-	struct routes_source source = { "routes",
-		{ (unsigned char *)(uintptr_t)text_of_routes,
-		    (unsigned)strlen(text_of_routes) } };
-	struct routes *before = world->routes;
-	char name[MAP_NAME], path[200];
-	struct reason why;
-
-	assert_true(
-	    routes_compile(&source, world->root, name, note, NULL, &why));
-	snprintf(path, sizeof(path), "%s/%s", world->root, name);
-	assert_true(routes_open(&world->routes, path, true, &why));
-	queue_configure(world->queue, &world->config, world->routes);
-	routes_close(before);
-}
-
 /* What the notices say that were taken. */
 struct seen {
 	unsigned notices, attempts;

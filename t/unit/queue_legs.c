@@ -16,33 +16,6 @@ static const char ROUTES[] =
     "two.example rcpt one.example:465,two.example:465\n";
 
 static void
-note(void *context, bool is_error, const char *said)
-{
-	(void)context;
-	(void)is_error;
-	print_error("%s\n", said);
-}
-
-/* Routes are in force from now on. */
-static void
-route(struct world *world, const char *routes)
-{
-	struct routes_source source = { "routes",
-		{ (unsigned char *)(uintptr_t)routes,
-		    (unsigned)strlen(routes) } };
-	struct routes *before = world->routes;
-	char name[MAP_NAME], path[200];
-	struct reason why;
-
-	assert_true(
-	    routes_compile(&source, world->root, name, note, NULL, &why));
-	snprintf(path, sizeof(path), "%s/%s", world->root, name);
-	assert_true(routes_open(&world->routes, path, true, &why));
-	queue_configure(world->queue, &world->config, world->routes);
-	routes_close(before);
-}
-
-static void
 submit_to(struct world *world, const char *const *to)
 {
 	assert_true(submit(world, "s@y.example", to, "Received: x\r\n", text,

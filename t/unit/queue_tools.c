@@ -251,30 +251,6 @@ test_bounce_active(void **state)
 	assert_null(queue_take(world->queue, NULL, 50));
 }
 
-static void
-note(void *context, bool is_error, const char *said)
-{
-	(void)context;
-	(void)is_error;
-	print_error("%s\n", said);
-}
-
-static void
-route(struct world *world, const char *routes)
-{
-	struct routes_source source = { "routes",
-		{ (unsigned char *)(uintptr_t)routes,
-		    (unsigned)strlen(routes) } };
-	char name[MAP_NAME], path[200];
-	struct reason why;
-
-	assert_true(
-	    routes_compile(&source, world->root, name, note, NULL, &why));
-	snprintf(path, sizeof(path), "%s/%s", world->root, name);
-	assert_true(routes_open(&world->routes, path, true, &why));
-	queue_configure(world->queue, &world->config, world->routes);
-}
-
 static size_t
 count_of(struct world *world, const struct queue_request *request)
 {

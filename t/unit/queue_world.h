@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../../policy/routes.h"
 #include "../../server/queue.h"
 #include "../../server/queue_internal.h"
 #include "../../server/spool.h"
@@ -226,6 +227,32 @@ finish(struct world *world, struct delivery *delivery, enum outcome outcome,
 		snprintf(one->text, sizeof(one->text), "%s", reply);
 	}
 	queue_done(world->queue, delivery);
+}
+
+static inline void
+note_said(void *context, bool is_error, const char *said)
+{
+	(void)context;
+	(void)is_error;
+	print_error("%s\n", said);
+}
+
+/* Routes are in force from now on. */
+static inline void
+route(struct world *world, const char *rows)
+{
+	struct routes_source source = { "routes",
+		{ (unsigned char *)(uintptr_t)rows, (unsigned)strlen(rows) } };
+	struct routes *before = world->routes;
+	char name[MAP_NAME], path[200];
+	struct reason why;
+
+	assert_true(
+	    routes_compile(&source, world->root, name, note_said, NULL, &why));
+	snprintf(path, sizeof(path), "%s/%s", world->root, name);
+	assert_true(routes_open(&world->routes, path, true, &why));
+	queue_configure(world->queue, &world->config, world->routes);
+	routes_close(before);
 }
 
 #endif
