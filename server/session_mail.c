@@ -53,8 +53,9 @@ is_auth_value(struct slice value)
 
 /* One parameter of MAIL; the reply that refuses it, or NULL. */
 static const char *
-take_mail_param(struct mail_params *params, const struct smtp_param *param)
+take_mail_param(void *context, const struct smtp_param *param)
 {
+	struct mail_params *params = context;
 	bool *seen;
 
 	if (slice_is(param->keyword, "SIZE")) {
@@ -93,31 +94,12 @@ take_mail_param(struct mail_params *params, const struct smtp_param *param)
 	return NULL;
 }
 
-static const char *
-take_mail_params(struct mail_params *params, struct slice rest)
-{
-	struct smtp_param param;
-	const char *reply;
-
-	for (;;) {
-		switch (smtp_next_param(&rest, &param)) {
-		case SMTP_PARAM_END:
-			return NULL;
-		case SMTP_PARAM_BAD:
-			return "501 5.5.4 parameters are malformed";
-		case SMTP_PARAM_GOT:
-			reply = take_mail_param(params, &param);
-			if (reply != NULL)
-				return reply;
-		}
-	}
-}
-
 /* One parameter of RCPT (RFC 3461, sections 4.1 and 4.2); the reply that
  * refuses it, or NULL. */
 static const char *
-take_rcpt_param(struct rcpt_params *params, const struct smtp_param *param)
+take_rcpt_param(void *context, const struct smtp_param *param)
 {
+	struct rcpt_params *params = context;
 	bool *seen;
 
 	if (slice_is(param->keyword, "NOTIFY")) {
@@ -140,8 +122,11 @@ take_rcpt_param(struct rcpt_params *params, const struct smtp_param *param)
 	return NULL;
 }
 
+/* All parameters, each by take; the reply that refuses one, or NULL. */
 static const char *
-take_rcpt_params(struct rcpt_params *params, struct slice rest)
+take_params(struct slice rest,
+    const char *(*take)(void *params, const struct smtp_param *param),
+    void *params)
 {
 	struct smtp_param param;
 	const char *reply;
@@ -153,7 +138,7 @@ take_rcpt_params(struct rcpt_params *params, struct slice rest)
 		case SMTP_PARAM_BAD:
 			return "501 5.5.4 parameters are malformed";
 		case SMTP_PARAM_GOT:
-			reply = take_rcpt_param(params, &param);
+			reply = take(params, &param);
 			if (reply != NULL)
 				return reply;
 		}
@@ -226,7 +211,7 @@ command_mail(struct session *s, struct slice args)
 	reply = path_reply(smtp_parse_mail(args, &path, &rest),
 	    "501 5.1.7 FROM:<address> is expected");
 	if (reply == NULL)
-		reply = take_mail_params(&params, rest);
+		reply = take_params(rest, take_mail_param, &params);
 	if (reply == NULL)
 		reply = room_reply(s, params.size);
 	if (reply != NULL)
@@ -289,7 +274,7 @@ command_rcpt(struct session *s, struct slice args)
 	reply = path_reply(smtp_parse_rcpt(args, &path, &rest),
 	    "501 5.1.3 TO:<address> is expected");
 	if (reply == NULL)
-		reply = take_rcpt_params(&params, rest);
+		reply = take_params(rest, take_rcpt_param, &params);
 	if (reply != NULL)
 		return refuse(s, reply);
 	/* Not counted as a mistake: RFC 5321, section 4.5.3.1.10. */
