@@ -599,20 +599,26 @@ subtest 'check' => sub {
 };
 
 # A tool that has the file until what it reads has its end, which is when $over
-# says so.
+# says so.  Looked at from outside: a second tool, asked whether the file is
+# taken, would have it itself for a moment.
 sub holder {
 	my ($over) = @_;
+	my $held = "$scratch/held";
+	unlink $held;
 	my $pid = fork // die "fork: $!";
 	if (!$pid) {
 		open STDERR, '>', '/dev/null';
 		open STDOUT, '>&', \*STDERR;
-		open my $to, '|-', program('sallyport'), '-c', $instance->{conf},
-		    'user', 'import', '-' or POSIX::_exit(1);
+		my $tool = open my $to, '|-', program('sallyport'), '-c',
+		    $instance->{conf}, 'user', 'import', '-' or POSIX::_exit(1);
+		wait_until {
+			grep { (readlink // '') =~ m{/users\.kch\z} } glob "/proc/$tool/fd/*"
+		} and spew($held, '');
 		wait_until { $over->() } 30;
 		close $to;
 		POSIX::_exit(0);
 	}
-	wait_until { ($instance->tool('user', 'show', 'alice'))[2] =~ /has it open/ };
+	ok(wait_until { -e $held }, 'a tool has it');
 	return $pid;
 }
 
