@@ -408,9 +408,11 @@ subtest 'in rows: who is asked for a certificate' => sub {
 		['127.0.0.1 in lock match=peer.example ca=peers.pem', 1]) {
 		my ($row, $asked) = @$_;
 		in_rows($row);
+		my $tls = qr/\btls\b.*result=ok/;
+		my $before = () = $instance->log_lines($tls);
 		my $c = $instance->client(implicit => 1, cert => $cert, key => $key);
 		ok($c, "$row: served") or next;
-		my $line = ($instance->log_lines(qr/\btls\b.*result=ok/))[-1];
+		my $line = wait_until { ($instance->log_lines($tls))[$before] };
 		like($line, $asked ? qr/certificate=\S*peer/ : qr/certificate=-/,
 		    $asked ? 'asked' : 'not asked');
 	}
