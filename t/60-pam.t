@@ -45,11 +45,12 @@ my $instance = Sallyport::Instance->new(scratch => $scratch, start => 0,
 # making; that is nothing of ours.
 my $stumbled = 0;
 sub start {
-	for (1 .. 5) {
+	for (1 .. 20) {
 		return if $instance->start(env => \%env, may_fail => 1);
 		$instance->log_text =~ /PWRAP_ERROR/ or last;
 		$stumbled = 1;
 	}
+	$instance->show_log;
 	BAIL_OUT('sallyportd does not start');
 }
 start();
