@@ -4,7 +4,9 @@
  *     queue.c        opening, closing, taking and finishing deliveries
  *     queue_index.c  messages in memory: table, heaps, next hops
  *     queue_legs.c   a message's recipients, divided over next hops
- *     queue_store.c  the segments in the in folder: reading, unlinking
+ *     queue_store.c  the segments in the in folder: reading
+ *     queue_segment.c  files of messages: descriptors, unlinking
+ *     queue_folder.c, queue_damage.c  names there; what is no record any more
  *     queue_log.c    the relay's own log: its writer thread, rotation
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_done.c   what becomes of a message after an attempt
@@ -312,6 +314,26 @@ void store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
 bool store_message_found(struct queue *queue, struct segment *segment,
     const struct journal_record *record, const void *octets,
     struct reason *why);
+/* Nothing is added any more to segments of that start-id. */
+bool store_is_dead(const struct queue *queue, uint64_t start_id);
+
+/* queue_folder.c; callers hold ingest. */
+
+/* What a name in the in folder says. */
+struct folder_file {
+	uint64_t start_id, number;
+	bool large;
+};
+
+/* Segments (or large files) in the folder, in order; free() is the
+ * caller's. */
+bool store_list_folder(struct queue *queue, bool large,
+    struct folder_file **found_out, size_t *count_out, struct reason *why);
+/* Large files of dead writers that no message needs. */
+void store_remove_orphans(struct queue *queue);
+
+/* queue_segment.c */
+
 /* Borrow the segment's descriptor, open it if need be. */
 bool store_segment_use(struct queue *queue, struct segment *segment,
     int *fd_out, struct reason *why);
@@ -319,15 +341,22 @@ void store_segment_release(struct queue *queue, struct segment *segment);
 /* Keeper: after the completions of a batch are settled. */
 void store_completed(struct queue *queue, struct queued *message);
 void store_unlink_finished(struct queue *queue);
-/* Copy octets of a damaged file aside and say so; false if they could not be
- * kept. */
-bool store_set_aside(struct queue *queue, int fd, const char *name,
-    uint64_t from, uint64_t to, const char *text);
 /* Name of a segment's file. */
 void store_name(const struct segment *segment,
     char out[static JOURNAL_NAME_SIZE]);
 bool store_body_open(struct queue *queue, const struct queued *message,
     int *fd_out, struct reason *why);
+
+/* queue_damage.c */
+
+/* Copy octets of a damaged file aside and say so; false if they could not be
+ * kept. */
+bool store_set_aside(struct queue *queue, int fd, const char *name,
+    uint64_t from, uint64_t to, const char *text);
+/* The same of a segment, under ingest: a file with damage that there was no
+ * room to keep stays until there is, at another start. */
+void store_set_aside_of(struct queue *queue, struct segment *segment, int fd,
+    const char *name, uint64_t from, uint64_t to, const char *text);
 
 /* queue_record.c, queue_recover.c, queue_log.c */
 

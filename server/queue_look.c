@@ -38,7 +38,7 @@ look_state(const struct queued *message)
 }
 
 /* Done with, and not about to be forgotten: see take_finished in
- * server/queue_store.c. */
+ * server/queue_segment.c. */
 static bool
 is_remembered(const struct queued *message)
 {

@@ -1,6 +1,6 @@
 /*
  * server/queue_store.c: the segments in the in folder, from the relay's side:
- * find them, read what is certain, set damage aside, unlink what is finished.
+ * find them, and index what is certain in them.
  *
  * The folder is written by the session role, which may be compromised: names
  * are parsed, files opened without following links, sizes taken from the file
@@ -8,7 +8,6 @@
  */
 #include "queue_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,175 +18,6 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "route.h"
-
-enum {
-	OPEN_FILES_MOST = 128, /* kept open without being used */
-	COPY_OCTETS = 64 * 1024,
-	NAMES_MOST = 4 * 1024 * 1024,
-};
-
-void
-store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE])
-{
-	if (segment->own)
-		snprintf(out, JOURNAL_NAME_SIZE, "log.%" PRIu32, segment->file);
-	else
-		journal_segment_name(out, segment->start_id, segment->file);
-}
-
-/* Descriptors. */
-
-static int
-segment_folder(const struct queue *queue, const struct segment *segment)
-{
-	return segment->own ? queue->relay_folder : queue->in_folder;
-}
-
-bool
-store_segment_use(struct queue *queue, struct segment *segment, int *fd_out,
-    struct reason *why)
-{
-	char name[JOURNAL_NAME_SIZE];
-	int fd = -1;
-	bool is_open;
-
-	pthread_mutex_lock(&queue->lock);
-	segment->users++;
-	is_open = segment->fd >= 0;
-	pthread_mutex_unlock(&queue->lock);
-	if (!is_open) {
-		store_name(segment, name);
-		fd = journal_open_file(segment_folder(queue, segment), name,
-		    O_RDONLY);
-		if (fd < 0) {
-			fail_errno(why, "%s", name);
-			store_segment_release(queue, segment);
-			return false;
-		}
-	}
-	pthread_mutex_lock(&queue->lock);
-	if (!is_open && segment->fd < 0) {
-		segment->fd = fd;
-		queue->open_files++;
-		fd = -1;
-	}
-	*fd_out = segment->fd;
-	pthread_mutex_unlock(&queue->lock);
-	if (fd >= 0)
-		close(fd); /* another thread was first */
-	return true;
-}
-
-void
-store_segment_release(struct queue *queue, struct segment *segment)
-{
-	int fd = -1;
-
-	pthread_mutex_lock(&queue->lock);
-	segment->users--;
-	if (segment->users == 0 && !segment->own && segment->fd >= 0 &&
-	    queue->open_files > OPEN_FILES_MOST) {
-		fd = segment->fd;
-		segment->fd = -1;
-		queue->open_files--;
-	}
-	if (segment->users == 0 && segment->whole && segment->incomplete == 0) {
-		queue->sweep = true;
-		pthread_cond_signal(&queue->keep);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	if (fd >= 0)
-		close(fd);
-}
-
-bool
-store_body_open(struct queue *queue, const struct queued *message, int *fd_out,
-    struct reason *why)
-{
-	char name[JOURNAL_NAME_SIZE];
-	int fd;
-
-	journal_large_name(name, message->segment->start_id,
-	    message->record.number);
-	fd = journal_open_file(queue->in_folder, name, O_RDONLY);
-	if (fd < 0)
-		return errno == ENOENT
-			   ? fail(why, REASON_DAMAGED, "%s: is missing", name)
-			   : fail_errno(why, "%s", name);
-	*fd_out = fd;
-	return true;
-}
-
-/* Damage. */
-
-static bool
-copy_octets(int from_fd, uint64_t from, uint64_t to, int to_fd)
-{
-	unsigned char octets[COPY_OCTETS];
-
-	while (from < to) {
-		size_t piece = to - from < sizeof(octets) ? (size_t)(to - from)
-							  : sizeof(octets);
-		ssize_t got = pread(from_fd, octets, piece, (off_t)from);
-
-		if (got == 0)
-			break;
-		if (got < 0 || write(to_fd, octets, (size_t)got) != got)
-			return false;
-		from += (uint64_t)got;
-	}
-	return fsync(to_fd) == 0;
-}
-
-/* Whole and on stable storage, or not there. */
-static bool
-keep_copy(struct queue *queue, int fd, uint64_t from, uint64_t to,
-    const char *aside)
-{
-	int out = openat(queue->damaged_folder, aside,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	bool ok;
-
-	if (out < 0)
-		return errno == EEXIST; /* kept at an earlier start */
-	ok =
-	    copy_octets(fd, from, to, out) && fsync(queue->damaged_folder) == 0;
-	close(out);
-	if (!ok)
-		unlinkat(queue->damaged_folder, aside, 0);
-	return ok;
-}
-
-bool
-store_set_aside(struct queue *queue, int fd, const char *name, uint64_t from,
-    uint64_t to, const char *text)
-{
-	char aside[JOURNAL_NAME_SIZE + 24];
-	bool kept;
-
-	snprintf(aside, sizeof(aside), "%s.%" PRIu64, name, from);
-	kept = !queue->read_only && keep_copy(queue, fd, from, to, aside);
-	log_line(SAY_ALARM, "damaged",
-	    "file=%s from=%" PRIu64 " to=%" PRIu64
-	    " set-aside=%s trouble=\"%s\"",
-	    name, from, to, kept ? aside : "no", text);
-	return kept;
-}
-
-/* A file with damage that there was no room to keep stays until there is, at
- * another start. */
-static void
-set_aside_of(struct queue *queue, struct segment *segment, int fd,
-    const char *name, uint64_t from, uint64_t to, const char *text)
-{
-	queue->trouble = true;
-	if (store_set_aside(queue, fd, name, from, to, text))
-		return;
-	pthread_mutex_lock(&queue->lock);
-	segment->stuck = true;
-	pthread_mutex_unlock(&queue->lock);
-}
 
 /* Messages. */
 
@@ -280,8 +110,8 @@ segment_find(const struct queue *queue, uint64_t start_id, uint32_t file)
 	return NULL;
 }
 
-static bool
-is_dead(const struct queue *queue, uint64_t start_id)
+bool
+store_is_dead(const struct queue *queue, uint64_t start_id)
 {
 	return queue->read_only ||
 	       (queue->live != 0 && start_id != queue->live);
@@ -295,7 +125,8 @@ reject_segment(struct queue *queue, int fd, const char *name, uint64_t start_id,
 {
 	struct stat st;
 
-	if (!is_dead(queue, start_id) || queue->read_only || fstat(fd, &st) < 0)
+	if (!store_is_dead(queue, start_id) || queue->read_only ||
+	    fstat(fd, &st) < 0)
 		return;
 	if (st.st_size < JOURNAL_RECORD_OCTETS) {
 		log_line(SAY_NOTE, "queue", "file=%s removed=unfinished", name);
@@ -348,86 +179,13 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-struct found {
-	uint64_t start_id, number;
-	bool large;
-};
-
-static int
-compare_found(const void *a, const void *b)
-{
-	const struct found *x = a, *y = b;
-
-	if (x->start_id != y->start_id)
-		return x->start_id < y->start_id ? -1 : 1;
-	if (x->number != y->number)
-		return x->number < y->number ? -1 : 1;
-	return (int)x->large - (int)y->large;
-}
-
-static bool
-found_add(struct found **found, size_t *count, size_t *capacity,
-    const struct found *one)
-{
-	struct found *grown;
-
-	if (*count == *capacity) {
-		*capacity = *capacity == 0 ? 64 : *capacity * 2;
-		if (*capacity > NAMES_MOST)
-			return false;
-		grown = reallocarray(*found, *capacity, sizeof(*grown));
-		if (grown == NULL)
-			return false;
-		*found = grown;
-	}
-	(*found)[(*count)++] = *one;
-	return true;
-}
-
-/* Segments (or large files) in the folder, in order. */
-static bool
-list_folder(struct queue *queue, bool large, struct found **found_out,
-    size_t *count_out, struct reason *why)
-{
-	int fd =
-	    openat(queue->in_folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-	struct found *found = NULL, one;
-	size_t count = 0, capacity = 0;
-	struct dirent *entry;
-	bool ok = true;
-
-	if (folder == NULL) {
-		fail_errno(why, "in folder");
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	while (ok && (entry = readdir(folder)) != NULL) {
-		if (journal_parse_name(entry->d_name, &one.start_id,
-			&one.number, &one.large) &&
-		    one.large == large)
-			ok = found_add(&found, &count, &capacity, &one);
-	}
-	closedir(folder);
-	if (!ok) {
-		free(found);
-		return fail(why, REASON_NO_MEMORY, "in folder: list");
-	}
-	if (count > 0)
-		qsort(found, count, sizeof(*found), compare_found);
-	*found_out = found;
-	*count_out = count;
-	return true;
-}
-
 static bool
 register_all(struct queue *queue, struct reason *why)
 {
-	struct found *found;
+	struct folder_file *found;
 	size_t count;
 
-	if (!list_folder(queue, false, &found, &count, why))
+	if (!store_list_folder(queue, false, &found, &count, why))
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		bool known;
@@ -496,7 +254,7 @@ take_record(struct queue *queue, struct segment *segment, int fd,
 		return true;
 	if (why.code == REASON_NO_MEMORY)
 		return false;
-	set_aside_of(queue, segment, fd, name, record->offset,
+	store_set_aside_of(queue, segment, fd, name, record->offset,
 	    record->offset + journal_extent(record), why.text);
 	return true;
 }
@@ -534,7 +292,7 @@ read_segment(struct queue *queue, struct segment *segment, uint64_t limit,
 			break;
 		}
 		if (found == JOURNAL_DAMAGE) {
-			set_aside_of(queue, segment, fd, name, from, to,
+			store_set_aside_of(queue, segment, fd, name, from, to,
 			    why.text);
 		} else if (found == JOURNAL_TORN) {
 			log_line(SAY_NOTE, "queue",
@@ -655,7 +413,7 @@ next_dead(struct queue *queue, uint64_t after, uint64_t *start_id_out)
 	     segment = segment->next) {
 		if (segment->own || segment->whole ||
 		    segment->start_id < after ||
-		    !is_dead(queue, segment->start_id) ||
+		    !store_is_dead(queue, segment->start_id) ||
 		    (found && segment->start_id >= *start_id_out))
 			continue;
 		*start_id_out = segment->start_id;
@@ -663,80 +421,6 @@ next_dead(struct queue *queue, uint64_t after, uint64_t *start_id_out)
 	}
 	pthread_mutex_unlock(&queue->lock);
 	return found;
-}
-
-/* Large files of dead writers that no message needs. */
-
-static bool
-large_in_use(struct queue *queue, struct found **found_out, size_t *count_out)
-{
-	struct found *found = NULL, one = { .large = true };
-	size_t count = 0, capacity = 0;
-	bool ok = true;
-
-	pthread_mutex_lock(&queue->lock);
-	for (size_t i = 0; ok && i < queue->table_size; i++) {
-		for (struct queued *message = queue->table[i];
-		     ok && message != NULL; message = message->chain) {
-			if ((message->record.flags & JOURNAL_LARGE) == 0 ||
-			    message->settled || message->segment == NULL)
-				continue;
-			one.start_id = message->segment->start_id;
-			one.number = message->record.number;
-			ok = found_add(&found, &count, &capacity, &one);
-		}
-	}
-	pthread_mutex_unlock(&queue->lock);
-	if (!ok) {
-		free(found);
-		return false;
-	}
-	if (count > 0)
-		qsort(found, count, sizeof(*found), compare_found);
-	*found_out = found;
-	*count_out = count;
-	return true;
-}
-
-/* After damage a body that no record names may be a lost message's: it is
- * moved to where the damage lies. */
-static void
-remove_orphan(struct queue *queue, const struct found *orphan)
-{
-	char name[JOURNAL_NAME_SIZE];
-
-	journal_large_name(name, orphan->start_id, orphan->number);
-	if (!queue->trouble) {
-		unlinkat(queue->in_folder, name, 0);
-		return;
-	}
-	if (renameat(queue->in_folder, name, queue->damaged_folder, name) == 0)
-		log_line(SAY_ALARM, "damaged",
-		    "file=%s set-aside=%s trouble=\"no record names it\"", name,
-		    name);
-}
-
-static void
-remove_orphans(struct queue *queue)
-{
-	struct found *files = NULL, *used = NULL;
-	size_t file_count = 0, used_count = 0;
-	struct reason why;
-
-	if (!list_folder(queue, true, &files, &file_count, &why) ||
-	    file_count == 0 || !large_in_use(queue, &used, &used_count)) {
-		free(files);
-		return;
-	}
-	for (size_t i = 0; i < file_count; i++) {
-		if (is_dead(queue, files[i].start_id) &&
-		    (used_count == 0 ||
-			bsearch(&files[i], used, used_count, sizeof(*used),
-			    compare_found) == NULL))
-			remove_orphan(queue, &files[i]);
-	}
-	free(files);
-	free(used);
 }
 
 bool
@@ -760,7 +444,7 @@ store_scan(struct queue *queue, struct reason *why)
 		start_id++;
 	}
 	if (!queue->read_only && queue->live != 0)
-		remove_orphans(queue);
+		store_remove_orphans(queue);
 	return true;
 }
 
@@ -792,114 +476,5 @@ store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
 			read_finished(queue, segment);
 		else
 			read_promised(queue, segment, end);
-	}
-}
-
-/* Finishing: the keeper. */
-
-void
-store_completed(struct queue *queue, struct queued *message)
-{
-	char name[JOURNAL_NAME_SIZE] = "";
-
-	pthread_mutex_lock(&queue->lock);
-	message->settled = true;
-	message->segment->incomplete--;
-	if ((message->record.flags & JOURNAL_LARGE) != 0)
-		journal_large_name(name, message->segment->start_id,
-		    message->record.number);
-	/* A message in our own log is done with; one in a segment stays
-	 * known until the segment is gone. */
-	if (message->segment->own) {
-		index_remove(queue, message);
-		message_free(message);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	if (name[0] != '\0')
-		unlinkat(queue->in_folder, name, 0);
-}
-
-static struct segment *
-take_finished(struct queue *queue)
-{
-	struct segment **at, *segment, *gone = NULL;
-
-	pthread_mutex_lock(&queue->lock);
-	for (at = &queue->segments; (segment = *at) != NULL;) {
-		if (segment->own || !segment->whole || segment->stuck ||
-		    segment->incomplete > 0 || segment->users > 0) {
-			at = &segment->next;
-			continue;
-		}
-		*at = segment->next;
-		segment->next = gone;
-		gone = segment;
-		if (segment->fd >= 0)
-			queue->open_files--;
-	}
-	pthread_mutex_unlock(&queue->lock);
-	return gone;
-}
-
-/* Only now may the completions of its messages go. */
-static void
-forget_segment(struct queue *queue, struct segment *segment)
-{
-	struct queued *message, *next;
-
-	pthread_mutex_lock(&queue->lock);
-	for (message = segment->messages; message != NULL; message = next) {
-		next = message->sibling;
-		index_remove(queue, message);
-		message_free(message);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	free(segment);
-}
-
-/* It may be there after a restart, so its completions have to stay; it is not
- * tried again before. */
-static void
-keep_finished(struct queue *queue, struct segment *segment)
-{
-	pthread_mutex_lock(&queue->lock);
-	segment->stuck = true;
-	segment->next = queue->segments;
-	queue->segments = segment;
-	pthread_mutex_unlock(&queue->lock);
-}
-
-void
-store_unlink_finished(struct queue *queue)
-{
-	struct segment *gone = take_finished(queue), *segment;
-	char name[JOURNAL_NAME_SIZE];
-
-	if (gone == NULL)
-		return;
-	for (segment = gone; segment != NULL; segment = segment->next) {
-		store_name(segment, name);
-		if (segment->fd >= 0)
-			close(segment->fd);
-		segment->fd = -1;
-		segment->unlinked =
-		    unlinkat(queue->in_folder, name, 0) == 0 || errno == ENOENT;
-		if (!segment->unlinked)
-			log_line(SAY_ALARM, "queue",
-			    "file=%s trouble=\"unlink: %s\"", name,
-			    strerror(errno));
-	}
-	if (fsync(queue->in_folder) < 0) {
-		log_line(SAY_ALARM, "queue", "trouble=\"in folder: fsync: %s\"",
-		    strerror(errno));
-		for (segment = gone; segment != NULL; segment = segment->next)
-			segment->unlinked = false;
-	}
-	while ((segment = gone) != NULL) {
-		gone = segment->next;
-		if (segment->unlinked)
-			forget_segment(queue, segment);
-		else
-			keep_finished(queue, segment);
 	}
 }
