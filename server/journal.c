@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -56,15 +57,15 @@ header_write(int fd, const struct journal_header *header, const char *name,
 	return true;
 }
 
-bool
-journal_create(struct journal *journal, int folder, const char *name,
-    unsigned mode, enum journal_kind kind, uint64_t start_id, uint32_t file,
-    bool sync_folder, struct reason *why)
+/* The header is filled in; flags say what may be there already. */
+static bool
+file_make(struct journal *journal, int folder, const char *name, unsigned mode,
+    int flags, struct reason *why)
 {
 	/* With its mode from the start: killed before fchmod, it would be one
 	 * that its reader cannot open. */
 	int fd = openat(folder, name,
-	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, (mode_t)mode);
 
 	if (fd < 0)
 		return fail_errno(why, "%s: create", name);
@@ -72,13 +73,8 @@ journal_create(struct journal *journal, int folder, const char *name,
 		fail_errno(why, "%s: chmod", name);
 		goto undo;
 	}
-	if (!header_new(&journal->header, kind, start_id, file, why) ||
-	    !header_write(fd, &journal->header, name, why))
+	if (!header_write(fd, &journal->header, name, why))
 		goto undo;
-	if (sync_folder && fsync(folder) < 0) {
-		fail_errno(why, "%s: fsync of its folder", name);
-		goto undo;
-	}
 	journal->fd = fd;
 	journal->settled = journal->end = JOURNAL_HEADER_OCTETS;
 	return true;
@@ -86,6 +82,35 @@ undo:
 	unlinkat(folder, name, 0);
 	close(fd);
 	return false;
+}
+
+bool
+journal_create(struct journal *journal, int folder, const char *name,
+    unsigned mode, enum journal_kind kind, uint64_t start_id, uint32_t file,
+    bool sync_folder, struct reason *why)
+{
+	if (!header_new(&journal->header, kind, start_id, file, why) ||
+	    !file_make(journal, folder, name, mode, O_EXCL, why))
+		return false;
+	if (!sync_folder || fsync(folder) == 0)
+		return true;
+	fail_errno(why, "%s: fsync of its folder", name);
+	unlinkat(folder, name, 0);
+	journal_close(journal);
+	return false;
+}
+
+bool
+journal_create_kept(struct journal *journal, int folder, const char *name,
+    unsigned mode, const struct journal_header *of, struct reason *why)
+{
+	if (!header_new(&journal->header, JOURNAL_KEPT, of->start_id, of->file,
+		why))
+		return false;
+	/* Messages are named by it, so it stays.  What cannot pass for a record
+	 * of the image cannot because of the seed. */
+	journal->header.mark = of->mark;
+	return file_make(journal, folder, name, mode, O_TRUNC, why);
 }
 
 void
@@ -172,6 +197,36 @@ journal_batch_write(struct journal_batch *batch, struct reason *why)
 		vector_advance(&vector, &count, (size_t)wrote);
 	}
 	return true;
+}
+
+bool
+journal_copy(struct journal *journal, struct journal_batch *batch, int from_fd,
+    const struct journal_header *from, uint64_t offset, uint64_t origin,
+    uint64_t *offset_out, struct reason *why)
+{
+	struct journal_record record;
+	struct iovec part;
+	bool ok;
+
+	if (!journal_read_record(from_fd, from, offset, &record, why))
+		return false;
+	part.iov_len =
+	    (size_t)(journal_record_octets(&record) - JOURNAL_RECORD_OCTETS);
+	part.iov_base = malloc(part.iov_len + 1);
+	if (part.iov_base == NULL)
+		return fail(why, REASON_NO_MEMORY, "journal: copy");
+	record.origin = origin;
+	ok = journal_pread(from_fd, part.iov_base, part.iov_len,
+	    offset + JOURNAL_RECORD_OCTETS, why);
+	if (ok) {
+		journal_batch_begin(batch, journal);
+		journal_batch_add(batch, &record, &part, 1);
+		ok = journal_batch_write(batch, why);
+	}
+	free(part.iov_base);
+	if (ok)
+		*offset_out = record.offset;
+	return ok;
 }
 
 bool

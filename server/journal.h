@@ -33,8 +33,13 @@
  *     40 8     number: of the large file, or what the type says
  *     48 8     settled: all before this offset was on stable storage when the
  *              record was written
- *     56 4     zero
+ *     56 4     origin: in a kept image the offset in the segment it is of,
+ *              divided by 8; else zero
  *     60 4     CRC-32C of seed, offset and the octets before
+ *
+ * A kept image is what the relay makes of a segment of which little is left: it
+ * has the segment's start, file and mark, a seed of its own, a copy of each
+ * message that is left, and at the end a record that says how many there are.
  */
 #ifndef SERVER_JOURNAL_H
 #define SERVER_JOURNAL_H
@@ -62,6 +67,7 @@ enum {
 enum journal_kind {
 	JOURNAL_SPOOL = 1, /* written by the session role */
 	JOURNAL_LOG = 2,   /* written by the relay role */
+	JOURNAL_KEPT = 3,  /* the same: what is left of a segment */
 };
 
 enum journal_type {
@@ -73,6 +79,7 @@ enum journal_type {
 	JOURNAL_HELD = 5,
 	JOURNAL_REMOVED = 6,
 	JOURNAL_RELEASED = 7,
+	JOURNAL_KEPT_END = 8, /* of a kept image; number: messages before it */
 };
 
 enum journal_flag {
@@ -96,6 +103,7 @@ struct journal_record {
 	uint64_t number;
 	uint64_t settled; /* the writer fills this in */
 	uint64_t offset;  /* and this; where it stands */
+	uint64_t origin;  /* in a kept image: where it stood; else 0 */
 };
 
 /* Octets a record takes in its file, padding included. */
@@ -118,6 +126,10 @@ struct journal {
 bool journal_create(struct journal *journal, int folder, const char *name,
     unsigned mode, enum journal_kind kind, uint64_t start_id, uint32_t file,
     bool sync_folder, struct reason *why);
+/* The same of a kept image of the file with that header; what stands there is
+ * replaced, and the folder is not synced. */
+bool journal_create_kept(struct journal *journal, int folder, const char *name,
+    unsigned mode, const struct journal_header *of, struct reason *why);
 void journal_close(struct journal *journal);
 
 /* Records gathered for one write.  Borrows all parts until the write. */
@@ -140,6 +152,15 @@ bool journal_batch_add(struct journal_batch *batch,
     size_t part_count);
 /* Write at the journal's end.  After a failure call journal_abandon. */
 bool journal_batch_write(struct journal_batch *batch, struct reason *why);
+
+/*
+ * Write a copy of the record at offset of another file (or an earlier place of
+ * this one); parts are not looked at.  origin: see struct journal_record.
+ * REASON_DAMAGED: there is no record, and nothing was written.
+ */
+bool journal_copy(struct journal *journal, struct journal_batch *batch,
+    int from_fd, const struct journal_header *from, uint64_t offset,
+    uint64_t origin, uint64_t *offset_out, struct reason *why);
 
 /* Everything written is on stable storage. */
 bool journal_sync(struct journal *journal, struct reason *why);
@@ -206,6 +227,11 @@ bool journal_read_record(int fd, const struct journal_header *header,
 bool journal_read_parts(int fd, const struct journal_record *record, void *out,
     struct reason *why);
 
+/* Both, of the record at offset; octets_out is the caller's to free. */
+bool journal_read_front(int fd, const struct journal_header *header,
+    uint64_t offset, struct journal_record *record_out, void **octets_out,
+    struct reason *why);
+
 /* Check len octets at offset against crc. */
 bool journal_check_octets(int fd, uint64_t offset, uint64_t len, uint32_t crc,
     struct reason *why);
@@ -216,6 +242,9 @@ uint64_t journal_body_offset(const struct journal_record *record);
 /* pread until all is there; a short file is REASON_DAMAGED. */
 bool journal_pread(int fd, void *out, size_t len, uint64_t offset,
     struct reason *why);
+
+/* What origin can tell. */
+#define JOURNAL_ORIGIN_MAX (UINT64_C(8) * UINT32_MAX)
 
 /* Names in the in folder: "<start-id>.<n>" and "<start-id>.m<counter>". */
 enum { JOURNAL_NAME_SIZE = 48 };

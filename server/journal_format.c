@@ -156,7 +156,8 @@ header_decode(const unsigned char in[static JOURNAL_HEADER_COPY],
 	    memcmp(found, magic, sizeof(magic)) != 0)
 		return fail(why, REASON_DAMAGED, "journal header is wrong");
 	if (version != JOURNAL_VERSION ||
-	    (kind != JOURNAL_SPOOL && kind != JOURNAL_LOG))
+	    (kind != JOURNAL_SPOOL && kind != JOURNAL_LOG &&
+		kind != JOURNAL_KEPT))
 		return fail(why, REASON_RANGE,
 		    "journal version %" PRIu32 ", expected %d", version,
 		    JOURNAL_VERSION);
@@ -216,7 +217,7 @@ journal_record_encode(const struct journal_header *header,
 	wire_put_u32(&w, record->body_crc);
 	wire_put_u64(&w, record->number);
 	wire_put_u64(&w, record->settled);
-	wire_put_u32(&w, 0);
+	wire_put_u32(&w, (uint32_t)(record->origin / 8));
 	wire_put_u32(&w, record_crc(header, record->offset, out));
 }
 
@@ -253,7 +254,7 @@ journal_record_decode(const struct journal_header *header, uint64_t offset,
 	record_out->body_crc = wire_get_u32(&r);
 	record_out->number = wire_get_u64(&r);
 	record_out->settled = wire_get_u64(&r);
-	wire_get_u32(&r);
+	record_out->origin = UINT64_C(8) * wire_get_u32(&r);
 	record_out->offset = offset;
 	return wire_get_u32(&r) == record_crc(header, offset, in) &&
 	       record_in_bounds(record_out);

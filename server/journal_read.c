@@ -327,6 +327,26 @@ journal_read_parts(int fd, const struct journal_record *record, void *out,
 }
 
 bool
+journal_read_front(int fd, const struct journal_header *header, uint64_t offset,
+    struct journal_record *record_out, void **octets_out, struct reason *why)
+{
+	unsigned char *octets;
+
+	if (!journal_read_record(fd, header, offset, record_out, why))
+		return false;
+	octets =
+	    malloc((size_t)record_out->envelope_len + record_out->head_len + 1);
+	if (octets == NULL)
+		return fail(why, REASON_NO_MEMORY, "journal: envelope");
+	if (!journal_read_parts(fd, record_out, octets, why)) {
+		free(octets);
+		return false;
+	}
+	*octets_out = octets;
+	return true;
+}
+
+bool
 journal_check_octets(int fd, uint64_t offset, uint64_t len, uint32_t crc,
     struct reason *why)
 {

@@ -101,15 +101,15 @@ queue_alloc(const struct queue_options *options)
 static bool
 index_own(struct queue *queue, struct queued *message, struct reason *why)
 {
-	const struct journal_record record = message->record;
-	unsigned char *octets =
-	    malloc((size_t)record.envelope_len + record.head_len + 1);
+	struct journal_record record;
+	void *octets;
 	bool ok;
 
-	if (octets == NULL)
-		return fail(why, REASON_NO_MEMORY, "queue");
-	ok = journal_read_parts(message->segment->fd, &record, octets, why) &&
-	     store_message_found(queue, message->segment, &record, octets, why);
+	if (!journal_read_front(message->segment->fd, &message->segment->header,
+		message->offset, &record, &octets, why))
+		return false;
+	ok =
+	    store_message_found(queue, message->segment, &record, octets, why);
 	free(octets);
 	return ok;
 }
@@ -289,8 +289,9 @@ struct loan {
 	struct leg *leg;
 	bool verified; /* the message's body was right once */
 	struct segment *segment;
-	unsigned char *octets; /* envelope and head */
-	bool own_body;         /* body_fd is ours to close */
+	struct journal_record record;
+	void *octets;  /* envelope and head */
+	bool own_body; /* body_fd is ours to close */
 };
 
 struct leg *
@@ -321,30 +322,30 @@ delivery_close(struct queue *queue, struct delivery *delivery)
 
 static bool
 read_front(struct delivery *delivery, struct loan *loan, int fd,
-    const struct journal_record *record, struct reason *why)
+    uint64_t offset, struct reason *why)
 {
-	loan->octets =
-	    malloc((size_t)record->envelope_len + record->head_len + 1);
-	if (loan->octets == NULL)
-		return fail(why, REASON_NO_MEMORY, "queue: envelope");
-	if (!journal_read_parts(fd, record, loan->octets, why) ||
+	if (!journal_read_front(fd, &loan->segment->header, offset,
+		&loan->record, &loan->octets, why) ||
 	    !envelope_decode(&delivery->envelope, loan->octets,
-		record->envelope_len, why))
+		loan->record.envelope_len, why))
 		return false;
-	delivery->head = loan->octets + record->envelope_len;
-	delivery->head_len = record->head_len;
+	delivery->head =
+	    (unsigned char *)loan->octets + loan->record.envelope_len;
+	delivery->head_len = loan->record.head_len;
 	return true;
 }
 
 static bool
 find_body(struct queue *queue, struct delivery *delivery, struct loan *loan,
-    int fd, const struct journal_record *record, struct reason *why)
+    int fd, struct reason *why)
 {
+	const struct journal_record *record = &loan->record;
+
 	delivery->body_fd = fd;
 	delivery->body_offset = (off_t)journal_body_offset(record);
 	delivery->body_len = record->body_len;
 	if ((record->flags & JOURNAL_LARGE) != 0) {
-		if (!store_body_open(queue, loan->leg->message,
+		if (!store_body_open(queue, loan->segment, record->number,
 			&delivery->body_fd, why))
 			return false;
 		loan->own_body = true;
@@ -385,18 +386,18 @@ list_recipients(struct queue *queue, struct delivery *delivery, struct leg *leg,
 
 /* Our own log may move its messages to a new file at any time: the place and
  * the hold on the file are taken at one moment. */
-static struct journal_record
+static uint64_t
 borrow_place(struct queue *queue, struct loan *loan)
 {
-	struct journal_record record;
+	uint64_t offset;
 
 	pthread_mutex_lock(&queue->lock);
-	record = loan->leg->message->record;
+	offset = loan->leg->message->offset;
 	loan->segment = loan->leg->message->segment;
 	loan->segment->users++;
 	loan->verified = loan->leg->message->verified;
 	pthread_mutex_unlock(&queue->lock);
-	return record;
+	return offset;
 }
 
 bool
@@ -405,7 +406,7 @@ delivery_open(struct queue *queue, struct leg *leg,
 {
 	struct delivery *delivery = calloc(1, sizeof(*delivery));
 	struct loan *loan = calloc(1, sizeof(*loan));
-	struct journal_record record;
+	uint64_t offset;
 	bool ok;
 	int fd;
 
@@ -417,12 +418,12 @@ delivery_open(struct queue *queue, struct leg *leg,
 	delivery->queue_private = loan;
 	delivery->body_fd = -1;
 	loan->leg = leg;
-	record = borrow_place(queue, loan);
+	offset = borrow_place(queue, loan);
 	ok = store_segment_use(queue, loan->segment, &fd, why);
 	if (ok)
 		store_segment_release(queue, loan->segment);
-	ok = ok && read_front(delivery, loan, fd, &record, why) &&
-	     find_body(queue, delivery, loan, fd, &record, why) &&
+	ok = ok && read_front(delivery, loan, fd, offset, why) &&
+	     find_body(queue, delivery, loan, fd, why) &&
 	     list_recipients(queue, delivery, leg, why);
 	if (!ok) {
 		delivery_close(queue, delivery);

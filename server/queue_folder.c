@@ -97,11 +97,11 @@ large_in_use(struct queue *queue, struct folder_file **found_out,
 	for (size_t i = 0; ok && i < queue->table_size; i++) {
 		for (struct queued *message = queue->table[i];
 		     ok && message != NULL; message = message->chain) {
-			if ((message->record.flags & JOURNAL_LARGE) == 0 ||
-			    message->settled || message->segment == NULL)
+			if (!message->is_large || message->settled ||
+			    message->segment == NULL)
 				continue;
 			one.start_id = message->segment->start_id;
-			one.number = message->record.number;
+			one.number = message->large;
 			ok = found_add(&found, &count, &capacity, &one);
 		}
 	}

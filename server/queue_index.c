@@ -126,6 +126,18 @@ index_remove(struct queue *queue, struct queued *message)
 }
 
 void
+message_place(struct queued *message, struct segment *segment,
+    const struct journal_record *record)
+{
+	message->segment = segment;
+	message->offset = record->offset;
+	message->octets = record->head_len + record->body_len;
+	message->extent = (uint32_t)journal_extent(record);
+	message->is_large = (record->flags & JOURNAL_LARGE) != 0;
+	message->large = message->is_large ? record->number : 0;
+}
+
+void
 message_free(struct queued *message)
 {
 	if (message == NULL)
@@ -185,7 +197,7 @@ heap_before(const struct heap *heap, const struct leg *a, const struct leg *b)
 			    : a->due_ms < b->due_ms;
 }
 
-static size_t *
+static uint32_t *
 heap_place(const struct heap *heap, struct leg *leg)
 {
 	return heap->by_age ? &leg->message->age_at : &leg->due_at;
@@ -195,7 +207,7 @@ static void
 heap_put(struct heap *heap, size_t at, struct leg *leg)
 {
 	heap->slots[at] = leg;
-	*heap_place(heap, leg) = at + 1;
+	*heap_place(heap, leg) = (uint32_t)(at + 1);
 }
 
 static void
@@ -240,6 +252,8 @@ heap_reserve(struct heap *heap, size_t count)
 
 	if (count <= heap->capacity)
 		return true;
+	if (count > UINT32_MAX / 2)
+		return false; /* places are counted in 32 bits */
 	while (capacity < count)
 		capacity *= 2;
 	grown = reallocarray(heap->slots, capacity, sizeof(struct leg *));
@@ -265,8 +279,8 @@ heap_add(struct heap *heap, struct leg *leg)
 void
 heap_remove(struct heap *heap, struct leg *leg)
 {
-	size_t *place = heap_place(heap, leg);
-	size_t at = *place - 1;
+	uint32_t *place = heap_place(heap, leg);
+	size_t at = *place - (size_t)1;
 	struct leg *last;
 
 	if (*place == 0)
@@ -330,12 +344,11 @@ count_message(struct queue *queue, const struct queued *message,
     enum message_state state, bool add)
 {
 	uint64_t one = add ? 1 : UINT64_MAX; /* minus one, by wrapping */
-	uint64_t octets = message->record.head_len + message->record.body_len;
 
 	if (!is_in_queue(state))
 		return;
 	queue->counts.messages += one;
-	queue->counts.octets += add ? octets : 0 - octets;
+	queue->counts.octets += add ? message->octets : 0 - message->octets;
 	if (state == MESSAGE_HELD)
 		queue->counts.held += one;
 	if (state == MESSAGE_WAITING && message->attempts > 0)

@@ -52,12 +52,12 @@ struct leg {
 	uint32_t index;   /* among the message's legs */
 	uint32_t pending; /* recipients that are not done; 0: it is over */
 	uint32_t attempts;
+	uint32_t due_at; /* place in the hop's heap, + 1; 0: in none */
+	int64_t due_ms;  /* monotonic */
+	int64_t next_ms; /* the same as Unix time, for log and list */
 	bool active;     /* a worker has it */
 	bool held;       /* failed, and nobody could be told */
 	bool told;       /* of its delay, or it need not be */
-	int64_t due_ms;  /* monotonic */
-	int64_t next_ms; /* the same as Unix time, for log and list */
-	size_t due_at;   /* place in the hop's heap, + 1; 0: in none */
 };
 
 /* What is known of a leg by the name of its hop, until the message is (again)
@@ -70,20 +70,27 @@ struct recalled {
 	bool held, told;
 };
 
+/* There may be millions: what its record says and is not needed to choose among
+ * them is read from disk. */
 struct queued {
 	struct queued *chain; /* in the table */
 	struct message_key key;
 	struct segment *segment;
 	struct queued *sibling; /* in the segment */
-	struct journal_record record;
+	uint64_t offset;        /* of its record, in the segment's file */
+	uint64_t octets;        /* of head and body */
+	uint64_t large;         /* number of the body's own file, if is_large */
+	uint32_t extent;        /* octets of its record in the file */
 	char queue_id[QUEUE_ID_SIZE];
-	enum message_state state;
-	bool verified;     /* its body's CRC was right once */
-	bool remove;       /* by the operator, while a worker has it */
-	bool held;         /* all of it: it could not be read, or: */
-	bool by_operator;  /* an operator holds it, until he releases it */
-	bool settled;      /* complete, and that is on stable storage */
-	uint32_t attempts; /* the most of any leg */
+	uint8_t state;        /* enum message_state */
+	bool is_large : 1;    /* the body is in a file of its own */
+	bool verified : 1;    /* its body's CRC was right once */
+	bool remove : 1;      /* by the operator, while a worker has it */
+	bool held : 1;        /* all of it: it could not be read, or: */
+	bool by_operator : 1; /* an operator holds it, until he releases it */
+	bool settled : 1;     /* complete, and that is on stable storage */
+	bool told : 1;        /* of the delay of all legs: others need no more */
+	uint32_t attempts;    /* the most of any leg */
 	uint32_t active;   /* legs that workers have */
 	uint32_t recipients, pending;
 	uint64_t done;       /* bits of recipients 0 to 63 */
@@ -91,9 +98,8 @@ struct queued {
 	uint32_t done_more_words;
 	uint32_t generation; /* of the routes when it was divided */
 	int64_t arrival_ms;  /* Unix */
-	bool told;           /* of the delay of all legs: others need no more */
 	int64_t age_ms;      /* Unix; when its age matters next */
-	size_t age_at;       /* place in a heap, + 1; 0: in none */
+	uint32_t age_at;     /* place in a heap, + 1; 0: in none */
 	uint32_t last_file;  /* of the last ATTEMPT; 0: none */
 	uint64_t last_offset;
 	struct leg leg;   /* the first; most messages have no other */
@@ -252,6 +258,9 @@ struct queued *index_get(struct queue *queue, struct message_key key);
 void index_remove(struct queue *queue, struct queued *message);
 bool message_is_done(const struct queued *message, uint32_t recipient);
 bool message_set_done(struct queued *message, uint32_t recipient);
+/* Where its record is and what is kept of it. */
+void message_place(struct queued *message, struct segment *segment,
+    const struct journal_record *record);
 void message_free(struct queued *message);
 
 /* True after growing; heaps never fail when room was made before. */
@@ -344,8 +353,9 @@ void store_unlink_finished(struct queue *queue);
 /* Name of a segment's file. */
 void store_name(const struct segment *segment,
     char out[static JOURNAL_NAME_SIZE]);
-bool store_body_open(struct queue *queue, const struct queued *message,
-    int *fd_out, struct reason *why);
+/* The file of its own that a body in a message of the segment is in. */
+bool store_body_open(struct queue *queue, const struct segment *segment,
+    uint64_t number, int *fd_out, struct reason *why);
 
 /* queue_damage.c */
 

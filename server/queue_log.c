@@ -179,7 +179,7 @@ struct kept {
 	uint32_t last_file;
 	uint64_t last_offset;
 	uint64_t new_attempt; /* offset in the new file, 0: none */
-	struct journal_record new_record;
+	uint64_t new_offset;  /* of its record */
 };
 
 struct snapshot {
@@ -268,30 +268,24 @@ snapshot_free(struct snapshot *snapshot)
 	free(snapshot->kept);
 }
 
-/* Copy a record of an older file of ours into journal. */
+/* A message's own record, from an older file of ours.  What is no record there
+ * any more is left where it is: a start sets it aside. */
 static bool
-copy_record(struct queue *queue, struct segment *segment,
-    const struct journal_record *record, struct journal *journal,
-    struct journal_record *copied_out, struct reason *why)
+copy_own(struct queue *queue, struct kept *kept, struct journal *journal,
+    struct reason *why)
 {
-	size_t front = (size_t)record->envelope_len + record->head_len;
-	size_t len = front + (size_t)record->body_len;
-	unsigned char *octets = malloc(len + 1);
-	struct iovec part = { octets, len };
-	bool ok;
+	struct segment *segment = kept->message->segment;
 
-	if (octets == NULL)
-		return fail(why, REASON_NO_MEMORY, "relay log: copy");
-	*copied_out = *record;
-	ok = journal_pread(segment->fd, octets, len,
-	    record->offset + JOURNAL_RECORD_OCTETS, why);
-	if (ok) {
-		journal_batch_begin(queue->batch, journal);
-		journal_batch_add(queue->batch, copied_out, &part, 1);
-		ok = journal_batch_write(queue->batch, why);
-	}
-	free(octets);
-	return ok;
+	if (journal_copy(journal, queue->batch, segment->fd, &segment->header,
+		kept->message->offset, 0, &kept->new_offset, why))
+		return true;
+	if (why->code != REASON_DAMAGED)
+		return false;
+	log_line(SAY_ALARM, "damaged", "file=log.%" PRIu32 " trouble=\"%s\"",
+	    segment->file, why->text);
+	kept->own = false;
+	segment->stuck = true;
+	return true;
 }
 
 static struct segment *
@@ -313,17 +307,17 @@ static bool
 copy_attempt(struct queue *queue, struct kept *kept, struct journal *journal,
     struct reason *why)
 {
-	struct segment *segment = own_segment(queue, kept->last_file);
-	struct journal_record record, copied;
+	struct segment *segment;
 
-	if (kept->last_file == 0 || segment == NULL ||
-	    !journal_read_record(segment->fd, &segment->header,
-		kept->last_offset, &record, why))
-		return true; /* history only: the STATE says what counts */
-	if (!copy_record(queue, segment, &record, journal, &copied, why))
-		return false;
-	kept->new_attempt = copied.offset;
-	return true;
+	if (kept->last_file == 0)
+		return true;
+	segment = own_segment(queue, kept->last_file);
+	/* History only: the STATE says what counts. */
+	return segment == NULL ||
+	       journal_copy(journal, queue->batch, segment->fd,
+		   &segment->header, kept->last_offset, 0, &kept->new_attempt,
+		   why) ||
+	       why->code == REASON_DAMAGED;
 }
 
 /* Bounces and pending entries first, and settled, before any STATE that may
@@ -335,9 +329,7 @@ snapshot_write(struct queue *queue, struct snapshot *snapshot,
 	for (size_t i = 0; i < snapshot->count; i++) {
 		struct kept *kept = &snapshot->kept[i];
 
-		if (kept->own && !copy_record(queue, kept->message->segment,
-				     &kept->message->record, journal,
-				     &kept->new_record, why))
+		if (kept->own && !copy_own(queue, kept, journal, why))
 			return false;
 	}
 	for (size_t i = 0; i < snapshot->count; i++) {
@@ -367,7 +359,7 @@ relocate(struct queue *queue, const struct snapshot *snapshot,
 		if (!kept->own)
 			continue;
 		kept->message->segment = segment;
-		kept->message->record = kept->new_record;
+		kept->message->offset = kept->new_offset;
 	}
 	pthread_mutex_unlock(&queue->lock);
 }
@@ -382,7 +374,7 @@ drop_old_files(struct queue *queue)
 	pthread_mutex_lock(&queue->lock);
 	for (at = &queue->segments; (segment = *at) != NULL;) {
 		if (!segment->own || segment == queue->log_segment ||
-		    segment->users > 0) {
+		    segment->stuck || segment->users > 0) {
 			at = &segment->next;
 			continue;
 		}

@@ -208,7 +208,8 @@ copy_locked(struct look *look, struct queued *message)
 	memcpy(look->queue_id, message->queue_id, QUEUE_ID_SIZE);
 	look->state = look_state(message);
 	look->by_operator = message->held && message->by_operator;
-	look->record = message->record;
+	look->offset = message->offset;
+	look->message_octets = message->octets;
 	look->attempts = message->attempts;
 	look->pending = message->pending;
 	look->recipients = message->recipients;
@@ -267,23 +268,19 @@ look_fini(struct queue *queue, struct look *look)
 bool
 look_read(struct queue *queue, struct look *look, struct reason *why)
 {
-	unsigned char *octets;
+	void *octets = NULL;
 	bool ok;
 	int fd;
 
 	if (look->octets != NULL)
 		return true;
-	octets = malloc(
-	    (size_t)look->record.envelope_len + look->record.head_len + 1);
-	if (octets == NULL)
-		return fail(why, REASON_NO_MEMORY, "queue: envelope");
-	ok = store_segment_use(queue, look->segment, &fd, why);
-	if (ok) {
-		ok = journal_read_parts(fd, &look->record, octets, why) &&
-		     envelope_decode(&look->envelope, octets,
-			 look->record.envelope_len, why);
-		store_segment_release(queue, look->segment);
-	}
+	if (!store_segment_use(queue, look->segment, &fd, why))
+		return false;
+	ok = journal_read_front(fd, &look->segment->header, look->offset,
+		 &look->record, &octets, why) &&
+	     envelope_decode(&look->envelope, octets, look->record.envelope_len,
+		 why);
+	store_segment_release(queue, look->segment);
 	if (ok)
 		look->octets = octets;
 	else

@@ -29,8 +29,9 @@ struct look {
 	char queue_id[QUEUE_ID_SIZE];
 	enum queue_state state;
 	bool by_operator; /* held by one */
-	struct journal_record record;
 	struct segment *segment; /* in use */
+	uint64_t offset;         /* in it */
+	uint64_t message_octets; /* head and body */
 	uint32_t attempts, pending, recipients;
 	int64_t arrival_ms;
 	uint32_t last_file;
@@ -40,6 +41,7 @@ struct look {
 	struct look_leg *legs;
 	size_t leg_count;
 	struct envelope envelope; /* once read */
+	struct journal_record record; /* and this, its header */
 	unsigned char *octets;    /* envelope and head; NULL: not read */
 };
 

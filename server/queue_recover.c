@@ -191,8 +191,7 @@ apply_message(struct queue *queue, struct segment *segment,
 
 	if (message == NULL)
 		return;
-	message->segment = segment;
-	message->record = *record;
+	message_place(message, segment, record);
 	if (record->number > queue->serial)
 		queue->serial = record->number;
 }
@@ -217,6 +216,7 @@ apply(struct queue *queue, struct segment *segment,
 		apply_key(queue, record, octets);
 		break;
 	case JOURNAL_CLOSED:
+	case JOURNAL_KEPT_END:
 		break;
 	}
 }
@@ -360,9 +360,8 @@ log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
 {
 	struct journal_record record;
 	struct segment *segment;
-	unsigned char *octets = NULL;
-	bool ok = false;
-	int fd;
+	void *octets;
+	bool ok;
 
 	pthread_mutex_lock(&queue->lock);
 	for (segment = queue->segments; segment != NULL;
@@ -375,16 +374,13 @@ log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
 	pthread_mutex_unlock(&queue->lock);
 	if (file == 0 || segment == NULL)
 		return fail(why, REASON_ABSENT, "no attempt is recorded");
-	fd = segment->fd;
-	if (journal_read_record(fd, &segment->header, offset, &record, why)) {
-		octets =
-		    malloc((size_t)record.envelope_len + record.head_len + 1);
-		ok = octets != NULL &&
-		     journal_read_parts(fd, &record, octets, why) &&
-		     attempt_decode(attempt_out, octets, record.envelope_len,
-			 why);
+	ok = journal_read_front(segment->fd, &segment->header, offset, &record,
+	    &octets, why);
+	if (ok) {
+		ok = attempt_decode(attempt_out, octets, record.envelope_len,
+		    why);
+		free(octets);
 	}
-	free(octets);
 	store_segment_release(queue, segment);
 	return ok;
 }

@@ -91,14 +91,13 @@ store_segment_release(struct queue *queue, struct segment *segment)
 }
 
 bool
-store_body_open(struct queue *queue, const struct queued *message, int *fd_out,
-    struct reason *why)
+store_body_open(struct queue *queue, const struct segment *segment,
+    uint64_t number, int *fd_out, struct reason *why)
 {
 	char name[JOURNAL_NAME_SIZE];
 	int fd;
 
-	journal_large_name(name, message->segment->start_id,
-	    message->record.number);
+	journal_large_name(name, segment->start_id, number);
 	fd = journal_open_file(queue->in_folder, name, O_RDONLY);
 	if (fd < 0)
 		return errno == ENOENT
@@ -118,9 +117,9 @@ store_completed(struct queue *queue, struct queued *message)
 	pthread_mutex_lock(&queue->lock);
 	message->settled = true;
 	message->segment->incomplete--;
-	if ((message->record.flags & JOURNAL_LARGE) != 0)
+	if (message->is_large)
 		journal_large_name(name, message->segment->start_id,
-		    message->record.number);
+		    message->large);
 	/* A message in our own log is done with; one in a segment stays
 	 * known until the segment is gone. */
 	if (message->segment->own) {

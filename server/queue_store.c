@@ -29,8 +29,7 @@ message_fill(struct queue *queue, struct queued *message,
 {
 	int64_t now = queue_now_ms();
 
-	message->segment = segment;
-	message->record = *record;
+	message_place(message, segment, record);
 	memcpy(message->queue_id, envelope->queue_id, QUEUE_ID_SIZE);
 	message->recipients = (uint32_t)envelope->recipient_count;
 	message->arrival_ms =

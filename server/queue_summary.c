@@ -115,7 +115,7 @@ add_look(struct summary *summary, const struct look *look, int64_t now_ms)
 	while (age + 1 < AGES && age_s > ages[age].seconds)
 		age++;
 	summary->total[age]++;
-	summary->octets += look->record.head_len + look->record.body_len;
+	summary->octets += look->message_octets;
 	for (size_t i = 0; i < look->leg_count; i++) {
 		const struct look_leg *leg = &look->legs[i];
 

@@ -89,7 +89,7 @@ message_object(const struct look *look)
 		: json_null());
 	json_object_set_new(object, "size",
 	    json_integer(
-		(json_int_t)(look->record.head_len + look->record.body_len)));
+		(json_int_t)(look->message_octets)));
 	json_object_set_new(object, "attempts", json_integer(look->attempts));
 	json_object_set_new(object, "from", json_text(envelope->reverse_path));
 	json_object_set_new(object, "recipients", pending_paths(look));
@@ -320,15 +320,12 @@ static bool
 read_body(struct queue *queue, const struct look *look, char *out,
     uint64_t offset, size_t len, struct reason *why)
 {
-	const struct queued message = {
-		.segment = look->segment,
-		.record = look->record,
-	};
 	bool large = (look->record.flags & JOURNAL_LARGE) != 0;
 	bool ok;
 	int fd;
 
-	if (large ? !store_body_open(queue, &message, &fd, why)
+	if (large ? !store_body_open(queue, look->segment, look->record.number,
+			&fd, why)
 		  : !store_segment_use(queue, look->segment, &fd, why))
 		return false;
 	if (!large)
