@@ -176,6 +176,10 @@ struct config {
 	unsigned expire_s;
 	unsigned delay_notice_s; /* 0: none */
 	unsigned connect_timeout_s;
+	/* Of the SMTP client: RFC 5321, section 4.5.3.2. */
+	struct {
+		unsigned greeting_s, command_s, data_s, block_s, end_s;
+	} relay_timeout;
 
 	/* Alarms. */
 	const char *alarm_mail; /* a mailbox, or NULL */

@@ -68,10 +68,17 @@ upstream_command(struct upstream *upstream, const char *command,
 	       upstream_io_reply(&upstream->io, reply, timeout_ms, why);
 }
 
-static int
-connect_timeout(const struct opening *o)
+static void
+take_timeouts(struct upstream_timeouts *out, const struct config *config)
 {
-	return (int)relay_config_conf(o->config)->connect_timeout_s * 1000;
+	*out = (struct upstream_timeouts){
+		.connect = (int)config->connect_timeout_s * 1000,
+		.greeting = (int)config->relay_timeout.greeting_s * 1000,
+		.command = (int)config->relay_timeout.command_s * 1000,
+		.data = (int)config->relay_timeout.data_s * 1000,
+		.block = (int)config->relay_timeout.block_s * 1000,
+		.end = (int)config->relay_timeout.end_s * 1000,
+	};
 }
 
 static bool
@@ -178,7 +185,7 @@ handshake(struct opening *o)
 	 * signer does not. */
 	if (identity != NULL && tls_identity_needs_tls13(identity))
 		options.min = 13;
-	if (!upstream_io_start_tls(&up->io, &options, connect_timeout(o),
+	if (!upstream_io_start_tls(&up->io, &options, up->timeouts.connect,
 		&why)) {
 		/* Our own trouble is no reason to go without TLS. */
 		if (why.code == REASON_AWAY || why.code == REASON_NO_MEMORY ||
@@ -202,7 +209,8 @@ greeting(struct opening *o)
 	struct reason why;
 
 	upstream_reply_init(&reply);
-	if (!upstream_io_reply(&o->up->io, &reply, TIMEOUT_GREETING, &why))
+	if (!upstream_io_reply(&o->up->io, &reply, o->up->timeouts.greeting,
+		&why))
 		return open_failed(o, OPEN_NEXT, "4.4.2", "greeting", &why);
 	if (reply.code == 220)
 		return OPEN_DONE;
@@ -221,7 +229,8 @@ helo(struct opening *o, const char *name)
 
 	snprintf(command, sizeof(command), "HELO %s", name);
 	upstream_reply_init(&reply);
-	if (!upstream_command(o->up, command, &reply, TIMEOUT_COMMAND, &why))
+	if (!upstream_command(o->up, command, &reply, o->up->timeouts.command,
+		&why))
 		return open_failed(o, OPEN_NEXT, "4.4.2", "HELO", &why);
 	if (reply.code == 250)
 		return OPEN_DONE;
@@ -244,7 +253,8 @@ ehlo(struct opening *o, const char *name)
 	upstream_reply_init(&reply);
 	reply.line = upstream_extensions_line;
 	reply.context = &up->extensions;
-	if (!upstream_command(up, command, &reply, TIMEOUT_COMMAND, &why))
+	if (!upstream_command(up, command, &reply, o->up->timeouts.command,
+		&why))
 		return open_failed(o, OPEN_NEXT, "4.4.2", "EHLO", &why);
 	if (reply.code == 250)
 		return OPEN_DONE;
@@ -297,7 +307,8 @@ starttls(struct opening *o)
 		return no_tls(o, REASON_STARTTLS_NOT_OFFERED,
 		    "STARTTLS is not offered");
 	upstream_reply_init(&reply);
-	if (!upstream_command(up, "STARTTLS", &reply, TIMEOUT_COMMAND, &why))
+	if (!upstream_command(up, "STARTTLS", &reply, o->up->timeouts.command,
+		&why))
 		return tls_failed(o, REASON_STARTTLS_REFUSED, why.text);
 	if (reply.code != 220)
 		return no_tls(o, REASON_STARTTLS_REFUSED, reply.text);
@@ -393,6 +404,7 @@ upstream_new(const struct opening *o)
 	upstream_io_init(&up->io, o->thread->stop_at_ms);
 	up->thread = o->thread;
 	up->config = relay_config_ref(o->config);
+	take_timeouts(&up->timeouts, relay_config_conf(o->config));
 	up->hop = *o->hop;
 	copy_name(up->cert, demand->cert);
 	copy_name(up->auth, demand->auth);
@@ -428,7 +440,7 @@ open_address(struct opening *o, const struct sockaddr_storage *address)
 	remote_text(address, o->up->remote, sizeof(o->up->remote));
 	snprintf(o->failure->remote, sizeof(o->failure->remote), "%s",
 	    o->up->remote);
-	if (upstream_io_connect(&o->up->io, address, connect_timeout(o),
+	if (upstream_io_connect(&o->up->io, address, o->up->timeouts.connect,
 		&why)) {
 		log_line(SAY_DEBUG, "connect", "site=%s:%u remote=%s",
 		    o->hop->host, o->hop->port, o->up->remote);

@@ -11,7 +11,6 @@ struct outflow {
 	struct transaction *t;
 	struct relay_dots dots;
 	size_t len;   /* octets in up->out */
-	bool begun;   /* something was sent */
 	bool damaged; /* a bare CR or LF, or the spool could not be read */
 };
 
@@ -20,15 +19,17 @@ static bool
 outflow_flush(struct outflow *flow)
 {
 	struct transaction *t = flow->t;
-	size_t len = flow->len;
+	size_t len = flow->len, put;
 
 	flow->len = 0;
-	if (flow->begun && upstream_io_has_input(&t->up->io))
-		return fail(&t->why, REASON_UPSTREAM,
-		    "reply before the end of data");
-	flow->begun = true;
-	return upstream_io_send(&t->up->io, t->up->out, len, TIMEOUT_BLOCK,
-	    &t->why);
+	if (!upstream_io_has_input(&t->up->io)) {
+		if (!upstream_io_send_some(&t->up->io, t->up->out, len, &put,
+			t->up->timeouts.block, &t->why))
+			return false;
+		if (put == len)
+			return true;
+	}
+	return fail(&t->why, REASON_UPSTREAM, "reply before the end of data");
 }
 
 /* len is at most UPSTREAM_CHUNK. */
@@ -155,7 +156,8 @@ data_run(struct transaction *t)
 		return false;
 	}
 	upstream_reply_init(&reply);
-	if (!upstream_io_reply(&t->up->io, &reply, TIMEOUT_END, &t->why) ||
+	if (!upstream_io_reply(&t->up->io, &reply, t->up->timeouts.end,
+		&t->why) ||
 	    !outcome_is_expected(t, &reply, 2)) {
 		outcome_broken(t);
 		return false;

@@ -26,7 +26,8 @@ commands_send(struct transaction *t, size_t first, size_t end)
 	}
 	if (number == t->count + 2)
 		t->data_sent = true;
-	if (!upstream_io_send(&t->up->io, out, len, TIMEOUT_BLOCK, &t->why))
+	if (!upstream_io_send(&t->up->io, out, len, t->up->timeouts.block,
+		&t->why))
 		return 0;
 	return number;
 }
@@ -70,7 +71,8 @@ static bool
 command_answer(struct transaction *t, size_t number)
 {
 	struct upstream_reply reply;
-	int timeout = number == t->count + 1 ? TIMEOUT_DATA : TIMEOUT_COMMAND;
+	int timeout = number == t->count + 1 ? t->up->timeouts.data
+					     : t->up->timeouts.command;
 
 	upstream_reply_init(&reply);
 	if (!upstream_io_reply(&t->up->io, &reply, timeout, &t->why))

@@ -8,13 +8,18 @@
 #include "upstream.h"
 #include "upstream_io.h"
 
-/* RFC 5321, section 4.5.3.2, in milliseconds. */
+/* In milliseconds, as configured; RFC 5321, section 4.5.3.2.  Each bounds one
+ * reply or one block as a whole: octets that trickle in extend none. */
+struct upstream_timeouts {
+	int connect; /* TCP, and the TLS handshake */
+	int greeting;
+	int command; /* reply to all but the next two */
+	int data;    /* reply to DATA */
+	int block;   /* until UPSTREAM_CHUNK octets have been taken */
+	int end;     /* reply to the end of data */
+};
+
 enum {
-	TIMEOUT_GREETING = 300000,
-	TIMEOUT_COMMAND = 300000, /* EHLO, STARTTLS, MAIL, RCPT */
-	TIMEOUT_DATA = 120000,
-	TIMEOUT_BLOCK = 180000,
-	TIMEOUT_END = 600000,
 	TIMEOUT_QUIT = 1000,
 	TIMEOUT_LOOKUP = 25000,
 	TIMEOUT_AUTH = 30000,
@@ -42,6 +47,7 @@ struct upstream {
 	struct upstream_io io;
 	const struct upstream_thread *thread;
 	struct relay_config *config; /* a reference */
+	struct upstream_timeouts timeouts;
 	struct next_hop hop;
 	char remote[64]; /* address literal */
 

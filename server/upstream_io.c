@@ -138,66 +138,106 @@ wait_tls(struct upstream_io *io, enum tls_io want, long long deadline,
 	return false;
 }
 
+/* As much as the other side takes now; events are what to wait for, 0 when all
+ * has been sent. */
 static bool
-send_tls(struct upstream_io *io, const unsigned char *data, size_t len,
-    int timeout_ms, struct reason *why)
+put_tls(struct upstream_io *io, const unsigned char *data, size_t len,
+    size_t *put_out, short *events_out, struct reason *why)
 {
-	long long deadline = upstream_now_ms() + timeout_ms;
-
-	for (;;) {
-		size_t put = 0;
-		enum tls_io want;
-
-		want = tls_session_write(io->tls, data, len, &put, why);
-		data += put;
-		len -= put;
-		if (want == TLS_IO_DONE)
-			return true;
-		/* The timeout is between steps of progress, RFC 5321,
-		 * 4.5.3.2.5. */
-		if (put > 0)
-			deadline = upstream_now_ms() + timeout_ms;
-		if (!wait_tls(io, want, deadline, why))
-			return die(io);
+	switch (tls_session_write(io->tls, data, len, put_out, why)) {
+	case TLS_IO_DONE:
+		*events_out = 0;
+		return true;
+	case TLS_IO_READ:
+		*events_out = POLLIN;
+		return true;
+	case TLS_IO_WRITE:
+		*events_out = POLLOUT;
+		return true;
+	case TLS_IO_EOF:
+	case TLS_IO_TRUNCATED:
+		return fail(why, REASON_IO, "connection was closed");
+	case TLS_IO_FAILED:
+		break;
 	}
+	return false;
 }
 
 static bool
-send_clear(struct upstream_io *io, const unsigned char *data, size_t len,
-    int timeout_ms, struct reason *why)
+put_clear(struct upstream_io *io, const unsigned char *data, size_t len,
+    size_t *put_out, short *events_out, struct reason *why)
 {
-	long long deadline = upstream_now_ms() + timeout_ms;
-
-	while (len > 0) {
-		ssize_t n = send(io->fd, data, len, MSG_NOSIGNAL);
+	*put_out = 0;
+	while (*put_out < len) {
+		ssize_t n =
+		    send(io->fd, data + *put_out, len - *put_out, MSG_NOSIGNAL);
 
 		if (n >= 0) {
-			data += n;
-			len -= (size_t)n;
-			deadline = upstream_now_ms() + timeout_ms;
-			continue;
+			*put_out += (size_t)n;
+		} else if (errno == EAGAIN) {
+			*events_out = POLLOUT;
+			return true;
+		} else if (errno != EINTR) {
+			return fail_errno(why, "send");
 		}
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN) {
-			fail_errno(why, "send");
-			return die(io);
-		}
-		if (!wait_for(io, POLLOUT, deadline, why))
-			return die(io);
 	}
+	*events_out = 0;
 	return true;
+}
+
+bool
+upstream_io_send_some(struct upstream_io *io, const void *data, size_t len,
+    size_t *put_out, int timeout_ms, struct reason *why)
+{
+	long long deadline = upstream_now_ms() + timeout_ms;
+	const unsigned char *octets = data;
+
+	*put_out = 0;
+	if (io->dead)
+		return fail(why, REASON_IO, "connection is closed");
+	for (;;) {
+		size_t put = 0;
+		short events = 0;
+
+		if (!(io->tls != NULL ? put_tls : put_clear)(io,
+			octets + *put_out, len - *put_out, &put, &events, why))
+			return die(io);
+		*put_out += put;
+		if (events == 0)
+			return true;
+		if (!wait_for(io, events | POLLIN, deadline, why))
+			return die(io);
+		if (upstream_io_has_input(io))
+			return true;
+	}
 }
 
 bool
 upstream_io_send(struct upstream_io *io, const void *data, size_t len,
     int timeout_ms, struct reason *why)
 {
-	if (io->dead)
-		return fail(why, REASON_IO, "connection is closed");
-	if (io->tls != NULL)
-		return send_tls(io, data, len, timeout_ms, why);
-	return send_clear(io, data, len, timeout_ms, why);
+	size_t put;
+
+	if (upstream_io_has_input(io))
+		return upstream_io_unasked(io, why);
+	if (!upstream_io_send_some(io, data, len, &put, timeout_ms, why))
+		return false;
+	return put == len || upstream_io_unasked(io, why);
+}
+
+bool
+upstream_io_unasked(struct upstream_io *io, struct reason *why)
+{
+	struct upstream_reply reply;
+
+	upstream_reply_init(&reply);
+	if (upstream_io_last_reply(io, &reply))
+		return fail(why, REASON_PROTOCOL,
+		    "it spoke without being asked: %.180s", reply.text);
+	if (reply.broken != NULL || io->in_len > 0)
+		return fail(why, REASON_PROTOCOL,
+		    "it spoke without being asked");
+	return fail(why, REASON_IO, "connection was closed");
 }
 
 static bool

@@ -37,7 +37,18 @@ void upstream_io_close(struct upstream_io *io);
 bool upstream_io_connect(struct upstream_io *io,
     const struct sockaddr_storage *address, int timeout_ms, struct reason *why);
 
-/* All of data, or false: REASON_TIMEOUT, REASON_IO, and io is dead. */
+/*
+ * All of data, or as much as the other side took before it had something to
+ * say: then *put_out is less than len, and a reply is to be read before the
+ * rest is sent, lest both sides wait for each other (RFC 2920, section 3.1).
+ * What follows must begin with that rest.  False: REASON_TIMEOUT, however much
+ * was taken by then, or REASON_IO, and io is dead.
+ */
+bool upstream_io_send_some(struct upstream_io *io, const void *data, size_t len,
+    size_t *put_out, int timeout_ms, struct reason *why);
+
+/* All of data.  A side that speaks before, or instead of taking it, is out of
+ * step: its next reply would be taken for something else's. */
 bool upstream_io_send(struct upstream_io *io, const void *data, size_t len,
     int timeout_ms, struct reason *why);
 
@@ -54,6 +65,9 @@ bool upstream_io_last_reply(struct upstream_io *io,
 /* Has the other side said something nobody asked for?  Looks into the buffer
  * and the socket without reading; end of file counts. */
 bool upstream_io_has_input(struct upstream_io *io);
+
+/* For what upstream_io_has_input has found: always false, and io is dead. */
+bool upstream_io_unasked(struct upstream_io *io, struct reason *why);
 
 /* In clear: has it sent octets that nobody has taken yet? */
 bool upstream_io_has_octets(const struct upstream_io *io);

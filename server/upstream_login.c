@@ -158,11 +158,11 @@ send_line(struct login *login, size_t len, struct upstream_reply *reply)
 	reply->line = take_challenge;
 	reply->context = login;
 	reply->line_max = REPLY_CHALLENGE_MAX;
-	sent = upstream_io_send(io, login->line, len, TIMEOUT_COMMAND,
-	    &login->why);
+	sent = upstream_io_send(io, login->line, len,
+	    login->up->timeouts.command, &login->why);
 	explicit_bzero(login->line, sizeof(login->line));
-	return sent &&
-	       upstream_io_reply(io, reply, TIMEOUT_COMMAND, &login->why);
+	return sent && upstream_io_reply(io, reply, login->up->timeouts.command,
+			   &login->why);
 }
 
 /* The response in base64, before and CRLF around it; "" octets are "=" after
@@ -239,7 +239,8 @@ cancel(struct login *login)
 	if (login->up->io.dead)
 		return;
 	upstream_reply_init(&reply);
-	upstream_command(login->up, "*", &reply, TIMEOUT_COMMAND, NULL);
+	upstream_command(login->up, "*", &reply, login->up->timeouts.command,
+	    NULL);
 }
 
 static bool

@@ -41,9 +41,10 @@ empty_data(struct transaction *t)
 	struct upstream_reply reply;
 
 	upstream_reply_init(&reply);
-	return upstream_io_send(&t->up->io, ".\r\n", 3, TIMEOUT_BLOCK,
+	return upstream_io_send(&t->up->io, ".\r\n", 3, t->up->timeouts.block,
 		   &t->why) &&
-	       upstream_io_reply(&t->up->io, &reply, TIMEOUT_END, &t->why) &&
+	       upstream_io_reply(&t->up->io, &reply, t->up->timeouts.end,
+		   &t->why) &&
 	       reply.code != 421;
 }
 
@@ -53,7 +54,8 @@ reset(struct transaction *t)
 	struct upstream_reply reply;
 
 	upstream_reply_init(&reply);
-	if (!upstream_command(t->up, "RSET", &reply, TIMEOUT_COMMAND, &t->why))
+	if (!upstream_command(t->up, "RSET", &reply, t->up->timeouts.command,
+		&t->why))
 		return false;
 	if (reply.code != 250)
 		return fail(&t->why, REASON_UPSTREAM, "%.200s", reply.text);
@@ -77,8 +79,7 @@ static enum mail_end
 transaction_run(struct transaction *t)
 {
 	if (upstream_io_has_input(&t->up->io)) {
-		fail(&t->why, REASON_PROTOCOL,
-		    "closed, or spoke without being asked");
+		upstream_io_unasked(&t->up->io, &t->why);
 		return broke_before_mail(t);
 	}
 	if (t->up->needs_reset && !reset(t))
