@@ -190,8 +190,10 @@ add_name(struct name_list *list, unsigned type, char *name, size_t len,
 	}
 }
 
+/* One of the two is NULL. */
 static bool
-gather_names(gnutls_x509_crt_t crt, struct name_list *list, struct reason *why)
+gather_names(gnutls_x509_crt_t crt, gnutls_x509_crq_t crq,
+    struct name_list *list, struct reason *why)
 {
 	char name[NAME_OCTETS_MAX + 1];
 	unsigned i, type;
@@ -200,8 +202,10 @@ gather_names(gnutls_x509_crt_t crt, struct name_list *list, struct reason *why)
 
 	for (i = 0; i < NAMES_MAX; i++) {
 		size = sizeof(name);
-		rc = gnutls_x509_crt_get_subject_alt_name2(crt, i, name, &size,
-		    &type, NULL);
+		rc = crt != NULL ? gnutls_x509_crt_get_subject_alt_name2(crt, i,
+				       name, &size, &type, NULL)
+				 : gnutls_x509_crq_get_subject_alt_name(crq, i,
+				       name, &size, &type, NULL);
 		if (rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			return true;
 		if (rc == GNUTLS_E_SHORT_MEMORY_BUFFER)
@@ -216,19 +220,33 @@ gather_names(gnutls_x509_crt_t crt, struct name_list *list, struct reason *why)
 	    NAMES_MAX);
 }
 
-bool
-cert_names(gnutls_x509_crt_t crt, char **names_out, size_t *len_out,
-    struct reason *why)
+static bool
+names_of(gnutls_x509_crt_t crt, gnutls_x509_crq_t crq, char **names_out,
+    size_t *len_out, struct reason *why)
 {
 	struct name_list list = { 0 };
 
-	if (!gather_names(crt, &list, why)) {
+	if (!gather_names(crt, crq, &list, why)) {
 		free(list.data);
 		return false;
 	}
 	*names_out = list.data;
 	*len_out = list.len;
 	return true;
+}
+
+bool
+cert_names(gnutls_x509_crt_t crt, char **names_out, size_t *len_out,
+    struct reason *why)
+{
+	return names_of(crt, NULL, names_out, len_out, why);
+}
+
+bool
+cert_request_names(gnutls_x509_crq_t crq, char **names_out, size_t *len_out,
+    struct reason *why)
+{
+	return names_of(NULL, crq, names_out, len_out, why);
 }
 
 bool

@@ -39,6 +39,10 @@ bool cert_key_spki(const gnutls_datum_t *key_pem,
 bool cert_names(gnutls_x509_crt_t crt, char **names_out, size_t *len_out,
     struct reason *why);
 
+/* The same of a request. */
+bool cert_request_names(gnutls_x509_crq_t crq, char **names_out,
+    size_t *len_out, struct reason *why);
+
 /* Parse a PEM chain (end entity first, at most CERT_CHAIN_MAX), for checks
  * and listing; cert_chain_free frees it. */
 bool cert_chain_parse(const gnutls_datum_t *pem, gnutls_x509_crt_t **chain_out,

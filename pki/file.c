@@ -24,6 +24,21 @@ pki_octets_wipe(gnutls_datum_t *octets)
 	octets->size = 0;
 }
 
+bool
+pki_octets_join(const gnutls_datum_t *a, const gnutls_datum_t *b,
+    gnutls_datum_t *out, struct reason *why)
+{
+	out->size = a->size + b->size;
+	out->data = malloc((size_t)out->size + 1);
+	if (out->data == NULL)
+		return fail(why, REASON_NO_MEMORY, "certificates");
+	if (a->size > 0)
+		memcpy(out->data, a->data, a->size);
+	if (b->size > 0)
+		memcpy(out->data + a->size, b->data, b->size);
+	return true;
+}
+
 static bool
 check_file(int fd, const char *path, bool secret, size_t *size_out,
     struct reason *why)
@@ -113,8 +128,8 @@ write_all(int fd, const char *path, const void *octets, size_t len,
 	return true;
 }
 
-static bool
-sync_folder_of(const char *path, struct reason *why)
+bool
+pki_file_sync_folder(const char *path, struct reason *why)
 {
 	char folder[PATH_MAX];
 	const char *slash = strrchr(path, '/');
@@ -184,7 +199,7 @@ pki_file_write(const char *path, const void *octets, size_t len, mode_t mode,
 		unlink(aside);
 		return false;
 	}
-	return sync_folder_of(path, why);
+	return pki_file_sync_folder(path, why);
 }
 
 /* Does the file end in the middle of a line? */
@@ -207,10 +222,11 @@ pki_file_append(const char *path, const char *line, struct reason *why)
 	    PKI_KEY_MODE);
 	if (fd < 0)
 		return fail_errno(why, "%s", path);
-	ok = (!is_torn(fd) || write_all(fd, path, "\n", 1, why)) &&
+	ok = (!is_torn(fd) || write_all(fd, path, PKI_TORN "\n",
+				  strlen(PKI_TORN "\n"), why)) &&
 	     write_all(fd, path, line, strlen(line), why) &&
 	     write_all(fd, path, "\n", 1, why) &&
 	     (fsync(fd) == 0 || fail_errno(why, "%s", path));
 	close(fd);
-	return ok && sync_folder_of(path, why);
+	return ok && pki_file_sync_folder(path, why);
 }

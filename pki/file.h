@@ -32,10 +32,18 @@ bool pki_file_read(const char *path, bool secret, gnutls_datum_t *out,
 bool pki_file_write(const char *path, const void *octets, size_t len,
     mode_t mode, bool replace, struct reason *why);
 
+/* Sync the folder that the file of that path is in. */
+bool pki_file_sync_folder(const char *path, struct reason *why);
+
 /* Append one line (without line end) and sync; a torn last line of an
- * earlier crash is ended first. */
+ * earlier crash is ended first, with PKI_TORN. */
+#define PKI_TORN " cut-off"
 bool pki_file_append(const char *path, const char *line, struct reason *why);
 
 void pki_octets_wipe(gnutls_datum_t *octets);
+
+/* a, then b (which may have no data); pki_octets_wipe frees *out. */
+bool pki_octets_join(const gnutls_datum_t *a, const gnutls_datum_t *b,
+    gnutls_datum_t *out, struct reason *why);
 
 #endif

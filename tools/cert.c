@@ -1,42 +1,20 @@
 /*
  * tools/cert.c: "sallyport cert": an authority of our own, certificates from
- * it, and what certificates say.
+ * it and from others, and what certificates say: the command line.
  */
 #include "cert.h"
 
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../pki/authority.h"
+#include "../pki/crl.h"
+#include "../pki/ledger.h"
 #include "tool.h"
 
-enum {
-	AUTHORITY_DAYS = 3650,
-	CERTIFICATE_DAYS = 825, /* more is refused by some mail clients */
-};
-
-struct options {
-	const char *name, *out, *authority;
-	unsigned days; /* 0: not given */
-	enum authority_role role;
-	bool has_role, json;
-	char given[16]; /* letters of the options, each once */
-};
-
-struct arguments {
-	char **words;
-	int count;
-	const struct options *options;
-};
-
-/* --- what can be done ------------------------------------------------------
- */
-
-static int
-done_or_not(bool ok, const struct reason *why)
+int
+cert_status_of(bool ok, const struct reason *why)
 {
 	if (ok)
 		return TOOL_DONE;
@@ -44,8 +22,8 @@ done_or_not(bool ok, const struct reason *why)
 	return TOOL_NO;
 }
 
-static int
-wrong_usage(const char *text)
+int
+cert_wrong_usage(const char *text)
 {
 	fprintf(stderr, "sallyport cert: %s\nTry \"sallyport cert --help\".\n",
 	    text);
@@ -53,103 +31,94 @@ wrong_usage(const char *text)
 }
 
 static int
-do_ca(const struct arguments *a)
-{
-	struct reason why;
-	bool ok;
-
-	if (a->count != 1 || a->options->name == NULL)
-		return wrong_usage("ca: expected DIR and --name CN");
-	ok = authority_create(a->words[0], a->options->name,
-	    a->options->days ? a->options->days : AUTHORITY_DAYS, &why);
-	if (ok)
-		printf("%s/ca.pem\n%s/ca.key\n", a->words[0], a->words[0]);
-	return done_or_not(ok, &why);
-}
-
-/* --ca DIR, else the folder tls beside the configuration. */
-static bool
-authority_folder(const struct options *options, char out[static PATH_MAX],
-    struct reason *why)
-{
-	struct config *config;
-	int n;
-
-	if (options->authority != NULL) {
-		n = snprintf(out, PATH_MAX, "%s", options->authority);
-	} else {
-		if (!tool_config(&config, why))
-			return false;
-		n = snprintf(out, PATH_MAX, "%s/tls", config->folder);
-		config_free(config);
-	}
-	if (n < 0 || n >= PATH_MAX)
-		return fail(why, REASON_RANGE,
-		    "folder of the authority: path "
-		    "too long");
-	return true;
-}
-
-static int
-do_issue(const struct arguments *a)
-{
-	const struct options *options = a->options;
-	char folder[PATH_MAX], chain[PATH_MAX], key[PATH_MAX];
-	struct authority_request request = {
-		.names = (const char *const *)a->words,
-		.name_count = (size_t)a->count,
-		.role = options->role,
-		.days = options->days ? options->days : CERTIFICATE_DAYS,
-		.chain_path = chain,
-		.key_path = key,
-	};
-	struct reason why;
-	bool ok;
-
-	if (a->count == 0 || !options->has_role || options->out == NULL)
-		return wrong_usage(
-		    "issue: expected NAME, --role and --out PREFIX");
-	if (strlen(options->out) > PATH_MAX - sizeof(".pem"))
-		return wrong_usage("issue: --out: path too long");
-	snprintf(chain, sizeof(chain), "%s.pem", options->out);
-	snprintf(key, sizeof(key), "%s.key", options->out);
-	ok = authority_folder(options, folder, &why) &&
-	     authority_issue(folder, &request, &why);
-	if (ok)
-		printf("%s\n%s\n", chain, key);
-	return done_or_not(ok, &why);
-}
-
-static int
-do_show(const struct arguments *a)
+do_show(const struct cert_arguments *a)
 {
 	if (a->count != 1)
-		return wrong_usage("show: expected one FILE");
+		return cert_wrong_usage("show: expected one FILE");
 	return cert_show(a->words[0], a->options->json);
 }
 
 static int
-do_check(const struct arguments *a)
+do_check(const struct cert_arguments *a)
 {
 	if (a->count != 0)
-		return wrong_usage("check: expected no argument");
+		return cert_wrong_usage("check: expected no argument");
 	return cert_check();
 }
 
+/* Options, by their letters. */
+enum {
+	OPTION_ALGORITHM = 'a',
+	OPTION_CA = 'c',
+	OPTION_DAYS = 'd',
+	OPTION_DUE = 'D',
+	OPTION_ENCRYPT = 'e',
+	OPTION_EXCLUDE = 'x',
+	OPTION_HELP = 'h',
+	OPTION_JSON = 'j',
+	OPTION_MUST_STAPLE = 's',
+	OPTION_NAME = 'n',
+	OPTION_NEW_KEY = 'k',
+	OPTION_NEXT = 'N',
+	OPTION_OUT = 'o',
+	OPTION_PARENT = 'P',
+	OPTION_PATH_LENGTH = 'l',
+	OPTION_PERMIT = 'p',
+	OPTION_PORT = 't',
+	OPTION_REQUEST = 'q',
+	OPTION_ROLE = 'r',
+	OPTION_STDIN = 'i',
+};
+
 static const struct action {
 	const char *word;
-	int (*run)(const struct arguments *);
-	const char *takes; /* options, by their letters */
+	int (*run)(const struct cert_arguments *);
+	const char *takes; /* options */
 	const char *usage, *help;
 } actions[] = {
-	{ "ca", do_ca, "nd", "ca DIR --name CN [--days N]",
-	    "make an authority: DIR/ca.pem and DIR/ca.key" },
-	{ "issue", do_issue, "rodc",
-	    "issue NAME... --role server|client|both --out PREFIX\n"
-	    "        [--days N] [--ca DIR]",
-	    "PREFIX.pem for these DNS names or addresses, signed by the "
-	    "authority in DIR\n      (tls beside sallyport.conf); "
-	    "PREFIX.key is made, or kept if it is there" },
+	{ "ca", cert_ca, "ndaelpxPi",
+	    "ca DIR --name CN [--days N] [--algorithm ecdsa|ed25519|rsa] "
+	    "[--encrypt]\n"
+	    "        [--parent DIR] [--path-length N] [--permit NAME]... "
+	    "[--exclude NAME]...",
+	    "make an authority, DIR/ca.pem and DIR/ca.key; --encrypt asks for "
+	    "a passphrase,\n      --permit and --exclude say what it may "
+	    "vouch for: domains, networks, @domain" },
+	{ "issue", cert_issue, "rodcaqsi",
+	    "issue NAME... --role server|client|both --out PREFIX [--days N] "
+	    "[--ca DIR]\n"
+	    "        [--algorithm ecdsa|ed25519|rsa] [--must-staple] "
+	    "[--request FILE]",
+	    "PREFIX.pem for these DNS names, addresses or mailboxes, signed "
+	    "by the authority\n      in DIR (tls beside sallyport.conf); "
+	    "PREFIX.key is made, or kept if it is there,\n      unless a "
+	    "request brings its key (and names, if none are given)" },
+	{ "list", cert_list, "cj", "list [--ca DIR] [--json]",
+	    "what the authority has issued and revoked" },
+	{ "revoke", cert_revoke, "cdi",
+	    "revoke FILE|SERIAL... [--ca DIR] [--days N]",
+	    "take certificates back, and make DIR/crl.pem anew" },
+	{ "crl", cert_crl, "cdi", "crl [--ca DIR] [--days N]",
+	    "make the list of revoked certificates anew, DIR/crl.pem" },
+	{ "renew", cert_renew, "cdDki",
+	    "renew [NAME]... [--due DAYS] [--days N] [--new-key] [--ca DIR]",
+	    "issue those certificates of sallyport.conf again that end "
+	    "within DAYS, and the\n      authority's list of revoked ones; "
+	    "--new-key takes the next key" },
+	{ "tlsa", cert_tlsa, "tN", "tlsa [NAME]... [--port N]... [--next]",
+	    "DANE records of the listeners' certificates, for the present key "
+	    "and the next,\n      which --next makes if there is none" },
+	{ "request", cert_request, "roak",
+	    "request NAME... --role server|client|both --out PREFIX\n"
+	    "        [--algorithm ecdsa|ed25519|rsa] [--new-key]",
+	    "PREFIX.csr for another authority; PREFIX.key is made, or kept if "
+	    "it is there;\n      --new-key is for the next key" },
+	{ "install", cert_install, "o", "install FILE --out PREFIX",
+	    "put another authority's answer in place as PREFIX.pem, once it "
+	    "fits the key" },
+	{ "export", cert_export, "oni",
+	    "export PREFIX --out FILE [--name TEXT]",
+	    "PREFIX.pem and PREFIX.key as PKCS#12 for a mail program" },
 	{ "show", do_show, "j", "show FILE [--json]",
 	    "what the certificates of a PEM file say, and their pins" },
 	{ "check", do_check, "", "check",
@@ -166,104 +135,181 @@ print_help(FILE *to)
 		fprintf(to, "  %s\n      %s\n", actions[i].usage,
 		    actions[i].help);
 	fprintf(to,
-	    "\nAn authority lasts %d days, a certificate %d, unless --days "
-	    "says otherwise.\n"
+	    "\nAn authority lasts %d days, a certificate %d, a list of revoked "
+	    "ones %d, unless\n--days says otherwise.  A passphrase is asked "
+	    "for "
+	    "at the terminal, or read from\nstandard input with "
+	    "--password-stdin.\n"
 	    "Exit status: 0 done, 1 not done or problems found, 2 wrong "
 	    "usage.\n",
-	    AUTHORITY_DAYS, CERTIFICATE_DAYS);
+	    CERT_AUTHORITY_DAYS, CERT_DAYS, CERT_CRL_DAYS);
 }
 
-/* --- the command line ------------------------------------------------------
+/* --- options ---------------------------------------------------------------
  */
 
 static bool
-read_role(const char *word, struct options *options)
+read_number(const char *word, unsigned least, unsigned most, unsigned *out)
 {
-	if (strcmp(word, "server") == 0)
-		options->role = ISSUE_SERVER;
-	else if (strcmp(word, "client") == 0)
-		options->role = ISSUE_CLIENT;
-	else if (strcmp(word, "both") == 0)
-		options->role = ISSUE_BOTH;
-	else
+	char *end;
+	unsigned long number = strtoul(word, &end, 10);
+
+	if (word[0] < '0' || word[0] > '9' || *end != '\0' || number < least ||
+	    number > most)
 		return false;
-	options->has_role = true;
+	*out = (unsigned)number;
 	return true;
 }
 
 static bool
-read_days(const char *word, struct options *options)
+add_word(struct cert_words *list, const char *word)
 {
-	char *end;
-	unsigned long days = strtoul(word, &end, 10);
-
-	if (word[0] < '0' || word[0] > '9' || *end != '\0' || days == 0 ||
-	    days > ISSUE_DAYS_MAX)
+	if (list->count == CERT_WORDS_MAX)
 		return false;
-	options->days = (unsigned)days;
+	list->words[list->count++] = word;
 	return true;
 }
 
-enum { OPTION_HELP = 'h', OPTION_JSON = 'j' };
-
-static void
-note_given(struct options *options, int letter)
+static bool
+add_port(struct cert_words *list, const char *word)
 {
-	size_t len = strlen(options->given);
+	uint16_t port;
 
-	if (strchr(options->given, letter) == NULL &&
-	    len + 1 < sizeof(options->given))
-		options->given[len] = (char)letter;
+	return tool_port(word, &port) && add_word(list, word);
 }
 
-/* TOOL_USAGE after saying what is wrong; -1 to go on. */
-static int
-read_options(int argc, char **argv, struct options *options)
+/* What is wrong with it; NULL: nothing. */
+static const char *
+read_value(int letter, const char *word, struct cert_options *options)
 {
-	static const struct option longs[] = {
-		{ "name", required_argument, NULL, 'n' },
-		{ "role", required_argument, NULL, 'r' },
-		{ "out", required_argument, NULL, 'o' },
-		{ "days", required_argument, NULL, 'd' },
-		{ "ca", required_argument, NULL, 'c' },
-		{ "json", no_argument, NULL, OPTION_JSON },
-		{ "help", no_argument, NULL, OPTION_HELP },
-		{ NULL, 0, NULL, 0 },
-	};
+	switch (letter) {
+	case OPTION_ALGORITHM:
+		return key_algorithm_parse(word, &options->algorithm)
+			   ? NULL
+			   : "--algorithm: expected ecdsa, ed25519 or rsa";
+	case OPTION_DAYS:
+		return read_number(word, 1, ISSUE_DAYS_MAX, &options->days)
+			   ? NULL
+			   : "--days: expected 1 to 36500";
+	case OPTION_DUE:
+		return read_number(word, 0, ISSUE_DAYS_MAX, &options->due)
+			   ? NULL
+			   : "--due: expected 0 to 36500";
+	case OPTION_PATH_LENGTH:
+		return read_number(word, 0, PATH_LENGTH_MAX,
+			   &options->path_length)
+			   ? NULL
+			   : "--path-length: expected 0 to 8";
+	case OPTION_ROLE:
+		options->has_role = authority_role_parse(word, &options->role);
+		return options->has_role
+			   ? NULL
+			   : "--role: expected server, client or both";
+	case OPTION_PERMIT:
+		return add_word(&options->permitted, word)
+			   ? NULL
+			   : "--permit: more than 64";
+	case OPTION_EXCLUDE:
+		return add_word(&options->excluded, word)
+			   ? NULL
+			   : "--exclude: more than 64";
+	case OPTION_PORT:
+		return add_port(&options->ports, word)
+			   ? NULL
+			   : "--port: expected 1 to 65535, up to 64 of them";
+	default:
+		return "unknown option";
+	}
+}
+
+/* Those that are taken as they are; false if it is none of them. */
+static bool
+take_option(int letter, const char *word, struct cert_options *options)
+{
+	switch (letter) {
+	case OPTION_NAME:
+		options->name = word;
+		return true;
+	case OPTION_OUT:
+		options->out = word;
+		return true;
+	case OPTION_CA:
+		options->authority = word;
+		return true;
+	case OPTION_PARENT:
+		options->parent = word;
+		return true;
+	case OPTION_REQUEST:
+		options->request = word;
+		return true;
+	case OPTION_ENCRYPT:
+		return options->encrypt = true;
+	case OPTION_STDIN:
+		return options->from_stdin = true;
+	case OPTION_MUST_STAPLE:
+		return options->must_staple = true;
+	case OPTION_NEW_KEY:
+		return options->new_key = true;
+	case OPTION_NEXT:
+		return options->next = true;
+	case OPTION_JSON:
+		return options->json = true;
+	default:
+		return false;
+	}
+}
+
+static const struct option longs[] = {
+	{ "algorithm", required_argument, NULL, OPTION_ALGORITHM },
+	{ "ca", required_argument, NULL, OPTION_CA },
+	{ "days", required_argument, NULL, OPTION_DAYS },
+	{ "due", required_argument, NULL, OPTION_DUE },
+	{ "encrypt", no_argument, NULL, OPTION_ENCRYPT },
+	{ "exclude", required_argument, NULL, OPTION_EXCLUDE },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "json", no_argument, NULL, OPTION_JSON },
+	{ "must-staple", no_argument, NULL, OPTION_MUST_STAPLE },
+	{ "name", required_argument, NULL, OPTION_NAME },
+	{ "new-key", no_argument, NULL, OPTION_NEW_KEY },
+	{ "next", no_argument, NULL, OPTION_NEXT },
+	{ "out", required_argument, NULL, OPTION_OUT },
+	{ "parent", required_argument, NULL, OPTION_PARENT },
+	{ "password-stdin", no_argument, NULL, OPTION_STDIN },
+	{ "path-length", required_argument, NULL, OPTION_PATH_LENGTH },
+	{ "permit", required_argument, NULL, OPTION_PERMIT },
+	{ "port", required_argument, NULL, OPTION_PORT },
+	{ "request", required_argument, NULL, OPTION_REQUEST },
+	{ "role", required_argument, NULL, OPTION_ROLE },
+	{ NULL, 0, NULL, 0 },
+};
+
+enum { GIVEN_SIZE = sizeof(longs) / sizeof(longs[0]) + 1 };
+
+/* TOOL_USAGE after saying what is wrong, TOOL_DONE after the help; -1 to go
+ * on.  given gets the letters of the options, each once. */
+static int
+read_options(int argc, char **argv, struct cert_options *options,
+    char given[static GIVEN_SIZE])
+{
+	size_t count = 0;
 	int c;
 
 	optind = 0;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		note_given(options, c);
-		switch (c) {
-		case 'n':
-			options->name = optarg;
-			break;
-		case 'r':
-			if (!read_role(optarg, options))
-				return wrong_usage("--role: expected server, "
-						   "client or both");
-			break;
-		case 'o':
-			options->out = optarg;
-			break;
-		case 'd':
-			if (!read_days(optarg, options))
-				return wrong_usage(
-				    "--days: expected 1 to 36500");
-			break;
-		case 'c':
-			options->authority = optarg;
-			break;
-		case OPTION_JSON:
-			options->json = true;
-			break;
-		case OPTION_HELP:
+		const char *wrong = NULL;
+
+		if (c == OPTION_HELP) {
 			print_help(stdout);
 			return TOOL_DONE;
-		default:
-			return wrong_usage("unknown option");
 		}
+		if (c == '?')
+			return cert_wrong_usage("unknown option");
+		if (strchr(given, c) == NULL)
+			given[count++] = (char)c;
+		if (!take_option(c, optarg, options))
+			wrong = read_value(c, optarg, options);
+		if (wrong != NULL)
+			return cert_wrong_usage(wrong);
 	}
 	return -1;
 }
@@ -271,9 +317,10 @@ read_options(int argc, char **argv, struct options *options)
 int
 tool_cert(int argc, char **argv)
 {
-	struct options options = { 0 };
-	struct arguments arguments = { .options = &options };
-	int status = read_options(argc, argv, &options);
+	struct cert_options options = { .due = CERT_DUE_DAYS };
+	struct cert_arguments arguments = { .options = &options };
+	char given[GIVEN_SIZE] = "";
+	int status = read_options(argc, argv, &options, given);
 
 	if (status >= 0)
 		return status;
@@ -286,8 +333,8 @@ tool_cert(int argc, char **argv)
 	for (int i = 0; i < ACTIONS; i++) {
 		if (strcmp(argv[optind], actions[i].word) != 0)
 			continue;
-		if (options.given[strspn(options.given, actions[i].takes)])
-			return wrong_usage("an option of another command");
+		if (given[strspn(given, actions[i].takes)] != '\0')
+			return cert_wrong_usage("an option of another command");
 		return actions[i].run(&arguments);
 	}
 	fprintf(stderr, "sallyport cert: unknown command \"%s\"\n",

@@ -1,15 +1,83 @@
 /*
  * tools/cert.h: what the files of "sallyport cert" share.
+ *
+ *     cert.c            the command line
+ *     cert_authority.c  ca, issue, list, revoke, crl
+ *     cert_request.c    request, install, export
+ *     cert_renew.c      renew, tlsa
+ *     cert_show.c       show
+ *     cert_check.c      check
  */
 #ifndef TOOLS_CERT_H
 #define TOOLS_CERT_H
 
+#include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <time.h>
 
+#include "../pki/authority.h"
 #include "../policy/reason.h"
 
-enum { CERT_TIME_SIZE = 32 };
+enum {
+	CERT_TIME_SIZE = 32,
+	CERT_WORDS_MAX = 64, /* of one option that may be repeated */
+	CERT_DAYS = 825,     /* more is refused by some mail clients */
+	CERT_AUTHORITY_DAYS = 3650,
+	CERT_CRL_DAYS = 30,
+	CERT_DUE_DAYS = 30,
+};
+
+/* What an option said that may be given again and again. */
+struct cert_words {
+	const char *words[CERT_WORDS_MAX];
+	size_t count;
+};
+
+struct cert_options {
+	const char *name, *out, *authority, *parent, *key, *request;
+	unsigned days; /* 0: not given */
+	unsigned due;
+	unsigned path_length;
+	enum authority_role role;
+	enum key_algorithm algorithm;
+	bool has_role, json, encrypt, from_stdin, must_staple, new_key, next;
+	struct cert_words permitted, excluded, ports;
+};
+
+struct cert_arguments {
+	char **words;
+	int count;
+	const struct cert_options *options;
+};
+
+/* Each does one command and returns an exit status. */
+int cert_ca(const struct cert_arguments *a);
+int cert_issue(const struct cert_arguments *a);
+int cert_list(const struct cert_arguments *a);
+int cert_revoke(const struct cert_arguments *a);
+int cert_crl(const struct cert_arguments *a);
+int cert_request(const struct cert_arguments *a);
+int cert_install(const struct cert_arguments *a);
+int cert_export(const struct cert_arguments *a);
+int cert_renew(const struct cert_arguments *a);
+int cert_tlsa(const struct cert_arguments *a);
+
+/* cert.c: says it, TOOL_USAGE. */
+int cert_wrong_usage(const char *text);
+/* TOOL_DONE, or TOOL_NO after why was said. */
+int cert_status_of(bool ok, const struct reason *why);
+
+/* cert_authority.c */
+
+/* --ca DIR, else the folder tls beside the configuration; opened. */
+bool cert_authority_folder(const struct cert_options *options,
+    char out[static PATH_MAX], struct reason *why);
+bool cert_authority_open(const struct cert_options *options,
+    struct authority **out, struct reason *why);
+/* PREFIX.pem and the like; false if that is too long. */
+bool cert_path(char out[static PATH_MAX], const char *prefix,
+    const char *ending, struct reason *why);
 
 /* RFC 3339, UTC. */
 void cert_print_time(char out[static CERT_TIME_SIZE], time_t when);

@@ -144,16 +144,21 @@ make_certificate(struct device_card *card, struct entry *entry,
 		.role = ISSUE_CLIENT,
 		.days = days_for(entry),
 	};
+	const struct pki_passphrase passphrase = { tool_passphrase, NULL };
 	gnutls_datum_t chain = { 0 }, key = { 0 };
+	struct authority *authority;
 	char folder[PATH_MAX];
 	bool ok;
 
 	snprintf(folder, sizeof folder, "%s/tls", config->folder);
+	if (!authority_open(&authority, folder, &passphrase, why))
+		return false;
 	ok = device_secret(card->passphrase, why) &&
-	     authority_issue_new(folder, &request, &chain, &key, why) &&
+	     authority_issue_new(authority, &request, &chain, &key, why) &&
 	     take_key(entry, &chain, why) &&
 	     pkcs12_make(&chain, &key, card->login, card->passphrase,
 		 &card->pkcs12, why);
+	authority_close(authority);
 	memcpy(card->key, entry->keys[0], SPKI_OCTETS);
 	pki_octets_wipe(&chain);
 	pki_octets_wipe(&key);

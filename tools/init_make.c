@@ -120,9 +120,9 @@ issue(struct wish *w, const char *chain, const char *key,
 	struct authority_request request = { .names = names,
 		.name_count = count,
 		.role = role,
-		.days = CERTIFICATE_DAYS,
-		.chain_path = chain_path,
-		.key_path = key_path };
+		.days = CERTIFICATE_DAYS };
+	struct authority *authority;
+	bool ok;
 
 	if (!init_path(w, "tls", folder, why) ||
 	    !init_path(w, chain, chain_path, why) ||
@@ -134,15 +134,22 @@ issue(struct wish *w, const char *chain, const char *key,
 		    key_path);
 	init_remember(w, chain_path);
 	init_remember(w, key_path);
-	return authority_issue(folder, &request, why);
+	if (!authority_open(&authority, folder, NULL, why))
+		return false;
+	ok = authority_issue_to(authority, &request, KEY_ECDSA, chain_path,
+	    key_path, why);
+	authority_close(authority);
+	return ok;
 }
 
 static bool
 make_authority(struct wish *w, struct reason *why)
 {
 	static const char *const files[] = { "tls/ca.pem", "tls/ca.key",
-		"tls/issued", "tls/lock" };
+		"tls/issued" };
 	char folder[PATH_MAX], path[PATH_MAX], name[300];
+	const struct authority_options options = { .common_name = name,
+		.days = CA_DAYS };
 
 	if (!init_path(w, "tls", folder, why) ||
 	    !init_path(w, files[0], path, why))
@@ -155,7 +162,7 @@ make_authority(struct wish *w, struct reason *why)
 		    access(path, F_OK) != 0)
 			init_remember(w, path);
 	snprintf(name, sizeof(name), "Sallyport at %.60s", w->hostname);
-	return authority_create(folder, name, CA_DAYS, why);
+	return authority_create(folder, &options, why);
 }
 
 bool

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,6 +150,18 @@ tool_secret(const char *prompt, bool from_stdin, bool twice, char *out,
 	if (!ok)
 		explicit_bzero(out, cap);
 	return ok;
+}
+
+bool
+tool_passphrase(void *context, const char *what, bool fresh,
+    char out[static PKI_PASSPHRASE_SIZE], struct reason *why)
+{
+	const bool *from_stdin = context;
+	char prompt[PATH_MAX + 64];
+
+	snprintf(prompt, sizeof(prompt), "Passphrase of %s: ", what);
+	return tool_secret(prompt, from_stdin != NULL && *from_stdin, fresh,
+	    out, PKI_PASSPHRASE_SIZE, why);
 }
 
 bool

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../pki/key.h"
 #include "../policy/reason.h"
 #include "../server/config.h"
 
@@ -39,6 +40,11 @@ void tool_error(const struct reason *why);
  */
 bool tool_secret(const char *prompt, bool from_stdin, bool twice, char *out,
     size_t cap, struct reason *why);
+
+/* For struct pki_passphrase: asked of the terminal, or of stdin's first line
+ * if context is a bool that says so (NULL: it does not). */
+bool tool_passphrase(void *context, const char *what, bool fresh,
+    char out[static PKI_PASSPHRASE_SIZE], struct reason *why);
 
 /* A decimal port, 1 to 65535. */
 bool tool_port(const char *text, uint16_t *out);

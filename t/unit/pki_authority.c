@@ -36,6 +36,15 @@ in(const char *name)
 	return path;
 }
 
+static bool
+create(const char *name, unsigned days, struct reason *why)
+{
+	const struct authority_options options = { .common_name = name,
+		.days = days };
+
+	return authority_create(folder, &options, why);
+}
+
 static int
 setup(void **state)
 {
@@ -47,7 +56,7 @@ setup(void **state)
 	    base ? base : "/tmp");
 	if (mkdtemp(folder) == NULL)
 		return -1;
-	if (!authority_create(folder, "Test CA", 3650, &why))
+	if (!create("Test CA", 3650, &why))
 		fail_msg("%s", why.text);
 	return 0;
 }
@@ -76,6 +85,20 @@ mode_of(const char *path)
 	return st.st_mode & 07777;
 }
 
+static bool
+issue_to(const struct authority_request *request, const char *chain,
+    const char *key, struct reason *why)
+{
+	struct authority *authority;
+	bool ok;
+
+	if (!authority_open(&authority, folder, NULL, why))
+		return false;
+	ok = authority_issue_to(authority, request, KEY_ECDSA, chain, key, why);
+	authority_close(authority);
+	return ok;
+}
+
 /* Issue for one name into NAME.pem and NAME.key. */
 static bool
 issue(const char *file, const char *name, enum authority_role role,
@@ -83,17 +106,14 @@ issue(const char *file, const char *name, enum authority_role role,
 {
 	char chain[PATH_SIZE + 64], key[PATH_SIZE + 64];
 	const char *names[] = { name };
+	const struct authority_request request = { .names = names,
+		.name_count = 1,
+		.role = role,
+		.days = days };
 
 	snprintf(chain, sizeof(chain), "%s/%s.pem", folder, file);
 	snprintf(key, sizeof(key), "%s/%s.key", folder, file);
-	return authority_issue(folder,
-	    &(struct authority_request){ .names = names,
-		.name_count = 1,
-		.role = role,
-		.days = days,
-		.chain_path = chain,
-		.key_path = key },
-	    why);
+	return issue_to(&request, chain, key, why);
 }
 
 static void
@@ -149,7 +169,7 @@ authority_is_not_overwritten(void **state)
 	struct reason why;
 
 	(void)state;
-	assert_false(authority_create(folder, "Other", 10, &why));
+	assert_false(create("Other", 10, &why));
 	assert_int_equal(why.code, REASON_EXISTS);
 }
 
@@ -252,7 +272,8 @@ torn_record_is_ended_first(void **state)
 	fclose(f);
 	assert_true(pki_file_append(in("log"), "serial=34", &why));
 	assert_true(pki_file_read(in("log"), false, &record, &why));
-	assert_string_equal((char *)record.data, "serial=12\nserial=34\n");
+	assert_string_equal((char *)record.data,
+	    "serial=12 cut-off\nserial=34\n");
 	pki_octets_wipe(&record);
 }
 
@@ -313,13 +334,16 @@ new_keys_go_into_pkcs12(void **state)
 	gnutls_x509_crt_t *list, *above;
 	unsigned count = 0, above_count = 0;
 	struct reason why = { 0 };
+	struct authority *authority;
 
 	(void)state;
-	if (!authority_issue_new(folder, &request, &chain, &key, &why) ||
-	    !authority_issue_new(folder, &request, &other_chain, &other_key,
+	if (!authority_open(&authority, folder, NULL, &why) ||
+	    !authority_issue_new(authority, &request, &chain, &key, &why) ||
+	    !authority_issue_new(authority, &request, &other_chain, &other_key,
 		&why) ||
 	    !pkcs12_make(&chain, &key, "phone", "pass phrase", &p12, &why))
 		fail_msg("%s", why.text);
+	authority_close(authority);
 	assert_true(cert_matches_key(&chain, &key, &why));
 	assert_false(cert_matches_key(&chain, &other_key, &why));
 	/* certtool and openssl read it in t/39-device.t. */
@@ -393,16 +417,13 @@ bad_requests_are_refused(void **state)
 			fail_msg("\"%s\" was accepted", names[i]);
 	assert_false(issue("bad", "x.example", ISSUE_SERVER, 0, &why));
 	assert_false(issue("bad", "x.example", ISSUE_SERVER, 36501, &why));
-	assert_false(authority_issue(folder,
-	    &(struct authority_request){ .role = ISSUE_SERVER,
-		.days = 1,
-		.chain_path = in("bad.pem"),
-		.key_path = in("bad.key") },
-	    &why));
+	assert_false(issue_to(
+	    &(struct authority_request){ .role = ISSUE_SERVER, .days = 1 },
+	    in("bad.pem"), in("bad.key"), &why));
 	assert_int_equal(access(in("bad.pem"), F_OK), -1);
 	assert_int_equal(access(in("bad.key"), F_OK), -1);
-	assert_false(authority_create(folder, "", 10, &why));
-	assert_false(authority_create(folder, "a\nb", 10, &why));
+	assert_false(create("", 10, &why));
+	assert_false(create("a\nb", 10, &why));
 }
 
 static void

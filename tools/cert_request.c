@@ -1,0 +1,158 @@
+/*
+ * tools/cert_request.c: "sallyport cert request", "install" and "export":
+ * certificates of other authorities, and for other programs.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../pki/file.h"
+#include "../pki/pkcs12.h"
+#include "../pki/renew.h"
+#include "../pki/request.h"
+#include "cert.h"
+#include "tool.h"
+
+static bool
+request(const struct cert_arguments *a, struct reason *why)
+{
+	const struct cert_options *options = a->options;
+	struct authority_request wanted = {
+		.names = (const char *const *)a->words,
+		.name_count = (size_t)a->count,
+		.role = options->role,
+	};
+	char csr[PATH_MAX], key_path[PATH_MAX], next[PATH_MAX];
+	gnutls_datum_t pem = { 0 };
+	struct pki_key key;
+	bool ok;
+
+	if (!cert_path(csr, options->out, ".csr", why) ||
+	    !cert_path(key_path, options->out, ".key", why) ||
+	    !renew_next_path(next, key_path, why))
+		return false;
+	if (!(options->new_key ? renew_next_key(&key, key_path, why)
+			       : pki_key_get(&key, key_path, options->algorithm,
+				     NULL, why)))
+		return false;
+	ok = request_make(&wanted, &key, &pem, why) &&
+	     pki_file_write(csr, pem.data, pem.size, PKI_CHAIN_MODE, true, why);
+	pki_octets_wipe(&pem);
+	pki_key_free(&key);
+	if (ok)
+		printf("%s\n%s\n", csr, options->new_key ? next : key_path);
+	return ok;
+}
+
+int
+cert_request(const struct cert_arguments *a)
+{
+	struct reason why;
+
+	if (a->count == 0 || !a->options->has_role || a->options->out == NULL)
+		return cert_wrong_usage(
+		    "request: expected NAME, --role and --out PREFIX");
+	return cert_status_of(request(a, &why), &why);
+}
+
+/* With the present key, else with the next one. */
+static bool
+answer_for(const gnutls_datum_t *pem, const char *key_path,
+    gnutls_datum_t *chain_out, struct reason *why)
+{
+	char next[PATH_MAX];
+	struct pki_key key;
+	bool ok;
+
+	if (!pki_key_read(&key, key_path, NULL, why))
+		return false;
+	ok = request_answer(pem, key.public_key, chain_out, why);
+	pki_key_free(&key);
+	if (ok || why->code != REASON_CERT_BAD ||
+	    !renew_next_path(next, key_path, NULL) || access(next, F_OK) < 0)
+		return ok;
+	if (!pki_key_read(&key, next, NULL, why))
+		return false;
+	ok = request_answer(pem, key.public_key, chain_out, why);
+	pki_key_free(&key);
+	return ok;
+}
+
+static bool
+install(const char *answer, const char *prefix, struct reason *why)
+{
+	char chain_path[PATH_MAX], key_path[PATH_MAX];
+	gnutls_datum_t pem, chain = { 0 };
+	bool ok;
+
+	if (!cert_path(chain_path, prefix, ".pem", why) ||
+	    !cert_path(key_path, prefix, ".key", why) ||
+	    !pki_file_read(answer, false, &pem, why))
+		return false;
+	ok = answer_for(&pem, key_path, &chain, why) &&
+	     pki_file_write(chain_path, chain.data, chain.size, PKI_CHAIN_MODE,
+		 true, why) &&
+	     renew_repair(chain_path, key_path, why);
+	pki_octets_wipe(&pem);
+	pki_octets_wipe(&chain);
+	if (ok)
+		printf("%s\n", chain_path);
+	return ok;
+}
+
+int
+cert_install(const struct cert_arguments *a)
+{
+	struct reason why;
+
+	if (a->count != 1 || a->options->out == NULL)
+		return cert_wrong_usage("install: expected FILE and --out "
+					"PREFIX");
+	return cert_status_of(install(a->words[0], a->options->out, &why),
+	    &why);
+}
+
+/* --- export --------------------------------------------------------------- */
+
+static bool export(const char *prefix, const struct cert_options *options,
+    struct reason *why)
+{
+	char chain_path[PATH_MAX], key_path[PATH_MAX];
+	char secret[PKI_PASSPHRASE_SIZE];
+	gnutls_datum_t chain = { 0 }, key = { 0 }, p12 = { 0 };
+	const char *base = strrchr(prefix, '/');
+	bool ok;
+
+	ok = cert_path(chain_path, prefix, ".pem", why) &&
+	     cert_path(key_path, prefix, ".key", why) &&
+	     pki_file_read(chain_path, false, &chain, why) &&
+	     pki_file_read(key_path, true, &key, why) &&
+	     tool_passphrase((void *)(uintptr_t)&options->from_stdin,
+		 options->out, true, secret, why);
+	if (ok)
+		ok = pkcs12_make(&chain, &key,
+			 options->name  ? options->name
+			 : base != NULL ? base + 1
+					: prefix,
+			 secret, &p12, why) &&
+		     pki_file_write(options->out, p12.data, p12.size,
+			 PKI_KEY_MODE, false, why);
+	explicit_bzero(secret, sizeof(secret));
+	pki_octets_wipe(&chain);
+	pki_octets_wipe(&key);
+	pki_octets_wipe(&p12);
+	if (ok)
+		printf("%s\n", options->out);
+	return ok;
+}
+
+int
+cert_export(const struct cert_arguments *a)
+{
+	struct reason why;
+
+	if (a->count != 1 || a->options->out == NULL)
+		return cert_wrong_usage(
+		    "export: expected PREFIX and --out FILE");
+	return cert_status_of(export(a->words[0], a->options, &why), &why);
+}
