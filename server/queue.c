@@ -40,6 +40,7 @@ settings_take(struct queue *queue, const struct config *config,
 	settings->retry_most_ms = (int64_t)config->retry_most_s * 1000;
 	settings->expire_ms = (int64_t)config->expire_s * 1000;
 	settings->delay_ms = (int64_t)config->delay_notice_s * 1000;
+	settings->reserve = config->spool_reserve;
 	settings->workers = config->relay_threads;
 }
 
@@ -114,24 +115,40 @@ index_own(struct queue *queue, struct queued *message, struct reason *why)
 	return ok;
 }
 
-/* Ghosts whose segment is there still, or whose own record was found, stay;
- * the segment of the others is gone, and so their completions may go. */
-static bool
-has_segment(const struct queue *queue, const struct queued *message)
+static int
+compare_marks(const void *a, const void *b)
 {
-	const struct segment *segment;
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
-	for (segment = queue->segments; segment != NULL;
-	     segment = segment->next) {
-		if (!segment->own && segment->header.mark == message->key.mark)
-			return true;
-	}
-	return false;
+	return x < y ? -1 : x > y;
 }
 
-/* The next message of the table at which something is to be done; alone. */
+/* Marks of the segments that may hold messages that were not read yet: all but
+ * images, unless an image's segment may come back.  NULL without memory. */
+static uint64_t *
+list_marks(const struct queue *queue, size_t *count_out)
+{
+	uint64_t *marks = calloc(queue->segment_count + 1, sizeof(*marks));
+	size_t count = 0;
+
+	if (marks == NULL)
+		return NULL;
+	for (size_t i = 0; i < queue->segment_count; i++) {
+		const struct segment *segment = queue->segments[i];
+
+		if (!segment->kept || segment->stuck)
+			marks[count++] = segment->header.mark;
+	}
+	qsort(marks, count, sizeof(*marks), compare_marks);
+	*count_out = count;
+	return marks;
+}
+
+/* Ghosts whose segment is there still, or whose own record was found, stay;
+ * the segment of the others is gone, and so their completions may go. */
 static void
-tidy_slot(struct queue *queue, size_t slot)
+tidy_slot(struct queue *queue, size_t slot, const uint64_t *marks,
+    size_t mark_count)
 {
 	struct queued *message, *next;
 	struct reason why;
@@ -151,11 +168,27 @@ tidy_slot(struct queue *queue, size_t slot)
 		if ((own && message->state == MESSAGE_COMPLETE) ||
 		    (message->state == MESSAGE_GHOST &&
 			message->segment == NULL && !queue->trouble &&
-			(own || !has_segment(queue, message)))) {
+			!queue->damage &&
+			(own || bsearch(&message->key.mark, marks, mark_count,
+				    sizeof(*marks), compare_marks) == NULL))) {
 			index_remove(queue, message);
 			message_free(message);
 		}
 	}
+}
+
+static bool
+tidy(struct queue *queue, struct reason *why)
+{
+	size_t count;
+	uint64_t *marks = list_marks(queue, &count);
+
+	if (marks == NULL)
+		return fail(why, REASON_NO_MEMORY, "queue");
+	for (size_t i = 0; i < queue->table_size; i++)
+		tidy_slot(queue, i, marks, count);
+	free(marks);
+	return true;
 }
 
 bool
@@ -175,10 +208,9 @@ queue_open(struct queue **queue_out, const struct queue_options *options,
 			goto fail;
 		}
 	}
-	if (!log_recover(queue, why) || !store_scan(queue, why))
+	if (!log_recover(queue, why) || !kept_recover(queue, why) ||
+	    !store_scan(queue, why) || !tidy(queue, why))
 		goto fail;
-	for (size_t i = 0; i < queue->table_size; i++)
-		tidy_slot(queue, i);
 	if (!queue->read_only && !log_start(queue, why))
 		goto fail;
 	*queue_out = queue;
@@ -189,11 +221,32 @@ fail:
 }
 
 static void
+free_segment(struct segment *segment)
+{
+	if (segment->fd >= 0)
+		close(segment->fd);
+	free(segment);
+}
+
+static void
+free_segments(struct queue *queue)
+{
+	struct segment *segment, *next;
+
+	for (segment = queue->log_files; segment != NULL; segment = next) {
+		next = segment->next;
+		free_segment(segment);
+	}
+	for (size_t i = 0; i < queue->segment_count; i++)
+		free_segment(queue->segments[i]);
+	free(queue->segments);
+}
+
+static void
 free_index(struct queue *queue)
 {
 	struct queued *message, *next;
 	struct hop *hop, *next_hop;
-	struct segment *segment, *next_segment;
 
 	for (size_t i = 0; i < queue->table_size; i++) {
 		for (message = queue->table[i]; message != NULL;
@@ -209,13 +262,7 @@ free_index(struct queue *queue)
 		free(hop->due.slots);
 		free(hop);
 	}
-	for (segment = queue->segments; segment != NULL;
-	     segment = next_segment) {
-		next_segment = segment->next;
-		if (segment->fd >= 0)
-			close(segment->fd);
-		free(segment);
-	}
+	free_segments(queue);
 }
 
 void

@@ -7,6 +7,7 @@
  *     queue_store.c  the segments in the in folder: reading
  *     queue_segment.c  files of messages: descriptors, unlinking
  *     queue_folder.c, queue_damage.c  names there; what is no record any more
+ *     queue_compact.c, queue_kept.c  what is left of a segment, in less room
  *     queue_log.c    the relay's own log: its writer thread, rotation
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_done.c   what becomes of a message after an attempt
@@ -108,12 +109,15 @@ struct queued {
 	uint32_t recalled_count;
 };
 
-/* A file messages stand in: a segment, or a file of our log. */
+/* A file messages stand in: a segment, what we kept of one, or a file of our
+ * log. */
 struct segment {
 	struct segment *next;
 	uint64_t start_id;
 	uint32_t file;
-	bool own; /* a file of our log */
+	bool own;  /* a file of our log */
+	bool kept; /* an image in our folder, of what is left of a segment */
+	struct segment *before; /* what it is an image of, until that is gone */
 	struct journal_header header;
 	int fd;          /* -1: not open now */
 	unsigned users;  /* of fd */
@@ -122,8 +126,12 @@ struct segment {
 	uint64_t end;
 	bool whole;    /* closed, or its writer is dead, and read to the end */
 	bool unlinked; /* finished, and its file is gone */
+	bool replaced; /* an image whose name is its successor's, for good */
 	bool stuck;    /* its file could not go, or must not */
+	bool uncopied; /* it has to stay as it is */
+	int64_t whole_ms;    /* monotonic; since when */
 	uint64_t incomplete; /* messages whose completion is not settled */
+	uint64_t living;     /* octets of their records */
 	struct queued *messages;
 };
 
@@ -150,6 +158,7 @@ struct queue_settings {
 	char hostname[256];
 	int64_t retry_first_ms, retry_most_ms, expire_ms;
 	int64_t delay_ms; /* age at which the sender is told; 0: never */
+	uint64_t reserve; /* free octets that the session role keeps */
 	unsigned workers;
 };
 
@@ -181,7 +190,8 @@ struct queue {
 	size_t table_size, table_count;
 	struct heap ages;
 	struct hop *hops;
-	struct segment *segments;
+	struct segment **segments; /* by start-id and file; not our log's */
+	size_t segment_count, segment_capacity;
 	struct queue_counts counts;
 
 	/* Under ingest. */
@@ -189,6 +199,7 @@ struct queue {
 	uint64_t live;     /* start-id that may still write; 0: not known */
 	bool read_only;
 	bool trouble;      /* something could not be read: clean up nothing */
+	bool damage;       /* records were lost, now or before */
 	struct sent *sent; /* NULL: read_only */
 
 	int in_folder, relay_folder, damaged_folder;
@@ -201,6 +212,7 @@ struct queue {
 	pthread_cond_t settled;
 	bool log_trouble;
 	uint64_t serial; /* of the last message we made */
+	struct segment *log_files; /* the newest first */
 	struct segment *log_segment;
 	struct journal log;
 	uint64_t log_rotate_at, log_rotate_least;
@@ -208,6 +220,8 @@ struct queue {
 	bool log_started, log_broken; /* keeper runs; the file is not trusted */
 	pthread_t keeper;
 	struct journal_batch *batch;
+	struct compaction *compaction; /* under way; NULL: none */
+	int64_t compact_at; /* monotonic; under lock: when to look for one */
 };
 
 /* The number of a HELD record. */
@@ -325,6 +339,12 @@ bool store_message_found(struct queue *queue, struct segment *segment,
     struct reason *why);
 /* Nothing is added any more to segments of that start-id. */
 bool store_is_dead(const struct queue *queue, uint64_t start_id);
+/* Index what stands between the segment's cursor and limit; exact, verify: see
+ * journal_reader_init. */
+void store_read_range(struct queue *queue, struct segment *segment, uint64_t limit,
+    bool exact, bool verify);
+/* All of it was read that there will be. */
+void store_whole(struct queue *queue, struct segment *segment);
 
 /* queue_folder.c; callers hold ingest. */
 
@@ -343,6 +363,16 @@ void store_remove_orphans(struct queue *queue);
 
 /* queue_segment.c */
 
+/* Callers hold lock.  The first segment that is not before that one. */
+size_t store_position(const struct queue *queue, uint64_t start_id,
+    uint64_t file);
+struct segment *store_find(const struct queue *queue, uint64_t start_id,
+    uint32_t file);
+/* Among the others; fd is handed over.  NULL without memory. */
+struct segment *store_segment_new(struct queue *queue, uint64_t start_id,
+    uint32_t file, int fd, const struct journal_header *header, bool kept);
+/* Out of the array; the descriptor is the caller's. */
+void store_segment_free(struct queue *queue, struct segment *segment);
 /* Borrow the segment's descriptor, open it if need be. */
 bool store_segment_use(struct queue *queue, struct segment *segment,
     int *fd_out, struct reason *why);
@@ -356,6 +386,28 @@ void store_name(const struct segment *segment,
 /* The file of its own that a body in a message of the segment is in. */
 bool store_body_open(struct queue *queue, const struct segment *segment,
     uint64_t number, int *fd_out, struct reason *why);
+
+/* queue_compact.c; the keeper. */
+
+/*
+ * A piece of what compaction there is to do: about as much I/O as one group of
+ * the log is.  Returns the monotonic time of the next call.
+ */
+int64_t compact_some(struct queue *queue, int64_t now_ms);
+/* Give up what is under way. */
+void compact_abandon(struct queue *queue);
+/* Callers hold lock.  Little is left in it. */
+bool compact_is_due(const struct segment *segment);
+/* Of images. */
+void compact_name(char out[static JOURNAL_NAME_SIZE], uint64_t start_id,
+    uint32_t file);
+#define COMPACT_UNFINISHED "kept.new"
+
+/* queue_kept.c */
+
+/* Read the images there are, before the in folder is looked at (before any
+ * thread). */
+bool kept_recover(struct queue *queue, struct reason *why);
 
 /* queue_damage.c */
 

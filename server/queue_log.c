@@ -64,8 +64,8 @@ log_segment_new(struct queue *queue, uint32_t file, int fd,
 	segment->file = file;
 	segment->fd = fd;
 	segment->header = *header;
-	segment->next = queue->segments;
-	queue->segments = segment;
+	segment->next = queue->log_files;
+	queue->log_files = segment;
 	return segment;
 }
 
@@ -294,9 +294,9 @@ own_segment(struct queue *queue, uint32_t file)
 	struct segment *segment;
 
 	pthread_mutex_lock(&queue->lock);
-	for (segment = queue->segments; segment != NULL;
+	for (segment = queue->log_files; segment != NULL;
 	     segment = segment->next) {
-		if (segment->own && segment->file == file)
+		if (segment->file == file)
 			break;
 	}
 	pthread_mutex_unlock(&queue->lock);
@@ -372,9 +372,9 @@ drop_old_files(struct queue *queue)
 	char name[JOURNAL_NAME_SIZE];
 
 	pthread_mutex_lock(&queue->lock);
-	for (at = &queue->segments; (segment = *at) != NULL;) {
-		if (!segment->own || segment == queue->log_segment ||
-		    segment->stuck || segment->users > 0) {
+	for (at = &queue->log_files; (segment = *at) != NULL;) {
+		if (segment == queue->log_segment || segment->stuck ||
+		    segment->users > 0) {
 			at = &segment->next;
 			continue;
 		}
@@ -533,7 +533,7 @@ static void *
 keeper_run(void *arg)
 {
 	struct queue *queue = arg;
-	int64_t look = queue_monotonic_ms();
+	int64_t look = queue_monotonic_ms(), next;
 	struct reason why = { REASON_NONE, "" };
 	bool ok, more = true;
 
@@ -546,10 +546,14 @@ keeper_run(void *arg)
 		log_say_trouble(queue, ok, &why);
 		store_unlink_finished(queue);
 		now = queue_monotonic_ms();
-		more = keeper_wait(queue, !ok && now + LOG_RETRY_MS < look
-					      ? now + LOG_RETRY_MS
-					      : look);
+		next = compact_some(queue, now);
+		if (next > look)
+			next = look;
+		if (!ok && next > now + LOG_RETRY_MS)
+			next = now + LOG_RETRY_MS;
+		more = keeper_wait(queue, next);
 	}
+	compact_abandon(queue);
 	if (!log_flush(queue, &why))
 		log_line(SAY_ALARM, "queue", "log=failed trouble=\"%s\"",
 		    why.text);

@@ -364,9 +364,9 @@ log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
 	bool ok;
 
 	pthread_mutex_lock(&queue->lock);
-	for (segment = queue->segments; segment != NULL;
+	for (segment = queue->log_files; segment != NULL;
 	     segment = segment->next) {
-		if (segment->own && segment->file == file)
+		if (segment->file == file)
 			break;
 	}
 	if (segment != NULL)

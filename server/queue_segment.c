@@ -21,8 +21,102 @@ store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE])
 {
 	if (segment->own)
 		snprintf(out, JOURNAL_NAME_SIZE, "log.%" PRIu32, segment->file);
+	else if (segment->kept)
+		compact_name(out, segment->start_id, segment->file);
 	else
 		journal_segment_name(out, segment->start_id, segment->file);
+}
+
+/* The array. */
+
+size_t
+store_position(const struct queue *queue, uint64_t start_id, uint64_t file)
+{
+	size_t low = 0, high = queue->segment_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct segment *segment = queue->segments[middle];
+
+		if (segment->start_id < start_id ||
+		    (segment->start_id == start_id && segment->file < file))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct segment *
+store_find(const struct queue *queue, uint64_t start_id, uint32_t file)
+{
+	size_t at = store_position(queue, start_id, file);
+
+	if (at < queue->segment_count &&
+	    queue->segments[at]->start_id == start_id &&
+	    queue->segments[at]->file == file)
+		return queue->segments[at];
+	return NULL;
+}
+
+static bool
+array_reserve(struct queue *queue)
+{
+	size_t capacity =
+	    queue->segment_capacity == 0 ? 64 : queue->segment_capacity * 2;
+	struct segment **grown;
+
+	if (queue->segment_count < queue->segment_capacity)
+		return true;
+	grown = reallocarray(queue->segments, capacity, sizeof(*grown));
+	if (grown == NULL)
+		return false;
+	queue->segments = grown;
+	queue->segment_capacity = capacity;
+	return true;
+}
+
+struct segment *
+store_segment_new(struct queue *queue, uint64_t start_id, uint32_t file, int fd,
+    const struct journal_header *header, bool kept)
+{
+	struct segment *segment;
+	size_t at;
+
+	if (!array_reserve(queue))
+		return NULL;
+	segment = calloc(1, sizeof(*segment));
+	if (segment == NULL)
+		return NULL;
+	segment->start_id = start_id;
+	segment->file = file;
+	segment->fd = fd;
+	segment->header = *header;
+	segment->kept = kept;
+	segment->cursor = JOURNAL_HEADER_OCTETS;
+	/* An image stands before what it is of, as it is found first. */
+	at = store_position(queue, start_id, file);
+	memmove(queue->segments + at + 1, queue->segments + at,
+	    (queue->segment_count - at) * sizeof(*queue->segments));
+	queue->segments[at] = segment;
+	queue->segment_count++;
+	queue->open_files++;
+	return segment;
+}
+
+void
+store_segment_free(struct queue *queue, struct segment *segment)
+{
+	size_t at = store_position(queue, segment->start_id, segment->file);
+
+	/* Its images stand before it. */
+	for (; queue->segments[at] != segment; at++)
+		if (queue->segments[at]->before == segment)
+			queue->segments[at]->before = NULL;
+	queue->segment_count--;
+	memmove(queue->segments + at, queue->segments + at + 1,
+	    (queue->segment_count - at) * sizeof(*queue->segments));
+	free(segment);
 }
 
 /* Descriptors. */
@@ -30,7 +124,8 @@ store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE])
 static int
 segment_folder(const struct queue *queue, const struct segment *segment)
 {
-	return segment->own ? queue->relay_folder : queue->in_folder;
+	return segment->own || segment->kept ? queue->relay_folder
+					     : queue->in_folder;
 }
 
 bool
@@ -117,6 +212,9 @@ store_completed(struct queue *queue, struct queued *message)
 	pthread_mutex_lock(&queue->lock);
 	message->settled = true;
 	message->segment->incomplete--;
+	message->segment->living -= message->extent;
+	if (compact_is_due(message->segment))
+		queue->compact_at = 0;
 	if (message->is_large)
 		journal_large_name(name, message->segment->start_id,
 		    message->large);
@@ -131,19 +229,21 @@ store_completed(struct queue *queue, struct queued *message)
 		unlinkat(queue->in_folder, name, 0);
 }
 
+/* Nobody has any business with them from here on.  An image's completions are
+ * also those of what it is of. */
 static struct segment *
 take_finished(struct queue *queue)
 {
-	struct segment **at, *segment, *gone = NULL;
+	struct segment *gone = NULL;
 
 	pthread_mutex_lock(&queue->lock);
-	for (at = &queue->segments; (segment = *at) != NULL;) {
-		if (segment->own || !segment->whole || segment->stuck ||
-		    segment->incomplete > 0 || segment->users > 0) {
-			at = &segment->next;
+	for (size_t i = 0; i < queue->segment_count; i++) {
+		struct segment *segment = queue->segments[i];
+
+		if (!segment->whole || segment->stuck ||
+		    segment->incomplete > 0 || segment->users > 0 ||
+		    segment->before != NULL)
 			continue;
-		}
-		*at = segment->next;
 		segment->next = gone;
 		gone = segment;
 		if (segment->fd >= 0)
@@ -153,20 +253,70 @@ take_finished(struct queue *queue)
 	return gone;
 }
 
-/* Only now may the completions of its messages go. */
+static void
+unlink_segment(struct queue *queue, struct segment *segment)
+{
+	char name[JOURNAL_NAME_SIZE];
+
+	if (segment->fd >= 0)
+		close(segment->fd);
+	segment->fd = -1;
+	if (segment->replaced) {
+		segment->unlinked = true;
+		return;
+	}
+	store_name(segment, name);
+	segment->unlinked =
+	    unlinkat(segment_folder(queue, segment), name, 0) == 0 ||
+	    errno == ENOENT;
+	if (!segment->unlinked)
+		log_line(SAY_ALARM, "queue", "file=%s trouble=\"unlink: %s\"",
+		    name, strerror(errno));
+}
+
+static bool
+sync_folder(int folder, const char *name)
+{
+	if (fsync(folder) == 0)
+		return true;
+	log_line(SAY_ALARM, "queue", "trouble=\"%s folder: fsync: %s\"", name,
+	    strerror(errno));
+	return false;
+}
+
+/* The folders that names were taken out of; where that fails the files may be
+ * there again after a crash. */
+static void
+sync_folders(struct queue *queue, struct segment *gone)
+{
+	bool in = false, own = false, in_ok, own_ok;
+
+	for (const struct segment *one = gone; one != NULL; one = one->next) {
+		in = in || !one->kept;
+		own = own || (one->kept && !one->replaced);
+	}
+	in_ok = !in || sync_folder(queue->in_folder, "in");
+	own_ok = !own || sync_folder(queue->relay_folder, "relay");
+	for (struct segment *one = gone; one != NULL; one = one->next)
+		if (!one->replaced && !(one->kept ? own_ok : in_ok))
+			one->unlinked = false;
+}
+
+/* Only now may the completions of its messages go, and its image. */
 static void
 forget_segment(struct queue *queue, struct segment *segment)
 {
 	struct queued *message, *next;
 
 	pthread_mutex_lock(&queue->lock);
+	queue->sweep = true;
 	for (message = segment->messages; message != NULL; message = next) {
 		next = message->sibling;
 		index_remove(queue, message);
 		message_free(message);
 	}
+	store_segment_free(queue, segment);
 	pthread_mutex_unlock(&queue->lock);
-	free(segment);
 }
 
 /* It may be there after a restart, so its completions have to stay; it is not
@@ -176,8 +326,6 @@ keep_finished(struct queue *queue, struct segment *segment)
 {
 	pthread_mutex_lock(&queue->lock);
 	segment->stuck = true;
-	segment->next = queue->segments;
-	queue->segments = segment;
 	pthread_mutex_unlock(&queue->lock);
 }
 
@@ -185,28 +333,10 @@ void
 store_unlink_finished(struct queue *queue)
 {
 	struct segment *gone = take_finished(queue), *segment;
-	char name[JOURNAL_NAME_SIZE];
 
-	if (gone == NULL)
-		return;
-	for (segment = gone; segment != NULL; segment = segment->next) {
-		store_name(segment, name);
-		if (segment->fd >= 0)
-			close(segment->fd);
-		segment->fd = -1;
-		segment->unlinked =
-		    unlinkat(queue->in_folder, name, 0) == 0 || errno == ENOENT;
-		if (!segment->unlinked)
-			log_line(SAY_ALARM, "queue",
-			    "file=%s trouble=\"unlink: %s\"", name,
-			    strerror(errno));
-	}
-	if (fsync(queue->in_folder) < 0) {
-		log_line(SAY_ALARM, "queue", "trouble=\"in folder: fsync: %s\"",
-		    strerror(errno));
-		for (segment = gone; segment != NULL; segment = segment->next)
-			segment->unlinked = false;
-	}
+	for (segment = gone; segment != NULL; segment = segment->next)
+		unlink_segment(queue, segment);
+	sync_folders(queue, gone);
 	while ((segment = gone) != NULL) {
 		gone = segment->next;
 		if (segment->unlinked)

@@ -44,8 +44,10 @@ message_fill(struct queue *queue, struct queued *message,
 	}
 	if (message->pending == 0)
 		message->settled = true;
-	if (!message->settled)
+	if (!message->settled) {
 		segment->incomplete++;
+		segment->living += message->extent;
+	}
 	index_settle(queue, message);
 	return true;
 }
@@ -71,7 +73,8 @@ bool
 store_message_found(struct queue *queue, struct segment *segment,
     const struct journal_record *record, const void *octets, struct reason *why)
 {
-	struct message_key key = { segment->header.mark, record->offset };
+	struct message_key key = { segment->header.mark,
+		segment->kept ? record->origin : record->offset };
 	struct envelope envelope;
 	struct queued *message;
 	bool ok;
@@ -93,21 +96,6 @@ store_message_found(struct queue *queue, struct segment *segment,
 }
 
 /* Segments. */
-
-/* Callers hold lock. */
-static struct segment *
-segment_find(const struct queue *queue, uint64_t start_id, uint32_t file)
-{
-	struct segment *segment;
-
-	for (segment = queue->segments; segment != NULL;
-	     segment = segment->next) {
-		if (!segment->own && segment->start_id == start_id &&
-		    segment->file == file)
-			return segment;
-	}
-	return NULL;
-}
 
 bool
 store_is_dead(const struct queue *queue, uint64_t start_id)
@@ -144,7 +132,7 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 {
 	char name[JOURNAL_NAME_SIZE];
 	struct journal_header header;
-	struct segment *segment, **at;
+	struct segment *segment;
 	struct reason why = { REASON_DAMAGED, "header of another file" };
 	int fd;
 
@@ -158,24 +146,19 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 	}
 	if (!journal_read_header(fd, &header, &why) ||
 	    header.kind != JOURNAL_SPOOL || header.start_id != start_id ||
-	    header.file != file ||
-	    (segment = calloc(1, sizeof(*segment))) == NULL) {
+	    header.file != file) {
 		queue->trouble = true;
 		reject_segment(queue, fd, name, start_id, &why);
 		close(fd);
 		return;
 	}
-	segment->start_id = start_id;
-	segment->file = file;
-	segment->header = header;
-	segment->fd = fd;
-	segment->cursor = JOURNAL_HEADER_OCTETS;
 	pthread_mutex_lock(&queue->lock);
-	for (at = &queue->segments; *at != NULL; at = &(*at)->next)
-		;
-	*at = segment;
-	queue->open_files++;
+	segment = store_segment_new(queue, start_id, file, fd, &header, false);
 	pthread_mutex_unlock(&queue->lock);
+	if (segment == NULL) {
+		queue->trouble = true; /* come back later */
+		close(fd);
+	}
 }
 
 static bool
@@ -190,7 +173,7 @@ register_all(struct queue *queue, struct reason *why)
 		bool known;
 
 		pthread_mutex_lock(&queue->lock);
-		known = segment_find(queue, found[i].start_id,
+		known = store_find(queue, found[i].start_id,
 			    (uint32_t)found[i].number) != NULL;
 		pthread_mutex_unlock(&queue->lock);
 		if (!known)
@@ -259,8 +242,8 @@ take_record(struct queue *queue, struct segment *segment, int fd,
 }
 
 /* Index what stands between the cursor and limit. */
-static void
-read_segment(struct queue *queue, struct segment *segment, uint64_t limit,
+void
+store_read_range(struct queue *queue, struct segment *segment, uint64_t limit,
     bool exact, bool verify)
 {
 	char name[JOURNAL_NAME_SIZE];
@@ -304,11 +287,13 @@ read_segment(struct queue *queue, struct segment *segment, uint64_t limit,
 	store_segment_release(queue, segment);
 }
 
-static void
-mark_whole(struct queue *queue, struct segment *segment)
+void
+store_whole(struct queue *queue, struct segment *segment)
 {
 	pthread_mutex_lock(&queue->lock);
 	segment->whole = true;
+	segment->whole_ms = queue_monotonic_ms();
+	queue->compact_at = 0;
 	if (segment->incomplete == 0) {
 		queue->sweep = true;
 		pthread_cond_signal(&queue->keep);
@@ -354,7 +339,8 @@ read_promised(struct queue *queue, struct segment *segment, uint64_t limit)
 		    " trouble=\"the file is too short\"",
 		    name, size, limit);
 	}
-	read_segment(queue, segment, size < limit ? size : limit, true, false);
+	store_read_range(queue, segment, size < limit ? size : limit, true,
+	    false);
 	if (size < limit && segment->closed && segment->cursor == size)
 		segment->cursor = limit; /* there is no more to come */
 }
@@ -369,54 +355,53 @@ read_finished(struct queue *queue, struct segment *segment)
 	if (segment->closed) {
 		read_promised(queue, segment, segment->end);
 		if (segment->cursor >= segment->end)
-			mark_whole(queue, segment);
+			store_whole(queue, segment);
 		return;
 	}
 	if (!segment_size(queue, segment, &size))
 		return;
 	if (size > segment->cursor)
-		read_segment(queue, segment, size, false, true);
+		store_read_range(queue, segment, size, false, true);
 	if (segment->cursor >= size)
-		mark_whole(queue, segment);
+		store_whole(queue, segment);
 }
 
-/* The next segment after which there is something to read; the list is walked
- * under lock, because the keeper takes finished ones out of it. */
+/* The next segment in which there is something to read; looked for under lock,
+ * because the keeper takes finished ones away. */
 static struct segment *
 next_unread(struct queue *queue, uint64_t start_id, uint64_t after_file)
 {
-	struct segment *segment, *found = NULL;
+	struct segment *found = NULL;
 
 	pthread_mutex_lock(&queue->lock);
-	for (segment = queue->segments; segment != NULL;
-	     segment = segment->next) {
-		if (!segment->own && !segment->whole &&
-		    segment->start_id == start_id &&
-		    segment->file >= after_file &&
-		    (found == NULL || segment->file < found->file))
-			found = segment;
+	for (size_t i = store_position(queue, start_id, after_file);
+	     i < queue->segment_count &&
+	     queue->segments[i]->start_id == start_id;
+	     i++) {
+		if (!queue->segments[i]->whole) {
+			found = queue->segments[i];
+			break;
+		}
 	}
 	pthread_mutex_unlock(&queue->lock);
 	return found;
 }
 
-/* Any start-id of a dead writer with something unread. */
+/* The next start-id of a dead writer with something unread. */
 static bool
 next_dead(struct queue *queue, uint64_t after, uint64_t *start_id_out)
 {
-	struct segment *segment;
 	bool found = false;
 
 	pthread_mutex_lock(&queue->lock);
-	for (segment = queue->segments; segment != NULL;
-	     segment = segment->next) {
-		if (segment->own || segment->whole ||
-		    segment->start_id < after ||
-		    !store_is_dead(queue, segment->start_id) ||
-		    (found && segment->start_id >= *start_id_out))
-			continue;
-		*start_id_out = segment->start_id;
-		found = true;
+	for (size_t i = store_position(queue, after, 0);
+	     !found && i < queue->segment_count; i++) {
+		const struct segment *segment = queue->segments[i];
+
+		found =
+		    !segment->whole && store_is_dead(queue, segment->start_id);
+		if (found)
+			*start_id_out = segment->start_id;
 	}
 	pthread_mutex_unlock(&queue->lock);
 	return found;
@@ -457,7 +442,7 @@ store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
 	bool known;
 
 	pthread_mutex_lock(&queue->lock);
-	known = segment_find(queue, start_id, file) != NULL;
+	known = store_find(queue, start_id, file) != NULL;
 	pthread_mutex_unlock(&queue->lock);
 	if (!known && !register_all(queue, &why))
 		log_line(SAY_ALARM, "queue", "trouble=\"%s\"", why.text);

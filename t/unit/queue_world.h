@@ -12,14 +12,19 @@
 #include <cmocka.h>
 #undef fail /* ours is in policy/reason.h */
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../../policy/routes.h"
+#include "../../server/messages.h"
 #include "../../server/queue.h"
+#include "../../server/queue_control.h"
 #include "../../server/queue_internal.h"
 #include "../../server/spool.h"
 
@@ -253,6 +258,76 @@ route(struct world *world, const char *rows)
 	assert_true(routes_open(&world->routes, path, true, &why));
 	queue_configure(world->queue, &world->config, world->routes);
 	routes_close(before);
+}
+
+/* Files in a folder whose names hold that text. */
+static inline unsigned
+count_files(const char *path, const char *part)
+{
+	DIR *folder = opendir(path);
+	struct dirent *entry;
+	unsigned count = 0;
+
+	assert_non_null(folder);
+	while ((entry = readdir(folder)) != NULL) {
+		if (entry->d_name[0] != '.' &&
+		    strstr(entry->d_name, part) != NULL)
+			count++;
+	}
+	closedir(folder);
+	return count;
+}
+
+static inline void
+settle(struct world *world)
+{
+	assert_true(log_wait(world->queue, 5000));
+}
+
+static inline bool
+becomes(unsigned (*count)(struct world *), struct world *world, unsigned wanted)
+{
+	for (int i = 0; i < 500; i++) {
+		if (count(world) == wanted)
+			return true;
+		usleep(10000);
+	}
+	print_message("# %u, expected %u\n", count(world), wanted);
+	return false;
+}
+
+static inline unsigned
+messages_now(struct world *world)
+{
+	struct queue_counts counts;
+
+	queue_count(world->queue, &counts);
+	return (unsigned)counts.messages;
+}
+
+/* Ask over a socket pair as the tool does; how it ended. */
+static inline bool
+ask(struct world *world, enum queue_verb verb, const char *id)
+{
+	struct queue_request request = { .verb = verb };
+	unsigned char packet[QUEUE_REQUEST_MAX];
+	struct wire_writer w;
+	ssize_t got;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	wire_writer_init(&w, packet, sizeof(packet));
+	snprintf(request.filter.id, sizeof(request.filter.id), "%s", id);
+	queue_request_put(&w, &request);
+	queue_control_answer(world->queue, pair[0], packet, w.len);
+	do {
+		got = recv(pair[1], packet, sizeof(packet), 0);
+		assert_true(got > 2);
+	} while (packet[0] == CONTROL_DATA);
+	close(pair[0]);
+	close(pair[1]);
+	assert_int_equal(packet[0], CONTROL_END);
+	return packet[1] != 0;
 }
 
 #endif
