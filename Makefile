@@ -5,6 +5,7 @@
 #   make demo       a complete instance, two real messages, then stop
 #   make run        the same, and it stays up
 #   make check      all tests
+#   make torture    the crash tests at length: ROUNDS=200 SEED=
 #   make bench      measurements (t/bench)
 #   make install    PREFIX= DESTDIR=
 #
@@ -149,7 +150,7 @@ deps:
 
 # Packages first, then a make that sees them.
 JOBS ?= 2
-.PHONY: demo run check bench
+.PHONY: demo run check torture bench
 demo run: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@SALLYPORT_BUILD=$(BUILD) perl t/demo.pl $@
@@ -167,6 +168,16 @@ check: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) tests BUILD=$(SANITIZED) \
 		SAN=address,undefined OPT=-O1
 	@perl t/check.pl $(BUILD) $(SANITIZED) $(JOBS) $(TESTS)
+
+# Roles killed and the power cut, many more times than make check does.
+ROUNDS ?= 200
+torture: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@for t in $(wildcard t/8[12]-*.t); do \
+		echo "torture: $$t"; \
+		SALLYPORT_BUILD=$(BUILD) TORTURE_ROUNDS=$(ROUNDS) \
+		$(if $(SEED),TORTURE_SEED=$(SEED)) perl -It/lib $$t || exit 1; \
+	done
 
 # An edited PAM service is the operator's and stays.
 .PHONY: install

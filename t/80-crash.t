@@ -6,49 +6,23 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Sallyport::Instance;
+use Sallyport::Submitter;
 use Sallyport::Test;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $senders = 4;
 my $instance = Sallyport::Instance->new(
 	options => { 'retry-first' => '"1s"', 'retry-most' => '"1s"' });
 my $smarthost = $instance->{smarthost};
 my $folder = $instance->{scratch};
 
-# A sender submits until the file "go" is gone, on one connection as long as
-# it lasts; a line in its file for each message whose final dot got 250.
-sub sender {
-	my ($n) = @_;
-	my $pid = fork // die "fork: $!";
-	return $pid if $pid;
-	$SIG{__WARN__} = sub { };
-	# Closing TLS writes to a connection whose server was killed.
-	$SIG{PIPE} = 'IGNORE';
-	open my $said, '>', "$folder/acked.$n";
-	$said->autoflush(1);
-	my ($c, $serial, $body) = (undef, 0, undef);
-	while (-e "$folder/go") {
-		$c //= eval { $instance->client(timeout => 5) };
-		if (!$c || !($c->{in_auth} ||= eval {
-			$c->plain('alice', 'correct horse') } =~ /^235/)) {
-			undef $c;
-			sleep 0.05;
-			next;
-		}
-		my $id = "sender-$n-" . ++$serial;
-		# Now and then one that gets a file of its own.
-		$body = $serial % 25 ? "$id\r\n" : "x" x 70 . "\r\n";
-		$body = $body x 5000 if $serial % 25 == 0;
-		my $reply = eval { $c->transaction(message(id => $id, body => $body)) } // '';
-		print $said "$id\n" if $reply =~ /^250 /;
-		undef $c if $reply !~ /^[2345]/ || $reply =~ /^421/;
-	}
-	POSIX::_exit(0);
-}
-
-sub acknowledged {
-	return map { split /\n/, slurp("$folder/acked.$_") } 1 .. $senders;
+sub make {
+	my ($n, $serial) = @_;
+	my $id = "sender-$n-$serial";
+	# Now and then one that gets a file of its own.
+	my $body = $serial % 25 ? "$id\r\n" : "x" x 70 . "\r\n";
+	$body = $body x 5000 if $serial % 25 == 0;
+	return { id => $id, message => message(id => $id, body => $body) };
 }
 
 sub delivered {
@@ -63,16 +37,15 @@ sub delivered {
 sub under_load {
 	my ($name, $deed) = @_;
 	$smarthost->forget;
-	spew("$folder/go", '');
-	my @pids = map { sender($_) } 1 .. $senders;
-	wait_until { (my @some = acknowledged()) > 20 } 30;
+	my $senders = Sallyport::Submitter->new(instance => $instance,
+		folder => $folder, make => \&make);
+	my $acked = sub { my %acked = $senders->said('acked'); keys %acked };
+	wait_until { (my @some = $acked->()) > 20 } 30;
 	$deed->();
-	my $before = () = acknowledged();
-	wait_until { (my @some = acknowledged()) > $before + 20 } 30;
-	unlink "$folder/go";
-	my $died = grep { waitpid $_, 0; $? != 0 } @pids;
-	is($died, 0, "$name: no sender died");
-	my @acknowledged = acknowledged();
+	my $before = () = $acked->();
+	wait_until { (my @some = $acked->()) > $before + 20 } 30;
+	is($senders->stop, 0, "$name: no sender died");
+	my @acknowledged = $acked->();
 	cmp_ok(scalar @acknowledged, '>', 20 + $before,
 	    "$name: senders get on afterwards");
 	my %have;

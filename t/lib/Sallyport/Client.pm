@@ -134,7 +134,7 @@ sub transaction {
 	my $reply = $self->command("MAIL FROM:<$from>" . ($o{mail} // ''));
 	return $reply if $reply !~ /^250/;
 	for (@to) {
-		$reply = $self->command("RCPT TO:<$_>");
+		$reply = $self->command("RCPT TO:<$_>" . ($o{rcpt} // ''));
 		return $reply if $reply !~ /^250/;
 	}
 	$reply = $self->command('DATA');
