@@ -349,7 +349,7 @@ parse_mailbox(struct key *out, const char *word, const char *at,
 
 	if (len == 0 || len > LOCAL_PART_MAX ||
 	    strcspn(word, "\"\\<>()[],;: \t") < len ||
-	    memchr(word, '@', len) != NULL || !is_ascii(word, len))
+	    memchr(word, '@', len) != NULL)
 		return fail(why, REASON_SYNTAX,
 		    "%.80s is no mailbox, expected user@domain", word);
 	if (!parse_host(host, at + 1, why))

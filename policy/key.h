@@ -45,7 +45,8 @@ struct key {
 	char text[KEY_TEXT]; /* canonical */
 };
 
-/* The word of a row.  U-labels are refused, with the A-label as a hint. */
+/* The word of a row.  U-labels are refused, with the A-label as a hint; the
+ * local part of a mailbox may be UTF-8. */
 bool key_parse(struct key *out, const char *word, struct reason *why);
 
 /*

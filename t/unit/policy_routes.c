@@ -32,6 +32,8 @@ static const struct {
 	    "a.example rcpt [2001:db8::1]:465,192.0.2.1:465 smtps", "" },
 	{ "Boss@Example.org from h.example:25 smtp",
 	    "boss@example.org from h.example:25 smtp", "" },
+	{ "J\xc3\xbc@x.example from discard",
+	    "j\xc3\xbc@x.example from discard", "" },
 	{ "<> from h.example", "<> from h.example:465 smtps", "" },
 	{ "gone.example rcpt error:5.1.2 \"no \\\"mail\\\" to \\\\ them\"",
 	    "gone.example rcpt error:5.1.2 \"no \\\"mail\\\" to \\\\ them\"",
@@ -41,6 +43,8 @@ static const struct {
 	{ "a.example rcpt DISCARD", "a.example rcpt discard", "" },
 	{ "a.example from discard", "a.example from discard", "" },
 
+	{ "j@\xc3\xbc.example rcpt discard", NULL, "A-label form xn--tda" },
+	{ "j\xfc@x.example rcpt discard", NULL, "expected UTF-8" },
 	{ "a.example rcpt", NULL, "2 words" },
 	{ "a.example rcpt h.example smtp smtps", NULL, "5 words" },
 	{ "a.example to h.example", NULL, "rcpt or from" },
