@@ -47,7 +47,7 @@ struct question {
 	struct resolver_question *asked;
 	unsigned channel;
 	unsigned generation; /* of that channel: a new peer did not ask */
-	enum message type;   /* LOOKUP_ADDRESSES or LOOKUP_TLSA */
+	enum message type;   /* LOOKUP_ADDRESSES, LOOKUP_TLSA, LOOKUP_SRV */
 	uint64_t number;
 	long long deadline;
 };
@@ -158,10 +158,25 @@ channel_answer_tlsa(struct channel *channel, uint64_t number,
 }
 
 static void
+channel_answer_srv(struct channel *channel, uint64_t number,
+    const struct srv_answer *answer)
+{
+	unsigned char packet[SRV_PACKET_MAX];
+	struct wire_writer w;
+
+	wire_writer_init(&w, packet, sizeof(packet));
+	wire_put_u8(&w, LOOKUP_SRV_ANSWER);
+	wire_put_u64(&w, number);
+	srv_answer_put(&w, answer);
+	channel_put(channel, &w);
+}
+
+static void
 channel_trouble(struct channel *channel, enum message type, uint64_t number,
     const char *text)
 {
 	struct tlsa_answer tlsa;
+	struct srv_answer srv;
 	struct resolver_answer addresses = {
 		.answer = LOOKUP_TROUBLE,
 		.text = text,
@@ -169,10 +184,13 @@ channel_trouble(struct channel *channel, enum message type, uint64_t number,
 
 	if (type == LOOKUP_ADDRESSES) {
 		channel_answer(channel, number, &addresses);
-		return;
+	} else if (type == LOOKUP_SRV) {
+		srv_answer_init(&srv, LOOKUP_TROUBLE, text);
+		channel_answer_srv(channel, number, &srv);
+	} else {
+		tlsa_answer_init(&tlsa, LOOKUP_TROUBLE, text);
+		channel_answer_tlsa(channel, number, &tlsa);
 	}
-	tlsa_answer_init(&tlsa, LOOKUP_TROUBLE, text);
-	channel_answer_tlsa(channel, number, &tlsa);
 }
 
 static void
@@ -248,6 +266,17 @@ on_tlsa_answer(void *context, const struct tlsa_answer *answer)
 	question_end(question);
 }
 
+static void
+on_srv_answer(void *context, const struct srv_answer *answer)
+{
+	struct question *question = context;
+	struct channel *channel = question_channel(question);
+
+	if (channel != NULL)
+		channel_answer_srv(channel, question->number, answer);
+	question_end(question);
+}
+
 static struct question *
 question_new(struct lookup *lookup, unsigned index, enum message type,
     uint64_t number)
@@ -278,6 +307,9 @@ question_ask(struct question *question, const char *host, uint16_t port)
 
 	if (question->type == LOOKUP_TLSA)
 		asked = resolver_ask_tlsa(resolver, host, port, on_tlsa_answer,
+		    question);
+	else if (question->type == LOOKUP_SRV)
+		asked = resolver_ask_srv(resolver, host, on_srv_answer,
 		    question);
 	else
 		asked = resolver_ask(resolver, host, on_answer, question);
@@ -320,7 +352,8 @@ channel_request(struct lookup *lookup, unsigned index,
 
 	wire_reader_init(&r, packet, len);
 	type = wire_get_u8(&r);
-	if (type != LOOKUP_ADDRESSES && type != LOOKUP_TLSA)
+	if (type != LOOKUP_ADDRESSES && type != LOOKUP_TLSA &&
+	    type != LOOKUP_SRV)
 		return false;
 	number = wire_get_u64(&r);
 	if (!wire_get_string(&r, host, sizeof(host)))

@@ -1,18 +1,18 @@
 /*
- * server/lookup_resolver.c: A, AAAA and TLSA by libunbound.
+ * server/lookup_resolver.c: A, AAAA and TLSA by libunbound; SRV is
+ * lookup_resolver_srv.c's.
  *
  * A question is a few of libunbound's: both families of addresses at once and,
  * for TLSA, the records of one or two names after them; between them perhaps
  * whether the host is an alias for certain.
  */
-#include "lookup_resolver.h"
+#include "lookup_resolver_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <unbound.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -26,33 +26,6 @@ enum {
 	CLASS_IN = 1,
 	RCODE_NOERROR = 0,
 	RCODE_NXDOMAIN = 3,
-};
-
-struct resolver {
-	struct ub_ctx *plain;  /* addresses */
-	struct ub_ctx *strict; /* what DNSSEC has to prove; NULL: no anchor */
-	int epoll;             /* both have an answer to take */
-};
-
-enum { ASK_SIX, ASK_FOUR, ASK_ALIAS, ASK_TLSA, ASKS };
-
-struct resolver_question {
-	struct ub_ctx *ub;
-	void (*done)(void *context, const struct resolver_answer *answer);
-	void (*done_tlsa)(void *context, const struct tlsa_answer *answer);
-	void *context;
-	int id[ASKS];
-	bool open[ASKS];
-	bool trouble, insecure;
-	bool asking; /* resolver_ask has not returned: do not free */
-	char why[REASON_TEXT_MAX]; /* of the first trouble */
-	struct resolver_answer answer;
-
-	/* For TLSA. */
-	char host[RESOLVER_HOST_MAX + 1]; /* as asked */
-	char base[RESOLVER_HOST_MAX + 1]; /* being asked */
-	uint16_t port;
-	struct tlsa_answer *tlsa;
 };
 
 /* --- making ------------------------------------------------------------- */
@@ -156,9 +129,8 @@ take_four(struct resolver_answer *answer, const char *data, int len)
 	memcpy(&answer->four[answer->four_count++], data, 4);
 }
 
-/* The first one counts.  Names in it may be a stranger's. */
-static void
-note_trouble(struct resolver_question *question, const char *what)
+void
+question_note_trouble(struct resolver_question *question, const char *what)
 {
 	size_t at = 0;
 
@@ -171,13 +143,12 @@ note_trouble(struct resolver_question *question, const char *what)
 	question->why[at] = '\0';
 }
 
-/* False if there is nothing to take from result. */
-static bool
-is_answer(struct resolver_question *question, int rc,
+bool
+question_is_answer(struct resolver_question *question, int rc,
     const struct ub_result *result)
 {
 	if (rc == 0 && result != NULL && result->bogus) {
-		note_trouble(question, result->why_bogus != NULL
+		question_note_trouble(question, result->why_bogus != NULL
 					   ? result->why_bogus
 					   : "DNSSEC validation failed");
 		return false;
@@ -185,7 +156,7 @@ is_answer(struct resolver_question *question, int rc,
 	if (rc != 0 || result == NULL ||
 	    (result->rcode != RCODE_NOERROR &&
 		result->rcode != RCODE_NXDOMAIN)) {
-		note_trouble(question, "no answer from DNS");
+		question_note_trouble(question, "no answer from DNS");
 		return false;
 	}
 	return result->havedata;
@@ -195,7 +166,7 @@ static void
 take_addresses(struct resolver_question *question, int rc,
     const struct ub_result *result)
 {
-	if (!is_answer(question, rc, result))
+	if (!question_is_answer(question, rc, result))
 		return;
 	if (!result->secure)
 		question->insecure = true;
@@ -319,7 +290,7 @@ static void
 alias_judge(struct resolver_question *question, int rc,
     const struct ub_result *result)
 {
-	if (is_answer(question, rc, result) && result->secure) {
+	if (question_is_answer(question, rc, result) && result->secure) {
 		snprintf(question->base, sizeof(question->base), "%s",
 		    question->host);
 		ask_tlsa(question);
@@ -360,7 +331,7 @@ static void
 records_judge(struct resolver_question *question, int rc,
     const struct ub_result *result)
 {
-	if (!is_answer(question, rc, result)) {
+	if (!question_is_answer(question, rc, result)) {
 		if (question->trouble)
 			finish_tlsa(question, LOOKUP_TROUBLE, question->why);
 		else
@@ -434,6 +405,18 @@ on_tlsa(void *context, int rc, struct ub_result *result)
 	ub_resolve_free(result);
 }
 
+void
+dns_ask(struct resolver_question *question, const char *name, int type,
+    int which, ub_callback_type callback)
+{
+	question->open[which] = true;
+	if (ub_resolve_async(question->ub, name, type, CLASS_IN, question,
+		callback, &question->id[which]) != 0) {
+		question->open[which] = false;
+		question_note_trouble(question, "no answer from DNS");
+	}
+}
+
 static void
 ask_one(struct resolver_question *question, const char *name, int which)
 {
@@ -441,12 +424,7 @@ ask_one(struct resolver_question *question, const char *name, int which)
 	static const ub_callback_type callbacks[] = { on_six, on_four, on_alias,
 		on_tlsa };
 
-	question->open[which] = true;
-	if (ub_resolve_async(question->ub, name, types[which], CLASS_IN,
-		question, callbacks[which], &question->id[which]) != 0) {
-		question->open[which] = false;
-		note_trouble(question, "no answer from DNS");
-	}
+	dns_ask(question, name, types[which], which, callbacks[which]);
 }
 
 /* Asks for the addresses; NULL if all is done. */
@@ -531,6 +509,7 @@ resolver_cancel(struct resolver_question *question)
 		if (question->open[which])
 			ub_cancel(question->ub, question->id[which]);
 	free(question->tlsa);
+	free(question->srv);
 	free(question);
 }
 

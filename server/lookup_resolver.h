@@ -1,6 +1,7 @@
 /*
- * server/lookup_resolver.h: libunbound behind two questions: which addresses
- * has this host, and which TLSA records has its service?
+ * server/lookup_resolver.h: libunbound behind three questions: which addresses
+ * has this host, which TLSA records has its service, and on which hosts is a
+ * domain's submission service?
  *
  * Asynchronous by libunbound's own threads; callbacks come from
  * resolver_process, on the caller's thread.
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #include "../policy/reason.h"
+#include "lookup_srv.h"
 #include "lookup_tlsa.h"
 #include "messages.h"
 
@@ -84,6 +86,17 @@ struct resolver_question *resolver_ask(struct resolver *resolver,
 struct resolver_question *resolver_ask_tlsa(struct resolver *resolver,
     const char *host, uint16_t port,
     void (*done)(void *context, const struct tlsa_answer *answer),
+    void *context);
+
+/*
+ * Ask for the SRV records of _submissions._tcp and _submission._tcp at domain.
+ * What DNSSEC proves is said to be secure; what it disproves is trouble if
+ * options.validate_all, and otherwise as if nobody had asked for a proof.  done
+ * and what is returned are as above; the answer is borrowed during the call.
+ */
+struct resolver_question *resolver_ask_srv(struct resolver *resolver,
+    const char *domain,
+    void (*done)(void *context, const struct srv_answer *answer),
     void *context);
 
 void resolver_cancel(struct resolver_question *question);

@@ -145,6 +145,8 @@ enum message {
 	                           u8, selector u8, matching u8, data b;
 	                           text s.  FOUND: proved by DNSSEC, and the
 	                           host's addresses too */
+	LOOKUP_SRV,                /* number u64, domain s: submission servers */
+	LOOKUP_SRV_ANSWER,         /* number u64, and server/lookup_srv.h */
 
 	/* session to relay */
 	SPOOL_COMMITTED = 144, /* start-id u64, segment u32, end offset u64:
