@@ -412,6 +412,8 @@ on_status(void *self, json_t *object)
 	    json_integer((json_int_t)counts.octets));
 	json_object_set_new(object, "in-clear",
 	    json_integer((json_int_t)relay_deliver_clear_count()));
+	json_object_set_new(object, "unanswered",
+	    json_integer((json_int_t)upstream_doubt_count()));
 	json_object_set_new(object, "delivering",
 	    json_integer((json_int_t)relay_pool_busy(relay->pool)));
 }

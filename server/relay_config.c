@@ -14,6 +14,8 @@
 #include "role.h"
 #include "signer_client.h"
 
+enum { UNCHUNKED_MOST = 256 };
+
 /* A file of the bundle, copied: its PEM is parsed once per CRL it is used
  * with. */
 struct pem {
@@ -44,8 +46,12 @@ struct relay_config {
 	struct routes *routes;
 	struct pem *anchor_files, *crl_files;
 	struct client_identity *identities;
-	pthread_mutex_t lock;    /* guards sets */
+	pthread_mutex_t lock;    /* guards what follows */
 	struct anchor_set *sets; /* only ever grows */
+	/* Next hops without CHUNKING, guarded by lock; once the room is used
+	 * up, all are. */
+	struct next_hop *unchunked;
+	size_t unchunked_count;
 };
 
 static void
@@ -102,6 +108,7 @@ relay_config_free(struct relay_config *config)
 	routes_close(config->routes);
 	if (config->conf != NULL)
 		config_free(config->conf);
+	free(config->unchunked);
 	pthread_mutex_destroy(&config->lock);
 	free(config);
 }
@@ -457,4 +464,43 @@ relay_config_new(struct relay_config **config_out, uint32_t number,
 failed:
 	relay_config_free(config);
 	return false;
+}
+
+static bool
+is_unchunked(const struct relay_config *config, const struct next_hop *hop)
+{
+	for (size_t i = 0; i < config->unchunked_count; i++)
+		if (next_hop_same(&config->unchunked[i], hop))
+			return true;
+	return config->unchunked_count == UNCHUNKED_MOST;
+}
+
+bool
+relay_config_is_without_chunking(struct relay_config *config,
+    const struct next_hop *hop)
+{
+	bool is;
+
+	pthread_mutex_lock(&config->lock);
+	is = is_unchunked(config, hop);
+	pthread_mutex_unlock(&config->lock);
+	return is;
+}
+
+bool
+relay_config_without_chunking(struct relay_config *config,
+    const struct next_hop *hop)
+{
+	bool is_news = false;
+
+	pthread_mutex_lock(&config->lock);
+	if (config->unchunked == NULL)
+		config->unchunked =
+		    calloc(UNCHUNKED_MOST, sizeof(*config->unchunked));
+	if (config->unchunked != NULL && !is_unchunked(config, hop)) {
+		config->unchunked[config->unchunked_count++] = *hop;
+		is_news = true;
+	}
+	pthread_mutex_unlock(&config->lock);
+	return is_news;
 }

@@ -17,6 +17,7 @@
 #include "../tls/tls.h"
 #include "bundle.h"
 #include "config.h"
+#include "route.h"
 
 struct relay_config;
 
@@ -54,6 +55,14 @@ const struct tls_anchors *relay_config_anchors(struct relay_config *config,
 bool relay_config_anchor_paths(struct relay_config *config,
     const struct tls_anchors *set, const char **anchors_out,
     const char **crl_out);
+
+/* Does that next hop offer CHUNKING (RFC 3030) and then not know it?  Told once
+ * for each hop, and kept as long as config.  Threads: any. */
+bool relay_config_is_without_chunking(struct relay_config *config,
+    const struct next_hop *hop);
+/* It does; true if that is news. */
+bool relay_config_without_chunking(struct relay_config *config,
+    const struct next_hop *hop);
 
 /* True once: for what an operator must hear about once per configuration, not
  * once per message.  Threads: any. */

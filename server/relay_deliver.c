@@ -10,6 +10,10 @@
 
 #include "log.h"
 
+/* Connections for one message, where the next hop bounds what it takes over
+ * one. */
+enum { FRESH_MOST = 16 };
+
 static atomic_ullong clear_count;
 
 static void
@@ -258,8 +262,8 @@ relay_deliver_clear_count(void)
 	return atomic_load(&clear_count);
 }
 
-/* One transaction over the connection that is there; true if it was a stale
- * one and nothing has been recorded. */
+/* All that can be sent over the connection that is there; true if what is left
+ * is to be sent over a fresh one. */
 static bool
 transact(struct relay_deliverer *deliverer, struct queue *queue,
     struct delivery *delivery, const struct judgement *judgement)
@@ -269,7 +273,7 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 	report_decisions(delivery, judgement, false);
 	refuse(delivery, judgement);
 	end = upstream_mail(deliverer->upstream, delivery, judgement);
-	if (end != MAIL_STALE)
+	if (end != MAIL_AGAIN)
 		book_decisions(deliverer->thread.book, judgement, false,
 		    upstream_said_mail(deliverer->upstream));
 	switch (end) {
@@ -282,12 +286,12 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 	case MAIL_REFUSED_HOP:
 		queue_hop_failed(queue, delivery);
 		break;
-	case MAIL_STALE:
+	case MAIL_AGAIN:
 		break;
 	}
-	upstream_close(deliverer->upstream);
+	upstream_quit(deliverer->upstream);
 	deliverer->upstream = NULL;
-	return end == MAIL_STALE;
+	return end == MAIL_AGAIN;
 }
 
 /* False if there was no connection, and another hop is to be tried. */
@@ -308,13 +312,16 @@ deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
 			deliverer->upstream = NULL;
 		}
 	}
-	if (!upstream_open(&deliverer->upstream, &deliverer->thread, config,
-		&delivery->hop, judgement, &failure)) {
-		open_failed(deliverer, queue, delivery, judgement, &failure,
-		    is_last);
-		return is_last;
+	for (int fresh = 0; fresh < FRESH_MOST; fresh++) {
+		if (!upstream_open(&deliverer->upstream, &deliverer->thread,
+			config, &delivery->hop, judgement, &failure)) {
+			open_failed(deliverer, queue, delivery, judgement,
+			    &failure, is_last);
+			return is_last;
+		}
+		if (!transact(deliverer, queue, delivery, judgement))
+			break;
 	}
-	transact(deliverer, queue, delivery, judgement);
 	return true;
 }
 

@@ -9,6 +9,14 @@ void
 relay_dots_init(struct relay_dots *dots)
 {
 	dots->state = DOTS_LINE_START;
+	dots->counted = false;
+}
+
+void
+relay_dots_init_counted(struct relay_dots *dots)
+{
+	dots->state = DOTS_LINE_START;
+	dots->counted = true;
 }
 
 size_t
@@ -58,7 +66,8 @@ relay_dots_add(struct relay_dots *dots, const void *in, size_t len, void *out,
 			dots->state = DOTS_LINE_START;
 			continue;
 		}
-		if (dots->state == DOTS_LINE_START && *from == '.')
+		if (dots->state == DOTS_LINE_START && *from == '.' &&
+		    !dots->counted)
 			to[(*out_len)++] = '.';
 		if (!line_part(dots, from, (size_t)(end - from), &n))
 			return false;
@@ -77,7 +86,10 @@ relay_dots_end(struct relay_dots *dots, void *out, size_t *out_len)
 	*out_len = 0;
 	if (dots->state == DOTS_AFTER_CR || dots->state == DOTS_BROKEN)
 		return dots_break(dots);
-	if (dots->state == DOTS_IN_LINE) {
+	if (dots->counted) {
+		*out_len = dots->state == DOTS_IN_LINE ? 2 : 0;
+		memcpy(out, end, *out_len);
+	} else if (dots->state == DOTS_IN_LINE) {
 		memcpy(out, end, 5);
 		*out_len = 5;
 	} else {

@@ -1,5 +1,5 @@
 /*
- * server/relay_dots.h: mail data on its way into DATA.
+ * server/relay_dots.h: mail data on its way into DATA, or BDAT.
  *
  * Pure: dot-stuffing (RFC 5321, section 4.5.2) of a message that comes in
  * pieces, and the check that every CR is followed by LF and every LF preceded
@@ -21,11 +21,15 @@ enum dots_state {
 
 struct relay_dots {
 	enum dots_state state;
+	bool counted; /* for BDAT: no dot is doubled, none ends the message */
 };
 
 enum { RELAY_DOTS_END_MAX = 5 };
 
 void relay_dots_init(struct relay_dots *dots);
+/* The same check for BDAT (RFC 3030), where octets are counted: a missing CRLF
+ * at the end is added, else they pass as they are. */
+void relay_dots_init_counted(struct relay_dots *dots);
 
 /* Octets that out must have room for, for len octets in. */
 size_t relay_dots_room(size_t len);

@@ -256,8 +256,11 @@ ehlo(struct opening *o, const char *name)
 	if (!upstream_command(up, command, &reply, o->up->timeouts.command,
 		&why))
 		return open_failed(o, OPEN_NEXT, "4.4.2", "EHLO", &why);
-	if (reply.code == 250)
+	if (reply.code == 250) {
+		if (relay_config_is_without_chunking(o->config, o->hop))
+			up->extensions.chunking = false;
 		return OPEN_DONE;
+	}
 	memset(&up->extensions, 0, sizeof(up->extensions));
 	if (upstream_reply_class(&reply) == 5)
 		return helo(o, name);
@@ -573,7 +576,11 @@ upstream_hop(const struct upstream *upstream)
 bool
 upstream_is_spent(const struct upstream *upstream)
 {
-	return !upstream->reuse || upstream->messages >= UPSTREAM_MESSAGES ||
+	unsigned most = upstream->extensions.mail_max;
+
+	if (most == 0 || most > UPSTREAM_MESSAGES)
+		most = UPSTREAM_MESSAGES;
+	return !upstream->reuse || upstream->messages >= most ||
 	       relay_config_is_retired(upstream->config);
 }
 

@@ -58,15 +58,23 @@ bool upstream_may_serve(struct upstream *upstream,
 enum mail_end {
 	MAIL_KEEP,        /* the connection can take another transaction */
 	MAIL_CLOSE,       /* it must be closed */
-	MAIL_REFUSED_HOP, /* 421 or a break before the reply to MAIL */
-	MAIL_STALE, /* a kept one that broke before the reply to MAIL: nothing
-		       is recorded, try again on a fresh connection */
+	MAIL_REFUSED_HOP, /* 421, a timeout, or a break before the reply to
+			     MAIL: the site's trouble, not the message's */
+	MAIL_AGAIN, /* recipients without an outcome are to be tried at once,
+		       on a fresh connection: this one was kept and broke
+		       before the reply to MAIL, does not know CHUNKING, or
+		       has served its number of transactions */
 };
 
-/* One mail transaction for the recipients whose decision passes; fills their
+/* Mail transactions for the recipients without an outcome whose decision
+ * passes: one, or as many as the server takes recipients in.  Fills their
  * outcomes, and delivery->remote. */
 enum mail_end upstream_mail(struct upstream *upstream,
     struct delivery *delivery, const struct judgement *judgement);
+
+/* How often, since the process began, a whole message was sent and its reply
+ * did not come: each may be a duplicate.  Threads: any. */
+unsigned long long upstream_doubt_count(void);
 
 /* Did the last transaction get as far as MAIL: has something of the message
  * crossed? */

@@ -4,6 +4,7 @@
  */
 #include "upstream_transaction.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -93,8 +94,13 @@ command_make(const struct transaction *t, size_t number,
 	const struct envelope *envelope = &t->delivery->envelope;
 	char size[40] = "", dsn[DSN_OCTETS_MAX];
 
-	if (number == t->count + 1)
+	if (number == t->count + 1 && t->way == DATA_DOTS)
 		return (size_t)snprintf(out, COMMAND_OCTETS_MAX, "DATA\r\n");
+	if (number == t->count + 1)
+		return (size_t)snprintf(out, COMMAND_OCTETS_MAX,
+		    "BDAT %" PRIu64 " LAST\r\n", chunk_size(t));
+	if (number == t->count + 2)
+		return (size_t)snprintf(out, COMMAND_OCTETS_MAX, "RSET\r\n");
 	if (number > 0)
 		return rcpt_make(t, number - 1, out);
 	dsn[0] = '\0';

@@ -10,8 +10,8 @@
 struct outflow {
 	struct transaction *t;
 	struct relay_dots dots;
-	size_t len;   /* octets in up->out */
-	bool damaged; /* a bare CR or LF, or the spool could not be read */
+	size_t len; /* octets in up->out */
+	bool unfit; /* a bare CR or LF, or the spool could not be read */
 };
 
 /* A server that speaks before the end of data refuses it. */
@@ -42,7 +42,7 @@ outflow_add(struct outflow *flow, const void *octets, size_t len)
 		return false;
 	if (!relay_dots_add(&flow->dots, octets, len,
 		flow->t->up->out + flow->len, &added)) {
-		flow->damaged = true;
+		flow->unfit = true;
 		return fail(&flow->t->why, REASON_DAMAGED,
 		    "message with a bare CR or LF");
 	}
@@ -68,39 +68,54 @@ outflow_head(struct outflow *flow)
 	return true;
 }
 
-static bool
-body_read(struct outflow *flow, uint64_t at, size_t want, size_t *got_out)
+bool
+data_read(struct transaction *t, void *to, uint64_t at, size_t want,
+    size_t *got_out)
 {
-	const struct delivery *delivery = flow->t->delivery;
+	const struct delivery *delivery = t->delivery;
 	ssize_t n;
 
 	do {
-		n = pread(delivery->body_fd, flow->t->up->in, want,
+		n = pread(delivery->body_fd, to, want,
 		    delivery->body_offset + (off_t)at);
 	} while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		*got_out = (size_t)n;
 		return true;
 	}
-	flow->damaged = true;
 	if (n == 0)
-		return fail(&flow->t->why, REASON_DAMAGED,
+		return fail(&t->why, REASON_DAMAGED,
 		    "spooled message is cut off");
-	return fail_errno(&flow->t->why, "spool");
+	return fail_errno(&t->why, "spool");
+}
+
+void
+data_unfit(struct transaction *t, bool accepted_only)
+{
+	if (t->why.code == REASON_DAMAGED)
+		outcome_all(t, accepted_only, OUTCOME_PERMANENT, "5.6.0",
+		    t->why.text);
+	else
+		outcome_all(t, accepted_only, OUTCOME_TEMPORARY, "4.3.0",
+		    t->why.text);
 }
 
 static bool
 outflow_body(struct outflow *flow)
 {
-	uint64_t len = flow->t->delivery->body_len, at = 0;
+	struct transaction *t = flow->t;
+	uint64_t len = t->delivery->body_len, at = 0;
 
 	while (at < len) {
 		size_t want = len - at < UPSTREAM_CHUNK ? (size_t)(len - at)
 							: UPSTREAM_CHUNK;
 		size_t got = 0;
 
-		if (!body_read(flow, at, want, &got) ||
-		    !outflow_add(flow, flow->t->up->in, got))
+		if (!data_read(t, t->up->in, at, want, &got)) {
+			flow->unfit = true;
+			return false;
+		}
+		if (!outflow_add(flow, t->up->in, got))
 			return false;
 		at += got;
 	}
@@ -117,7 +132,7 @@ outflow_all(struct outflow *flow)
 		return false;
 	if (!relay_dots_end(&flow->dots, flow->t->up->out + flow->len,
 		&added)) {
-		flow->damaged = true;
+		flow->unfit = true;
 		return fail(&flow->t->why, REASON_DAMAGED,
 		    "message with a bare CR");
 	}
@@ -125,46 +140,72 @@ outflow_all(struct outflow *flow)
 	return outflow_flush(flow);
 }
 
-/* The mail data did not get across: whose fault? */
-static void
+/* The message did not get across: whose fault? */
+static enum mail_end
 outflow_failed(struct outflow *flow)
 {
 	struct transaction *t = flow->t;
 	struct upstream_reply reply;
 
+	t->up->io.dead = t->up->io.dead || flow->unfit;
+	if (flow->unfit) {
+		data_unfit(t, true);
+		return MAIL_CLOSE;
+	}
 	upstream_reply_init(&reply);
-	if (flow->damaged && t->why.code == REASON_DAMAGED)
-		outcome_all(t, true, OUTCOME_PERMANENT, "5.6.0", t->why.text);
-	else if (flow->damaged)
-		outcome_all(t, true, OUTCOME_TEMPORARY, "4.3.0", t->why.text);
-	else if (upstream_io_last_reply(&t->up->io, &reply) &&
-		 upstream_reply_class(&reply) >= 4)
-		outcome_all_from_reply(t, true, &reply, OUTCOME_TEMPORARY);
-	else
+	if (!upstream_io_last_reply(&t->up->io, &reply) ||
+	    upstream_reply_class(&reply) < 4) {
 		outcome_broken(t);
+		return t->why.code == REASON_TIMEOUT ? MAIL_REFUSED_HOP
+						     : MAIL_CLOSE;
+	}
+	if (t->way == DATA_CHUNK && chunk_is_unknown(&reply)) {
+		chunk_forswear(t, reply.text);
+		return MAIL_AGAIN;
+	}
+	outcome_all_from_reply(t, true, &reply, OUTCOME_TEMPORARY);
+	return reply.code == 421 ? MAIL_REFUSED_HOP : MAIL_CLOSE;
 }
 
-bool
+/* BDAT stands before the octets it counts. */
+static void
+outflow_begin(struct outflow *flow)
+{
+	struct transaction *t = flow->t;
+
+	if (t->way != DATA_CHUNK) {
+		relay_dots_init(&flow->dots);
+		return;
+	}
+	relay_dots_init_counted(&flow->dots);
+	flow->len = command_make(t, t->count + 1, (char *)t->up->out);
+}
+
+enum mail_end
 data_run(struct transaction *t)
 {
 	struct outflow flow = { .t = t };
 	struct upstream_reply reply;
 
-	relay_dots_init(&flow.dots);
-	if (!outflow_all(&flow)) {
-		outflow_failed(&flow);
-		return false;
-	}
+	outflow_begin(&flow);
+	if (!outflow_all(&flow))
+		return outflow_failed(&flow);
 	upstream_reply_init(&reply);
 	if (!upstream_io_reply(&t->up->io, &reply, t->up->timeouts.end,
 		&t->why) ||
 	    !outcome_is_expected(t, &reply, 2)) {
-		outcome_broken(t);
-		return false;
+		outcome_in_doubt(t);
+		return MAIL_CLOSE;
 	}
-	outcome_all_from_reply(t, true, &reply, OUTCOME_DELIVERED);
-	for (size_t i = 0; i < t->count; i++)
-		t->order[i]->dsn = t->up->extensions.dsn;
+	if (t->way == DATA_CHUNK && chunk_is_unknown(&reply)) {
+		chunk_forswear(t, reply.text);
+		return MAIL_AGAIN;
+	}
+	outcome_of_data(t, &reply);
 	t->up->needs_reset = upstream_reply_class(&reply) != 2;
-	return reply.code != 421;
+	if (reply.code == 421)
+		return MAIL_REFUSED_HOP;
+	/* Were the octets of a refused chunk skipped?  Nobody can tell. */
+	return t->way == DATA_CHUNK && t->up->needs_reset ? MAIL_CLOSE
+							  : MAIL_KEEP;
 }

@@ -1,6 +1,10 @@
 /*
  * server/upstream_flight.c: the commands of a mail transaction and their
  * replies, pipelined where offered (RFC 2920).
+ *
+ * A small message crosses with them where CHUNKING is offered (RFC 3030), and
+ * RSET after it: its 250 says that the octets were counted as they should be,
+ * and that no reply was one more or less than there are commands.
  */
 #include "upstream_transaction.h"
 
@@ -8,27 +12,48 @@
 
 enum { PIPELINED_COMMANDS = 100 /* unanswered ones at most */ };
 
-/* Send commands first to before end in one write; returns the number after
- * the last one sent, 0 if the connection broke. */
 static size_t
-commands_send(struct transaction *t, size_t first, size_t end)
+number_end(const struct transaction *t)
 {
+	switch (t->way) {
+	case DATA_CHUNK:
+		return t->count + 1;
+	case DATA_FLIGHT:
+		return t->count + 3;
+	case DATA_DOTS:
+		break;
+	}
+	return t->count + 2;
+}
+
+/* The commands from number first on that go into one flight, at least one, in
+ * up->out; the number after the last of them. */
+static size_t
+flight_make(const struct transaction *t, size_t first, size_t *len_out)
+{
+	size_t most = t->up->extensions.pipelining ? PIPELINED_COMMANDS : 1;
+	size_t all = number_end(t), number = first, len = 0;
 	char *out = (char *)t->up->out;
-	size_t len = 0, number = first;
 
-	while (number < end && len + COMMAND_OCTETS_MAX <= UPSTREAM_COMMANDS) {
+	while (number < all) {
 		char command[COMMAND_OCTETS_MAX];
-		size_t n = command_make(t, number, command);
+		size_t n;
 
+		/* What comes after RCPT is never parted. */
+		if (number <= t->count + 1 &&
+		    (number - first == most ||
+			len + COMMAND_OCTETS_MAX > UPSTREAM_COMMANDS))
+			break;
+		n = command_make(t, number, command);
 		memcpy(out + len, command, n);
 		len += n;
+		if (t->way == DATA_FLIGHT && number == t->count + 1) {
+			memcpy(out + len, t->up->in, t->chunk_len);
+			len += t->chunk_len;
+		}
 		number++;
 	}
-	if (number == t->count + 2)
-		t->data_sent = true;
-	if (!upstream_io_send(&t->up->io, out, len, t->up->timeouts.block,
-		&t->why))
-		return 0;
+	*len_out = len;
 	return number;
 }
 
@@ -50,68 +75,99 @@ rcpt_answer(struct transaction *t, size_t recipient,
 	if (upstream_reply_class(reply) == 2) {
 		t->accepted[recipient] = true;
 		t->accepted_count++;
-	} else if (reply->code == 552) {
-		/* Too many recipients: RFC 5321, section 4.5.3.1.10. */
+		return;
+	}
+	t->refused_count++;
+	/* Too many recipients, as RFC 5321, section 4.5.3.1.10, has it. */
+	if (reply->code == 552 &&
+	    (reply->status[0] == '\0' || strcmp(reply->status, "5.5.3") == 0))
 		outcome_set(t->order[recipient], OUTCOME_TEMPORARY, "4.5.3",
 		    reply->text);
-	} else {
+	else
 		outcome_from_reply(t->order[recipient], reply, OUTCOME_NONE);
-	}
 }
 
 static void
 data_answer(struct transaction *t, const struct upstream_reply *reply)
 {
-	t->data_code = reply->code;
-	if (reply->code != 354)
-		outcome_all_from_reply(t, true, reply, OUTCOME_TEMPORARY);
+	t->data_answered = true;
+	t->data_reply = *reply;
 }
 
+/* Read the reply to the command of that number. */
 static bool
 command_answer(struct transaction *t, size_t number)
 {
+	const struct upstream_timeouts *timeouts = &t->up->timeouts;
 	struct upstream_reply reply;
-	int timeout = number == t->count + 1 ? t->up->timeouts.data
-					     : t->up->timeouts.command;
+	bool is_data = number == t->count + 1;
+	bool is_dots = is_data && t->way == DATA_DOTS;
 
 	upstream_reply_init(&reply);
-	if (!upstream_io_reply(&t->up->io, &reply, timeout, &t->why))
+	if (!upstream_io_reply(&t->up->io, &reply,
+		is_dots   ? timeouts->data
+		: is_data ? timeouts->end
+			  : timeouts->command,
+		&t->why) ||
+	    !outcome_is_expected(t, &reply, is_dots ? 354 : 2))
 		return false;
-	if (!outcome_is_expected(t, &reply, number == t->count + 1 ? 354 : 2))
-		return false;
-	if (reply.code == 421)
-		t->service_closing = true;
 	if (number == 0)
 		mail_answer(t, &reply);
 	else if (number <= t->count)
 		rcpt_answer(t, number - 1, &reply);
-	else
+	else if (is_data)
 		data_answer(t, &reply);
-	if (t->service_closing)
-		return fail(&t->why, REASON_UPSTREAM, "%.200s", reply.text);
+	else
+		t->reset_code = reply.code;
+	if (reply.code != 421)
+		return true;
+	t->service_closing = true;
+	return fail(&t->why, REASON_UPSTREAM, "%.200s", reply.text);
+}
+
+/* Send what is in up->out.  What is answered meanwhile is taken: a server need
+ * not read on before its replies are. */
+static bool
+flight_send(struct transaction *t, size_t len, size_t *next, size_t end)
+{
+	size_t at = 0, put;
+
+	while (at < len) {
+		if (!upstream_io_send_some(&t->up->io, t->up->out + at,
+			len - at, &put, t->up->timeouts.block, &t->why))
+			return false;
+		at += put;
+		if (at == len)
+			break;
+		if (*next == end)
+			return upstream_io_unasked(&t->up->io, &t->why);
+		if (!command_answer(t, (*next)++))
+			return false;
+	}
+	t->data_sent = t->way == DATA_FLIGHT && end == number_end(t);
 	return true;
 }
 
 bool
 flight_run(struct transaction *t)
 {
-	size_t most = t->up->extensions.pipelining ? PIPELINED_COMMANDS : 1;
-	size_t all = t->count + 2, next = 0;
+	size_t all = number_end(t), next = 0, end, len;
 
 	while (next < all) {
-		size_t end = all - next < most ? all : next + most;
-		size_t sent;
-
 		if (t->mail_answered && !t->mail_ok)
 			return true;
-		if (next == all - 1 && t->accepted_count == 0)
-			return true; /* no DATA without a recipient */
-		sent = commands_send(t, next, end);
-		if (sent == 0)
+		if (next > t->count && t->accepted_count == 0)
+			return true; /* no message without a recipient */
+		if (upstream_io_has_input(&t->up->io))
+			return upstream_io_unasked(&t->up->io, &t->why);
+		end = flight_make(t, next, &len);
+		if (!flight_send(t, len, &next, end))
 			return false;
-		for (; next < sent; next++)
+		for (; next < end; next++)
 			if (!command_answer(t, next))
 				return false;
 	}
-	return true;
+	/* One reply more than commands: whose are those before it? */
+	return !upstream_io_has_reply(&t->up->io) ||
+	       upstream_io_unasked(&t->up->io, &t->why);
 }

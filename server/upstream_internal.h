@@ -67,6 +67,7 @@ struct upstream {
 	bool greeted;     /* EHLO or HELO with our own name was answered */
 	bool needs_reset; /* the last transaction was not completed */
 	bool said_mail;   /* the last transaction got so far */
+	bool kept;        /* it was used before, if only to refuse a message */
 	unsigned messages;
 
 	unsigned char in[UPSTREAM_CHUNK];

@@ -367,6 +367,14 @@ upstream_io_has_input(struct upstream_io *io)
 }
 
 bool
+upstream_io_has_reply(struct upstream_io *io)
+{
+	return upstream_io_has_input(io) &&
+	       (io->in_len > 0 ||
+		   (io->tls == NULL && upstream_io_has_octets(io)));
+}
+
+bool
 upstream_io_has_octets(const struct upstream_io *io)
 {
 	char octet;

@@ -66,6 +66,9 @@ bool upstream_io_last_reply(struct upstream_io *io,
  * and the socket without reading; end of file counts. */
 bool upstream_io_has_input(struct upstream_io *io);
 
+/* The same, but end of file does not count. */
+bool upstream_io_has_reply(struct upstream_io *io);
+
 /* For what upstream_io_has_input has found: always false, and io is dead. */
 bool upstream_io_unasked(struct upstream_io *io, struct reason *why);
 

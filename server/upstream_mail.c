@@ -16,6 +16,20 @@ forward_path(const struct transaction *t, size_t recipient)
 	return t->delivery->envelope.recipients[index].forward_path;
 }
 
+/* Refused for their number, and not for a full mailbox, which 452 and 552 say
+ * as well (RFC 5321, section 4.5.3.1.10). */
+static bool
+is_surplus(const struct delivery_recipient *r)
+{
+	if (r->outcome != OUTCOME_TEMPORARY)
+		return false;
+	if (strncmp(r->text, "452", 3) == 0)
+		return strcmp(r->status, "4.5.3") == 0 ||
+		       strcmp(r->status, "4.0.0") == 0;
+	return strncmp(r->text, "552", 3) == 0 &&
+	       strcmp(r->status, "4.5.3") == 0;
+}
+
 /* Recipients beyond the server's bound: the rest went through, so the next
  * transaction may follow at once (RFC 5321, section 4.5.3.1.10). */
 static void
@@ -26,10 +40,7 @@ leave_surplus(struct transaction *t)
 	for (size_t i = 0; i < t->count && !delivered; i++)
 		delivered = t->order[i]->outcome == OUTCOME_DELIVERED;
 	for (size_t i = 0; i < t->count && delivered; i++)
-		if (t->order[i]->outcome == OUTCOME_TEMPORARY &&
-		    (strncmp(t->order[i]->text, "452", 3) == 0 ||
-			strncmp(t->order[i]->text, "552", 3) == 0) &&
-		    strcmp(t->order[i]->status, "4.5.3") == 0)
+		if (is_surplus(t->order[i]))
 			t->order[i]->outcome = OUTCOME_NONE;
 }
 
@@ -66,18 +77,101 @@ reset(struct transaction *t)
 static enum mail_end
 broke_before_mail(struct transaction *t)
 {
-	if (t->up->messages > 1) {
+	if (t->up->kept) {
 		for (size_t i = 0; i < t->count; i++)
 			t->order[i]->outcome = OUTCOME_NONE;
-		return MAIL_STALE;
+		return MAIL_AGAIN;
 	}
 	outcome_broken(t);
 	return MAIL_REFUSED_HOP;
 }
 
+/* Did the message cross as a whole, to somebody, and nobody says what became
+ * of it? */
+static bool
+is_in_doubt(const struct transaction *t)
+{
+	return t->data_sent && !t->data_answered && !t->service_closing &&
+	       (!t->mail_answered || t->mail_ok) && t->refused_count < t->count;
+}
+
+static enum mail_end
+flight_broke(struct transaction *t)
+{
+	if (is_in_doubt(t))
+		outcome_in_doubt(t);
+	else if (t->mail_answered)
+		outcome_broken(t);
+	if (!t->mail_answered || (t->service_closing && !t->mail_ok))
+		return broke_before_mail(t);
+	return t->service_closing || t->why.code == REASON_TIMEOUT
+		   ? MAIL_REFUSED_HOP
+		   : MAIL_CLOSE;
+}
+
+/* The message was in the flight, and was answered. */
+static enum mail_end
+flight_landed(struct transaction *t, bool whole)
+{
+	bool out_of_step = t->why.code == REASON_PROTOCOL;
+
+	if (chunk_is_unknown(&t->data_reply)) {
+		chunk_forswear(t, t->data_reply.text);
+		return MAIL_AGAIN;
+	}
+	if (whole && t->reset_code / 100 != 2)
+		out_of_step = !fail(&t->why, REASON_PROTOCOL,
+		    "reply %u to RSET after \"%.120s\" to BDAT", t->reset_code,
+		    t->data_reply.text);
+	if (out_of_step) {
+		chunk_forswear(t, t->why.text);
+		outcome_in_doubt(t);
+		return MAIL_CLOSE;
+	}
+	outcome_of_data(t, &t->data_reply);
+	t->up->needs_reset = !whole;
+	if (t->data_reply.code == 421)
+		return MAIL_REFUSED_HOP;
+	return whole ? MAIL_KEEP : MAIL_CLOSE;
+}
+
+/* MAIL and RCPT have been answered, and DATA if it was said. */
+static enum mail_end
+send_data(struct transaction *t)
+{
+	bool go_on = t->data_answered && t->data_reply.code == 354;
+
+	if (t->accepted_count == 0)
+		return go_on && !empty_data(t) ? MAIL_CLOSE : MAIL_KEEP;
+	if (t->way == DATA_DOTS && !go_on) {
+		outcome_all_from_reply(t, true, &t->data_reply,
+		    OUTCOME_TEMPORARY);
+		return MAIL_KEEP;
+	}
+	return data_run(t);
+}
+
+/* Nobody took the chunk of a flight; was it skipped, as it should be? */
+static enum mail_end
+chunk_for_nobody(struct transaction *t)
+{
+	if (t->reset_code / 100 == 2) {
+		t->up->needs_reset = false;
+		return MAIL_KEEP;
+	}
+	fail(&t->why, REASON_PROTOCOL, "reply %u to RSET after BDAT",
+	    t->reset_code);
+	chunk_forswear(t, t->why.text);
+	outcome_broken(t);
+	return MAIL_CLOSE;
+}
+
 static enum mail_end
 transaction_run(struct transaction *t)
 {
+	enum mail_end end;
+	bool whole;
+
 	if (upstream_io_has_input(&t->up->io)) {
 		upstream_io_unasked(&t->up->io, &t->why);
 		return broke_before_mail(t);
@@ -86,20 +180,18 @@ transaction_run(struct transaction *t)
 		return broke_before_mail(t);
 	t->up->needs_reset = true;
 	t->up->said_mail = true;
-	if (!flight_run(t)) {
-		if (!t->mail_answered || (t->service_closing && !t->mail_ok))
-			return broke_before_mail(t);
-		outcome_broken(t);
-		return MAIL_CLOSE;
-	}
-	if (t->data_code == 354 && t->accepted_count > 0) {
-		if (!data_run(t))
-			return MAIL_CLOSE;
+	whole = flight_run(t);
+	if (t->way == DATA_FLIGHT && t->data_answered && t->accepted_count > 0)
+		end = flight_landed(t, whole);
+	else if (!whole)
+		end = flight_broke(t);
+	else if (t->way == DATA_FLIGHT && t->data_answered)
+		end = chunk_for_nobody(t);
+	else
+		end = send_data(t);
+	if (end == MAIL_KEEP && !t->up->io.dead)
 		leave_surplus(t);
-	} else if (t->data_code == 354 && !empty_data(t)) {
-		return MAIL_CLOSE;
-	}
-	return t->up->io.dead ? MAIL_CLOSE : MAIL_KEEP;
+	return end == MAIL_KEEP && t->up->io.dead ? MAIL_CLOSE : end;
 }
 
 /* What this server says it cannot take; refusing here saves the attempt. */
@@ -127,13 +219,18 @@ message_fits(struct transaction *t)
 	return status == NULL;
 }
 
-/* Recipients whose decision passes and whose path can be said. */
+/* Recipients without an outcome whose decision passes and whose path can be
+ * said, as many as the server takes in one transaction. */
 static void
 recipients_order(struct transaction *t, const struct judgement *judgement)
 {
 	struct delivery *delivery = t->delivery;
+	size_t most = t->up->extensions.rcpt_max;
 
-	for (size_t i = 0; i < delivery->recipient_count; i++) {
+	if (most == 0)
+		most = delivery->recipient_count;
+	for (size_t i = 0; i < delivery->recipient_count && t->count < most;
+	     i++) {
 		struct delivery_recipient *r = &delivery->recipients[i];
 
 		if (r->outcome != OUTCOME_NONE ||
@@ -149,25 +246,61 @@ recipients_order(struct transaction *t, const struct judgement *judgement)
 	}
 }
 
+/* For the recipients in order; true if another one may follow. */
+static bool
+transact(struct transaction *t, enum mail_end *end_out)
+{
+	if (!message_fits(t))
+		return true;
+	if (!chunk_prepare(t)) {
+		data_unfit(t, false);
+		return true;
+	}
+	t->up->messages++;
+	*end_out = transaction_run(t);
+	return *end_out == MAIL_KEEP;
+}
+
+/* For all that the server takes over this connection. */
+static enum mail_end
+transact_all(struct transaction *first, const struct judgement *judgement)
+{
+	struct upstream *up = first->up;
+	size_t most = first->delivery->recipient_count;
+	unsigned before = up->messages;
+	enum mail_end end = MAIL_KEEP;
+
+	for (;;) {
+		struct transaction t = *first;
+
+		memset(t.accepted, 0, most * sizeof(*t.accepted));
+		recipients_order(&t, judgement);
+		if (t.count == 0)
+			return end;
+		if (up->messages > before && upstream_is_spent(up))
+			return MAIL_AGAIN;
+		if (!transact(&t, &end))
+			return end;
+		up->kept = true;
+	}
+}
+
 enum mail_end
 upstream_mail(struct upstream *upstream, struct delivery *delivery,
     const struct judgement *judgement)
 {
 	struct transaction t = { .up = upstream, .delivery = delivery };
+	size_t most = delivery->recipient_count + 1;
 	enum mail_end end = MAIL_KEEP;
 
 	snprintf(delivery->remote, sizeof(delivery->remote), "%s",
 	    upstream->remote);
 	upstream->said_mail = false;
-	t.order = calloc(delivery->recipient_count + 1, sizeof(*t.order));
-	t.accepted = calloc(delivery->recipient_count + 1, sizeof(*t.accepted));
-	if (t.order != NULL && t.accepted != NULL) {
-		recipients_order(&t, judgement);
-		if (t.count > 0 && message_fits(&t)) {
-			upstream->messages++;
-			end = transaction_run(&t);
-		}
-	}
+	t.order = calloc(most, sizeof(*t.order));
+	t.accepted = calloc(most, sizeof(*t.accepted));
+	if (t.order != NULL && t.accepted != NULL)
+		end = transact_all(&t, judgement);
+	upstream->kept = true;
 	free(t.order);
 	free(t.accepted);
 	return end;

@@ -4,8 +4,13 @@
  */
 #include "upstream_transaction.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "log.h"
+
+static atomic_ullong doubts;
 
 void
 outcome_set(struct delivery_recipient *recipient, enum outcome outcome,
@@ -46,6 +51,8 @@ outcome_is_expected(struct transaction *t, const struct upstream_reply *reply,
 {
 	unsigned class = upstream_reply_class(reply);
 
+	if (reply->code == 421)
+		t->up->io.dead = true; /* there is nobody to say QUIT to */
 	if (class == 4 || class == 5 || reply->code == good || class == good)
 		return true;
 	t->up->io.dead = true;
@@ -71,15 +78,54 @@ outcome_all_from_reply(struct transaction *t, bool accepted_only,
 			outcome_from_reply(t->order[i], reply, best);
 }
 
-void
-outcome_broken(struct transaction *t)
+/* Nobody is left without an outcome, or, if whose replies they were is not
+ * known, with one that was read from them. */
+static void
+outcome_try_again(struct transaction *t, const char *status, const char *more)
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "%s[%s]: %.180s", t->up->hop.host,
-	    t->up->remote, t->why.text);
+	snprintf(text, sizeof(text), "%s[%s]: %.180s%s", t->up->hop.host,
+	    t->up->remote, t->why.text, more);
 	for (size_t i = 0; i < t->count; i++)
-		if (t->order[i]->outcome == OUTCOME_NONE)
-			outcome_set(t->order[i], OUTCOME_TEMPORARY, "4.4.2",
+		if (t->order[i]->outcome == OUTCOME_NONE ||
+		    t->why.code == REASON_PROTOCOL)
+			outcome_set(t->order[i], OUTCOME_TEMPORARY, status,
 			    text);
+}
+
+void
+outcome_broken(struct transaction *t)
+{
+	outcome_try_again(t, t->service_closing ? "4.3.2" : "4.4.2", "");
+}
+
+void
+outcome_in_doubt(struct transaction *t)
+{
+	const struct upstream *up = t->up;
+	char text[LOG_LINE_MAX / 2];
+
+	atomic_fetch_add(&doubts, 1);
+	log_line(SAY_WARNING, "unanswered",
+	    "queue=%s site=%s:%u remote=%s recipients=%zu text=%s",
+	    t->delivery->envelope.queue_id, up->hop.host, up->hop.port,
+	    up->remote, t->accepted_count > 0 ? t->accepted_count : t->count,
+	    log_value(text, sizeof(text), t->why.text, strlen(t->why.text)));
+	outcome_try_again(t, "4.4.2",
+	    "; the message was sent, it may have been taken");
+}
+
+unsigned long long
+upstream_doubt_count(void)
+{
+	return atomic_load(&doubts);
+}
+
+void
+outcome_of_data(struct transaction *t, const struct upstream_reply *reply)
+{
+	outcome_all_from_reply(t, true, reply, OUTCOME_DELIVERED);
+	for (size_t i = 0; i < t->count; i++)
+		t->order[i]->dsn = t->up->extensions.dsn;
 }

@@ -236,6 +236,29 @@ mechanisms_take(struct upstream_extensions *extensions, const char *text,
 	}
 }
 
+/* "RCPTMAX=100 MAILMAX=10": what is malformed or unknown says nothing. */
+static void
+limits_take(struct upstream_extensions *extensions, const char *text,
+    size_t len)
+{
+	while (len > 0) {
+		const char *blank = memchr(text, ' ', len);
+		size_t n = blank == NULL ? len : (size_t)(blank - text);
+		uint64_t value = 0;
+
+		/* At most six digits: RFC 9422, section 4. */
+		if (n > 8 && n <= 8 + 6)
+			value = size_value(text + 8, n - 8);
+		if (value > 0 && strncasecmp(text, "RCPTMAX=", 8) == 0)
+			extensions->rcpt_max = (unsigned)value;
+		else if (value > 0 && strncasecmp(text, "MAILMAX=", 8) == 0)
+			extensions->mail_max = (unsigned)value;
+		n += blank != NULL;
+		text += n;
+		len -= n;
+	}
+}
+
 void
 upstream_extensions_line(void *context, unsigned number, const char *text,
     size_t len)
@@ -260,6 +283,10 @@ upstream_extensions_line(void *context, unsigned number, const char *text,
 		extensions->requiretls = true;
 	} else if (is_keyword(text, word, "DSN")) {
 		extensions->dsn = true;
+	} else if (is_keyword(text, word, "CHUNKING")) {
+		extensions->chunking = true;
+	} else if (is_keyword(text, word, "LIMITS")) {
+		limits_take(extensions, value, value_len);
 	} else if (is_keyword(text, word, "SIZE")) {
 		extensions->size = true;
 		extensions->size_max = size_value(value, value_len);

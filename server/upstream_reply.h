@@ -62,7 +62,11 @@ struct upstream_extensions {
 	bool starttls, pipelining, size, eight_bit_mime;
 	bool requiretls;      /* RFC 8689, section 2; it has no parameter */
 	bool dsn;             /* RFC 3461, section 3; nor has this */
+	bool chunking;        /* RFC 3030, section 2 */
 	uint64_t size_max;    /* octets; 0: not said */
+	/* LIMITS (RFC 9422): recipients of a transaction, transactions of a
+	 * connection; 0: not said. */
+	unsigned rcpt_max, mail_max;
 	char mechanisms[512]; /* of AUTH, upper case, one blank between */
 };
 

@@ -122,6 +122,34 @@ test_all_short(void **state)
 	}
 }
 
+/* Counted octets pass as they are, under the same conditions. */
+static void
+test_counted(void **state)
+{
+	char out[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		const char *in = rows[i].in;
+		struct relay_dots dots;
+		size_t len = strlen(in), n, end = 0;
+		bool ok;
+
+		print_message("# %s\n", rows[i].name);
+		relay_dots_init_counted(&dots);
+		ok = relay_dots_add(&dots, in, len, out, &n) &&
+		     relay_dots_end(&dots, out + n, &end);
+		assert_int_equal(ok, rows[i].out != NULL);
+		if (!ok)
+			continue;
+		assert_int_equal(n, len);
+		assert_memory_equal(out, in, len);
+		assert_int_equal(end,
+		    len == 0 || in[len - 1] == '\n' ? 0 : 2);
+		assert_memory_equal(out + n, "\r\n", end);
+	}
+}
+
 static void
 test_large(void **state)
 {
@@ -143,6 +171,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_all_short),
+		cmocka_unit_test(test_counted),
 		cmocka_unit_test(test_large),
 	};
 

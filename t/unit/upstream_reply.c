@@ -176,11 +176,42 @@ test_pieces(void **state)
 }
 
 static void
+test_limits(void **state)
+{
+	static const struct {
+		const char *line;
+		unsigned rcpt_max, mail_max;
+	} limits[] = {
+		{ "LIMITS RCPTMAX=100 MAILMAX=20", 100, 20 },
+		{ "limits mailmax=20 OTHER rcptmax=999999", 999999, 20 },
+		{ "LIMITS", 0, 0 },
+		{ "LIMITS RCPTMAX=", 0, 0 },
+		{ "LIMITS RCPTMAX=0", 0, 0 },
+		{ "LIMITS RCPTMAX=1000000", 0, 0 }, /* seven digits */
+		{ "LIMITS RCPTMAX=1x RCPTMAXX=3 XRCPTMAX=3", 0, 0 },
+		{ "LIMITS RCPTMAX=-1", 0, 0 },
+		{ "LIMITS  RCPTMAX=5", 5, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++) {
+		struct upstream_extensions extensions = { .rcpt_max = 0 };
+
+		print_message("# %s\n", limits[i].line);
+		upstream_extensions_line(&extensions, 1, limits[i].line,
+		    strlen(limits[i].line));
+		assert_int_equal(extensions.rcpt_max, limits[i].rcpt_max);
+		assert_int_equal(extensions.mail_max, limits[i].mail_max);
+	}
+}
+
+static void
 test_extensions(void **state)
 {
 	static const char octets[] = "250-STARTTLS is my name\r\n"
 				     "250-pipelining\r\n"
 				     "250-SIZE 1048576\r\n"
+				     "250-CHUNKING\r\n"
 				     "250-8BITMIME\r\n"
 				     "250-RequireTLS\r\n"
 				     "250-dsn\r\n"
@@ -202,6 +233,7 @@ test_extensions(void **state)
 	    REPLY_DONE);
 	assert_false(extensions.starttls);
 	assert_true(extensions.pipelining);
+	assert_true(extensions.chunking);
 	assert_true(extensions.size);
 	assert_true(extensions.size_max == 1048576);
 	assert_true(extensions.eight_bit_mime);
@@ -240,6 +272,7 @@ main(void)
 		cmocka_unit_test(test_lines_bound),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_extensions),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_extension_bounds),
 	};
 

@@ -66,12 +66,29 @@ sub write {
 	$self->{owner} //= $$;
 	my %s = %{ $self->{settings} };
 	my $fault = delete $s{fault} // {};
+	my $cell = delete $s{cell} // [];
 	my $text = join '', (map { "$_ $s{$_}\n" }
 		grep { defined $s{$_} } sort keys %s),
-	    map { "fault $_ $fault->{$_}\n" } sort keys %$fault;
+	    (map { "fault $_ $fault->{$_}\n" } sort keys %$fault),
+	    map { cell_lines($_, %{ $cell->[$_] }) } 0 .. $#$cell;
 	spew("$self->{folder}/settings.new", $text);
 	rename "$self->{folder}/settings.new", "$self->{folder}/settings"
 	    or die "settings: $!";
+}
+
+# One of the "cells": the same settings, for one of the further ports.
+sub cell_lines {
+	my ($number, %s) = @_;
+	my $fault = delete $s{fault} // {};
+	return map { "cell $number $_\n" }
+	    (map { "$_ $s{$_}" } grep { defined $s{$_} } sort keys %s),
+	    map { "fault $_ $fault->{$_}" } sort keys %$fault;
+}
+
+# The ports of the cells, by number.
+sub ports {
+	my ($self) = @_;
+	return split /\n/, slurp("$self->{folder}/ports");
 }
 
 # Change settings; undef takes one back.  In force from the next connection,
