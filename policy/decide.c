@@ -156,16 +156,18 @@ judge_purpose(struct judge *judge, const struct demand_row *row)
 	    "no extended key usage, expected %s", wanted);
 }
 
-static bool
-row_is_verified(struct judge *judge, const struct demand_row *row)
+static enum names_match
+compare_names(const struct facts *facts, const struct demand_row *row)
 {
-	if (!judge->facts->peer_cert)
-		return wrong(judge, REASON_CERT_MISSING,
-		    "no certificate was presented");
-	return judge_chain(judge, row) && judge_purpose(judge, row);
-}
+	enum names_match result = names_compare(facts, row->match);
+	char proved[sizeof(facts->proved_name) + 1] = "";
 
-/* --- lock --------------------------------------------------------------- */
+	if (result != NAMES_OTHER || !row->match_is_hop)
+		return result;
+	/* A list of one, ended by an empty string. */
+	memcpy(proved, facts->proved_name, sizeof(facts->proved_name));
+	return names_compare(facts, proved);
+}
 
 static bool
 judge_name(struct judge *judge, const struct demand_row *row)
@@ -174,7 +176,7 @@ judge_name(struct judge *judge, const struct demand_row *row)
 
 	if (row->match == NULL)
 		return true;
-	switch (names_compare(judge->facts, row->match)) {
+	switch (compare_names(judge->facts, row)) {
 	case NAMES_MATCH:
 		return true;
 	case NAMES_NONE:
@@ -188,6 +190,20 @@ judge_name(struct judge *judge, const struct demand_row *row)
 	return wrong(judge, REASON_CERT_NAME, "names %s, expected %.100s",
 	    presented[0] == '\0' ? "too long to show" : presented, row->match);
 }
+
+/* A row of verify has names to compare with only where DNS has chosen the
+ * host. */
+static bool
+row_is_verified(struct judge *judge, const struct demand_row *row)
+{
+	if (!judge->facts->peer_cert)
+		return wrong(judge, REASON_CERT_MISSING,
+		    "no certificate was presented");
+	return judge_chain(judge, row) && judge_purpose(judge, row) &&
+	       (row->level > LEVEL_VERIFY || judge_name(judge, row));
+}
+
+/* --- lock --------------------------------------------------------------- */
 
 static bool
 judge_pin(struct judge *judge, const struct demand_row *row)
@@ -289,11 +305,24 @@ row_is_promised(struct judge *judge, const struct demand_row *row)
 	    "the next hop does not offer REQUIRETLS");
 }
 
+/* The next hop's own name and one that is proved, as names_compare wants
+ * them: an empty string ends the list. */
+static void
+hop_names(const struct demand *demand, const struct facts *facts,
+    char out[static sizeof(demand->site) + sizeof(facts->proved_name) + 1])
+{
+	size_t len = strlen(demand->site) + 1;
+
+	memcpy(out, demand->site, len);
+	memcpy(out + len, facts->proved_name, strlen(facts->proved_name) + 1);
+	out[len + strlen(facts->proved_name) + 1] = '\0';
+}
+
 void
 decide_shown(struct shown *out, const struct demand *demand,
     const struct facts *facts)
 {
-	char site[sizeof(demand->site) + 1] = "";
+	char names[sizeof(demand->site) + sizeof(facts->proved_name) + 1];
 	const char *issuer;
 	int set = -1;
 
@@ -308,10 +337,9 @@ decide_shown(struct shown *out, const struct demand *demand,
 	if (!facts->peer_cert || facts->purpose != PURPOSE_YES || set < 0 ||
 	    set >= FACTS_CHAINS || facts->chain[set] != CHAIN_GOOD)
 		return;
-	/* A list of one, ended by an empty string. */
-	memcpy(site, demand->site, sizeof(demand->site));
-	out->level = names_compare(facts, site) == NAMES_MATCH ? LEVEL_LOCK
-							       : LEVEL_VERIFY;
+	hop_names(demand, facts, names);
+	out->level = names_compare(facts, names) == NAMES_MATCH ? LEVEL_LOCK
+								: LEVEL_VERIFY;
 	issuer = facts->issuer_organisation[0] != '\0'
 		     ? facts->issuer_organisation
 		     : facts->issuer;

@@ -34,6 +34,8 @@ struct demand_row {
 	const char *site;    /* the row's key */
 	const char *match;   /* list of what the names are compared with: match=
 				or else the row's own key; NULL: not compared */
+	bool match_is_hop;   /* match is the next hop's own name: a name proved
+				to stand for it will do as well */
 	const char *pins;    /* list of 64 hex digits, or NULL */
 	const char *issuers; /* list, or NULL */
 	const char *orgs;    /* list, or NULL */
@@ -135,7 +137,10 @@ bool demand_add_ehlo(struct demand *demand, const struct table *table,
 bool demand_add_from(struct demand *demand, const struct table *table,
     const char *reverse_path, time_t now, struct reason *why);
 /* out row of the next hop as the route names it: host:port, host, longest
- * .suffix, address, longest prefix, "*", else encrypt. */
+ * .suffix, address, longest prefix, "*", else encrypt.  port 0: host is a
+ * domain whose SRV records name the hosts.  Then rows with a port do not speak,
+ * as DNS gave it; and verify compares names, too: with the domain, and with
+ * facts.proved_name. */
 bool demand_out(struct demand *demand, const struct table *table,
     const char *host, uint16_t port, time_t now, struct reason *why);
 /* rcpt rows: user@domain, domain, longest .suffix. */

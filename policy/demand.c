@@ -82,6 +82,13 @@ keep_list(struct demand *demand, const struct row *row, enum field tag,
 	return first || keep_text(demand, "", &ignored, why);
 }
 
+/* Are its hosts what the SRV records of a domain say? */
+static bool
+is_by_srv(const struct demand *demand)
+{
+	return demand->side == SIDE_OUT && demand->port == 0;
+}
+
 static bool
 keep_one(struct demand *demand, const char *text, const char **out,
     struct reason *why)
@@ -128,6 +135,9 @@ keep_reference(struct demand *demand, const struct row *row, char direction,
 	struct address address;
 
 	*out = NULL;
+	/* Whoever writes SRV records would choose whom verify is about. */
+	if (is_by_srv(demand) && row->level == LEVEL_VERIFY)
+		return keep_one(demand, demand->site, out, why);
 	if (row->level < LEVEL_LOCK || row_first(row, FIELD_PIN) != NULL)
 		return true;
 	if (direction == 'r')
@@ -285,6 +295,7 @@ demand_add_row(struct demand *demand, const struct row *row, char direction,
 	    !keep_list(demand, row, FIELD_ORG, &kept.orgs, why) ||
 	    !keep_row_anchors(demand, row, direction, &kept.anchors, why))
 		return false;
+	kept.match_is_hop = kept.match == NULL && next_hop;
 	if (kept.match == NULL &&
 	    !keep_reference(demand, row, direction, &kept.match, why))
 		return false;
@@ -319,6 +330,7 @@ promise_by_name(struct demand *demand, struct demand_row *promise,
 	int base = demand->rows[0].anchors;
 
 	promise->level = LEVEL_LOCK;
+	promise->match_is_hop = true;
 	promise->anchors = base;
 	return keep_one(demand, demand->site, &promise->match, why) &&
 	       (base >= 0 ||

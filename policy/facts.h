@@ -72,6 +72,10 @@ struct facts {
 	const char *names;
 	size_t names_len;
 
+	/* A name that DNSSEC proves to stand for the next hop: the target of
+	 * its SRV records, compared beside the next hop's own; "" for none. */
+	char proved_name[256];
+
 	/* chain[i] belongs to the demand's anchor set i. */
 	enum chain_state chain[FACTS_CHAINS];
 

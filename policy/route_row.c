@@ -12,6 +12,8 @@
 
 enum { PORT_SMTP = 587, PORT_SMTPS = 465 }; /* RFC 8314, section 3.3 */
 
+#define SRV_PREFIX "srv:"
+
 static const char *const by_words[] = {
 	[ROUTE_BY_RCPT] = "rcpt",
 	[ROUTE_BY_FROM] = "from",
@@ -81,6 +83,33 @@ default_port(struct route_hop *hop, const char *tls)
 	hop->port = hop->implicit_tls ? PORT_SMTPS : PORT_SMTP;
 }
 
+/* A port makes it HOST:PORT of a host of that name. */
+static bool
+is_srv(const char *word)
+{
+	return strncasecmp(word, SRV_PREFIX, strlen(SRV_PREFIX)) == 0 &&
+	       word[strspn(word + strlen(SRV_PREFIX), "0123456789") +
+		   strlen(SRV_PREFIX)] != '\0';
+}
+
+static bool
+parse_srv(struct route_hop *hop, const char *word, struct reason *why)
+{
+	const char *domain = word + strlen(SRV_PREFIX);
+	struct key key;
+
+	if (!key_parse(&key, domain, why))
+		return false;
+	if (key.kind != KEY_HOST)
+		return fail(why, REASON_SYNTAX,
+		    "\"%.80s\": expected " SRV_PREFIX "DOMAIN", word);
+	hop->port = 0;
+	hop->implicit_tls = false;
+	(void)snprintf(hop->host, sizeof(hop->host), "%.*s", HOST_MAX - 1,
+	    key.text);
+	return true;
+}
+
 static bool
 parse_hop(struct route_hop *hop, const char *word, const char *tls,
     struct reason *why)
@@ -88,6 +117,8 @@ parse_hop(struct route_hop *hop, const char *word, const char *tls,
 	struct key key;
 	char *colon;
 
+	if (is_srv(word))
+		return parse_srv(hop, word, why);
 	if (!key_parse(&key, word, why))
 		return false;
 	/* Written with its port it would be another WHERE. */
@@ -126,32 +157,54 @@ same_hop(const struct route_hop *a, const struct route_hop *b)
 	return a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
+/* The first whose TLS the row itself tells, or NULL. */
+static const struct route_hop *
+first_host(const struct route *route)
+{
+	for (size_t i = 0; i < route->hop_count; i++)
+		if (route->hops[i].port != 0)
+			return &route->hops[i];
+	return NULL;
+}
+
+static bool
+add_hop(struct route *out, const char *word, const char *tls,
+    struct reason *why)
+{
+	struct route_hop *hop = &out->hops[out->hop_count];
+	const struct route_hop *first = first_host(out);
+
+	if (out->hop_count == ROUTE_HOPS_MAX)
+		return fail(why, REASON_RANGE,
+		    "more than %d next hops, expected fewer", ROUTE_HOPS_MAX);
+	if (!parse_hop(hop, word, tls, why))
+		return false;
+	for (size_t i = 0; i < out->hop_count; i++)
+		if (same_hop(&out->hops[i], hop))
+			return fail(why, REASON_SYNTAX,
+			    "%.100s stands twice, expected once", word);
+	if (first != NULL && hop->port != 0 &&
+	    hop->implicit_tls != first->implicit_tls)
+		return fail(why, REASON_SYNTAX,
+		    "ports that mean TLS from the start and others, "
+		    "expected the word smtp or smtps");
+	out->hop_count++;
+	return true;
+}
+
 static bool
 parse_hops(struct route *out, char *word, const char *tls, struct reason *why)
 {
 	char *rest = word, *one;
 
-	while ((one = strsep(&rest, ",")) != NULL) {
-		struct route_hop *hop = &out->hops[out->hop_count];
-
-		if (out->hop_count == ROUTE_HOPS_MAX)
-			return fail(why, REASON_RANGE,
-			    "more than %d next hops, expected fewer",
-			    ROUTE_HOPS_MAX);
-		if (!parse_hop(hop, one, tls, why))
+	while ((one = strsep(&rest, ",")) != NULL)
+		if (!add_hop(out, one, tls, why))
 			return false;
-		for (size_t i = 0; i < out->hop_count; i++)
-			if (same_hop(&out->hops[i], hop))
-				return fail(why, REASON_SYNTAX,
-				    "%.80s:%u stands twice, expected once",
-				    hop->host, (unsigned)hop->port);
-		if (hop->implicit_tls != out->hops[0].implicit_tls)
-			return fail(why, REASON_SYNTAX,
-			    "ports that mean TLS from the start and others, "
-			    "expected the word smtp or smtps");
-		out->hop_count++;
-	}
-	return true;
+	return tls == NULL || first_host(out) != NULL ||
+	       fail(why, REASON_SYNTAX,
+		   "\"%s\" after " SRV_PREFIX
+		   "DOMAIN, expected nothing: the records tell",
+		   tls);
 }
 
 static bool
@@ -299,11 +352,19 @@ route_print(const struct route *route, char *out, size_t size)
 	case ROUTE_RELAY:
 		break;
 	}
-	for (size_t i = 0; i < route->hop_count; i++)
+	for (size_t i = 0; i < route->hop_count; i++) {
+		const struct route_hop *hop = &route->hops[i];
+
+		put(&page, "%s", i == 0 ? "" : ",");
+		if (hop->port == 0)
+			put(&page, SRV_PREFIX "%s", hop->host);
+		else
+			put(&page,
+			    strchr(hop->host, ':') != NULL ? "[%s]:%u"
+							   : "%s:%u",
+			    hop->host, (unsigned)hop->port);
+	}
+	if (first_host(route) != NULL)
 		put(&page,
-		    strchr(route->hops[i].host, ':') != NULL ? "%s[%s]:%u"
-							     : "%s%s:%u",
-		    i == 0 ? "" : ",", route->hops[i].host,
-		    (unsigned)route->hops[i].port);
-	put(&page, route->hops[0].implicit_tls ? " smtps" : " smtp");
+		    first_host(route)->implicit_tls ? " smtps" : " smtp");
 }

@@ -8,7 +8,8 @@
  *
  * WHOSE  user@domain, domain, .suffix, "<>" (BY from alone), or *
  * BY     rcpt: the recipient's; from: the envelope sender's; any: for * alone
- * WHERE  HOST[:PORT][,HOST[:PORT]...]  next hops, the first before the others;
+ * WHERE  PLACE[,PLACE...]  next hops, the first before the others: HOST[:PORT],
+ *        or srv:DOMAIN, hosts and ports as the domain's SRV records say;
  *        error:X.Y.Z "TEXT"   refused or bounced with that status and text
  *        discard              accepted and dropped
  *
@@ -41,9 +42,9 @@ enum route_kind {
 enum route_by { ROUTE_BY_RCPT, ROUTE_BY_FROM, ROUTE_BY_ANY };
 
 struct route_hop {
-	char host[HOST_MAX]; /* or address literal, unbracketed */
-	uint16_t port;
-	bool implicit_tls;
+	char host[HOST_MAX]; /* or address literal, unbracketed; or domain */
+	uint16_t port;       /* 0: srv:DOMAIN */
+	bool implicit_tls;   /* of srv:DOMAIN false, SRV records tell */
 };
 
 /* One row. */

@@ -231,7 +231,8 @@ try_next_hop(struct search *s, const char *host, uint16_t port)
 			return false;
 	} else if (host_normalise(name, host, strlen(host))) {
 		(void)snprintf(text, sizeof(text), "%s:%u", name, port);
-		if (!try_text(s, 'p', text, text) || !try_host(s, name))
+		if ((port != 0 && !try_text(s, 'p', text, text)) ||
+		    !try_host(s, name))
 			return false;
 	}
 	return try_any(s);

@@ -388,6 +388,7 @@ store_smarthost(struct parse *p, cfg_t *cfg)
 	cfg_opt_t *opt = cfg_getopt(cfg, "smarthost");
 	char host[254];
 	uint16_t port;
+	bool srv;
 	cfg_t *sec;
 
 	if (!p->has_smarthost)
@@ -398,12 +399,16 @@ store_smarthost(struct parse *p, cfg_t *cfg)
 	if (cfg_size(sec, "address") == 0)
 		return parse_fail(p, sec->line,
 		    "smarthost: no address, expected address = \"HOST:PORT\"");
-	value_host_port(cfg_getstr(sec, "address"), host, &port);
+	value_next_hop(cfg_getstr(sec, "address"), host, &port, &srv);
+	if (srv && cfg_size(sec, "tls") > 0)
+		return parse_fail(p, sec->line,
+		    "smarthost: tls beside srv:DOMAIN, expected none: the SRV "
+		    "records tell");
 	if (!store(p, sec, &config_sections[SECTION_SMARTHOST], c))
 		return false;
 	if (cfg_size(sec, "tls") == 0)
 		c->smarthost.implicit_tls = port == 465;
-	if (port == 0)
+	if (port == 0 && !srv)
 		port = c->smarthost.implicit_tls ? 465 : 587;
 	c->smarthost.port = port;
 	c->smarthost.line = (unsigned)sec->line;

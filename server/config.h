@@ -105,8 +105,10 @@ struct config {
 	unsigned trust_anchor_line; /* 0: the default, not in the file */
 
 	struct {
-		const char *host; /* A-label, or address literal unbracketed */
-		uint16_t port;
+		/* A-label, or address literal unbracketed, or the domain of
+		 * srv:DOMAIN. */
+		const char *host;
+		uint16_t port; /* 0: srv:DOMAIN */
 		bool implicit_tls;
 		const char *ca; /* path: anchors for it instead, or NULL */
 		unsigned line;  /* where the section ends */

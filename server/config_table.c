@@ -326,7 +326,8 @@ field_expected(const struct field *o, char *out, size_t capacity)
 		break;
 	case T_HOST_PORT:
 		snprintf(out, capacity,
-		    "HOST:PORT, ADDRESS:PORT or [IPV6]:PORT, port 1 to 65535");
+		    "HOST:PORT, ADDRESS:PORT or [IPV6]:PORT, port 1 to "
+		    "65535, or srv:DOMAIN");
 		break;
 	case T_MAILBOX:
 		snprintf(out, capacity,
@@ -454,6 +455,7 @@ field_is_valid(const struct field *o, const char *text)
 	char host[254];
 	uint16_t port;
 	uint64_t number;
+	bool srv;
 
 	switch (o->type) {
 	case T_HOST:
@@ -475,7 +477,7 @@ field_is_valid(const struct field *o, const char *text)
 	case T_NETWORKS:
 		return network_parse(&network, text, NULL);
 	case T_HOST_PORT:
-		return value_host_port(text, host, &port);
+		return value_next_hop(text, host, &port, &srv);
 	case T_ADDRESSES:
 		return value_address(text, &address, &address_len) &&
 		       port_of(&address) >= o->least;

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 /* Leading digits of text; NULL if there are none or they overflow. */
@@ -355,6 +356,24 @@ value_host_port(const char *text, char *host_out, uint16_t *port_out)
 	memcpy(host_out, host, strlen(host) + 1);
 	*port_out = port;
 	return true;
+}
+
+bool
+value_next_hop(const char *text, char *host_out, uint16_t *port_out,
+    bool *srv_out)
+{
+	const char *domain = text + strlen("srv:");
+
+	/* With a port behind it, it is a host of that name. */
+	*srv_out = strncasecmp(text, "srv:", strlen("srv:")) == 0 &&
+		   domain[strspn(domain, "0123456789")] != '\0';
+	if (!*srv_out)
+		return value_host_port(text, host_out, port_out);
+	if (strchr(domain, ':') != NULL ||
+	    !value_host_port(domain, host_out, port_out))
+		return false;
+	/* No address. */
+	return strspn(host_out, "0123456789.") < strlen(host_out);
 }
 
 const char *

@@ -43,6 +43,11 @@ bool value_address(const char *text, struct sockaddr_storage *out,
  * least 254 octets.
  */
 bool value_host_port(const char *text, char *host_out, uint16_t *port_out);
+
+/* The same, or srv:DOMAIN: hosts and ports as that domain's SRV records say.
+ * *srv_out tells which; the port is 0 for the latter. */
+bool value_next_hop(const char *text, char *host_out, uint16_t *port_out,
+    bool *srv_out);
 /* A URL without blanks, fragment or user: https with a host, or http with a
  * loopback literal. */
 bool value_is_endpoint(const char *text);

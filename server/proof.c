@@ -223,7 +223,8 @@ proof_get(struct wire_reader *r, struct proof *out)
 	get_names(r, out);
 	get_sets(r, out);
 	/* A clock before 1970 is nobody's; differences must not overflow. */
-	if (out->at < 0 || out->hop.host[0] == '\0' || out->hop.port == 0)
+	if (out->at < 0 || out->hop.host[0] == '\0' ||
+	    (next_hop_is_srv(&out->hop) && out->hop.implicit_tls))
 		r->failed = true;
 	return !r->failed;
 }

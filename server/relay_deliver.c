@@ -94,12 +94,12 @@ static void
 log_no_connection(const struct delivery *delivery,
     const struct upstream_failure *failure)
 {
-	char text[LOG_LINE_MAX / 2];
+	char text[LOG_LINE_MAX / 2], site[NEXT_HOP_TEXT];
 
 	log_value(text, sizeof(text), failure->text, strlen(failure->text));
 	log_line(SAY_WARNING, "connect",
-	    "queue=%s site=%s:%u remote=%s result=failed status=%s text=%s",
-	    delivery->envelope.queue_id, delivery->hop.host, delivery->hop.port,
+	    "queue=%s site=%s remote=%s result=failed status=%s text=%s",
+	    delivery->envelope.queue_id, next_hop_print(&delivery->hop, site),
 	    failure->remote, failure->status, text);
 }
 

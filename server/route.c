@@ -80,6 +80,24 @@ next_hop_same(const struct next_hop *a, const struct next_hop *b)
 }
 
 bool
+next_hop_is_srv(const struct next_hop *hop)
+{
+	return hop->port == 0;
+}
+
+const char *
+next_hop_print(const struct next_hop *hop, char out[static NEXT_HOP_TEXT])
+{
+	if (next_hop_is_srv(hop))
+		snprintf(out, NEXT_HOP_TEXT, "srv:%s", hop->host);
+	else
+		snprintf(out, NEXT_HOP_TEXT,
+		    strchr(hop->host, ':') == NULL ? "%s:%u" : "[%s]:%u",
+		    hop->host, hop->port);
+	return out;
+}
+
+bool
 way_same(const struct way *a, const struct way *b)
 {
 	if (a->kind != b->kind || a->hop_count != b->hop_count ||

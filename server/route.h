@@ -15,9 +15,11 @@
 /* Where a message goes next; names the site in table and log. */
 struct next_hop {
 	char host[256]; /* A-label or address literal, as the route names it */
-	uint16_t port;
-	bool implicit_tls;
+	uint16_t port;  /* 0: srv:DOMAIN, host is the domain */
+	bool implicit_tls; /* of srv:DOMAIN false, SRV records tell */
 };
+
+enum { NEXT_HOP_TEXT = sizeof(((struct next_hop *)0)->host) + 16 };
 
 struct way {
 	enum route_kind kind;
@@ -40,5 +42,12 @@ void way_find(const struct config *config, const struct routes *routes,
 
 bool way_same(const struct way *a, const struct way *b);
 bool next_hop_same(const struct next_hop *a, const struct next_hop *b);
+
+/* Found by the SRV records of its domain (server/upstream_srv.c)? */
+bool next_hop_is_srv(const struct next_hop *hop);
+/* As a route writes it: "host:port", "[address]:port" or "srv:domain"; returns
+ * out. */
+const char *next_hop_print(const struct next_hop *hop,
+    char out[static NEXT_HOP_TEXT]);
 
 #endif

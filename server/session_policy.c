@@ -300,7 +300,7 @@ judge_with_demand(struct recipient *to, struct reason *why)
 	return answer;
 }
 
-/* Where its next hop is known for sure. */
+/* Where its next hop is known for sure, and is one host. */
 static bool
 judge_by_proof(struct session *s, const char *path, const struct next_hop *hop)
 {
@@ -341,5 +341,6 @@ policy_judge_rcpt(struct session *s)
 		return false;
 	}
 	return !has_demands || way.kind != ROUTE_RELAY || way.hop_count != 1 ||
+	       next_hop_is_srv(&way.hops[0]) ||
 	       judge_by_proof(s, path, &way.hops[0]);
 }

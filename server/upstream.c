@@ -1,7 +1,8 @@
 /*
- * server/upstream.c: opening, keeping and closing a connection.
+ * server/upstream.c: a connection from its socket to the answer to EHLO and
+ * AUTH.
  */
-#include "upstream_internal.h"
+#include "upstream_opening.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -10,37 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "route.h"
-#include "signer_client.h"
-#include "upstream_tlsa.h"
 
 /* Said instead of our name where the table does not let it cross in clear. */
 #define NEUTRAL_NAME "[127.0.0.1]"
-
-enum { SIGNER_AWAY_MS = 5000, SIGNER_LOOK_MS = 50 };
-
-/* One connection being opened. */
-struct opening {
-	struct upstream *up;
-	const struct upstream_thread *thread;
-	struct relay_config *config;
-	const struct next_hop *hop;
-	struct judgement *judgement;
-	struct upstream_failure *failure;
-	struct tlsa_answer *tlsa; /* NULL: not wanted */
-	bool clear;               /* TLS failed before and clear will do */
-	enum reason_code clear_code;
-	char clear_detail[REASON_TEXT_MAX];
-};
-
-enum open_end {
-	OPEN_DONE,
-	OPEN_NEXT,  /* this address does not serve: try another */
-	OPEN_OVER,  /* no address will do better */
-	OPEN_CLEAR, /* TLS failed, somebody's demand allows clear: once more */
-};
 
 void
 upstream_fail(struct upstream_failure *failure, const char *status,
@@ -66,6 +43,12 @@ upstream_command(struct upstream *upstream, const char *command,
 	return upstream_io_send(&upstream->io, line, (size_t)n, timeout_ms,
 		   why) &&
 	       upstream_io_reply(&upstream->io, reply, timeout_ms, why);
+}
+
+int
+opening_timeout_ms(const struct opening *o)
+{
+	return (int)relay_config_conf(o->config)->connect_timeout_s * 1000;
 }
 
 static void
@@ -94,7 +77,7 @@ static enum open_end
 open_failed(struct opening *o, enum open_end end, const char *status,
     const char *what, const struct reason *why)
 {
-	upstream_fail(o->failure, status, "%s[%s]: %s: %s", o->hop->host,
+	upstream_fail(o->failure, status, "%s[%s]: %s: %s", o->place->at.host,
 	    o->up->remote, what, why->text);
 	return end;
 }
@@ -103,14 +86,14 @@ open_failed(struct opening *o, enum open_end end, const char *status,
 static enum open_end
 tls_failed(struct opening *o, enum reason_code code, const char *text)
 {
-	upstream_fail(o->failure, "4.7.5", "%s[%s]: TLS: %s", o->hop->host,
+	upstream_fail(o->failure, "4.7.5", "%s[%s]: TLS: %s", o->place->at.host,
 	    o->up->remote, text);
 	judgement_without_tls(o->judgement, code, text);
 	/* Injected octets are an attack, not a server without TLS. */
-	if (o->hop->implicit_tls || code == REASON_STARTTLS_INJECTED ||
+	if (o->place->at.implicit_tls || code == REASON_STARTTLS_INJECTED ||
 	    !judgement_allows_clear(o->judgement) ||
 	    !judgement_any_passes(o->judgement))
-		return OPEN_OVER;
+		return OPEN_PLACE;
 	o->clear = true;
 	o->clear_code = code;
 	snprintf(o->clear_detail, sizeof(o->clear_detail), "%s", text);
@@ -126,18 +109,30 @@ opening_identity(const struct opening *o)
 	return relay_config_identity(o->config, o->up->cert);
 }
 
+const char *
+opening_target(const struct opening *o, char out[static OPENING_TARGET])
+{
+	char place[NEXT_HOP_TEXT];
+
+	out[0] = '\0';
+	if (o->place->by_srv)
+		snprintf(out, OPENING_TARGET, " target=%s",
+		    next_hop_print(&o->place->at, place));
+	return out;
+}
+
 static void
 log_tls(const struct opening *o, const struct tls_identity *identity)
 {
 	const struct facts *facts = &o->up->facts;
-	char subject[300];
+	char subject[300], site[NEXT_HOP_TEXT], target[OPENING_TARGET];
 
 	log_value(subject, sizeof(subject), facts->subject,
 	    strlen(facts->subject));
 	log_line(SAY_NOTE, "tls",
-	    "site=%s:%u remote=%s version=TLS1.%u suite=%s group=%s bits=%u"
+	    "site=%s%s remote=%s version=TLS1.%u suite=%s group=%s bits=%u"
 	    " peer=%s cert=%s",
-	    o->hop->host, o->hop->port, o->up->remote,
+	    next_hop_print(o->hop, site), opening_target(o, target), o->up->remote,
 	    facts->version == 13 ? 3 : 2, facts->suite, facts->group,
 	    facts->bits, subject, identity == NULL ? "none" : o->up->cert);
 }
@@ -161,10 +156,13 @@ take_facts(struct opening *o)
 
 	tls_session_facts(up->io.tls, CERT_FOR_SERVER, &up->facts);
 	up->facts.requiretls = true; /* until EHLO tells */
+	if (o->place->proved)
+		snprintf(up->facts.proved_name, sizeof(up->facts.proved_name),
+		    "%s", o->place->at.host);
 	if (o->tlsa == NULL)
 		return;
 	up->dane_at = time(NULL);
-	tlsa_answer_judge(o->tlsa, o->hop->host, up->io.tls, up->dane_at,
+	tlsa_answer_judge(o->tlsa, o->place->at.host, up->io.tls, up->dane_at,
 	    &up->facts);
 }
 
@@ -214,7 +212,8 @@ greeting(struct opening *o)
 		return open_failed(o, OPEN_NEXT, "4.4.2", "greeting", &why);
 	if (reply.code == 220)
 		return OPEN_DONE;
-	upstream_fail(o->failure, "4.4.1", "%s[%s]: greeting: %s", o->hop->host,
+	upstream_fail(o->failure, "4.4.1", "%s[%s]: greeting: %s",
+	    o->place->at.host,
 	    o->up->remote, reply.text);
 	return OPEN_NEXT;
 }
@@ -234,7 +233,8 @@ helo(struct opening *o, const char *name)
 		return open_failed(o, OPEN_NEXT, "4.4.2", "HELO", &why);
 	if (reply.code == 250)
 		return OPEN_DONE;
-	upstream_fail(o->failure, "4.4.1", "%s[%s]: HELO: %s", o->hop->host,
+	upstream_fail(o->failure, "4.4.1", "%s[%s]: HELO: %s",
+	    o->place->at.host,
 	    o->up->remote, reply.text);
 	return OPEN_NEXT;
 }
@@ -264,7 +264,8 @@ ehlo(struct opening *o, const char *name)
 	memset(&up->extensions, 0, sizeof(up->extensions));
 	if (upstream_reply_class(&reply) == 5)
 		return helo(o, name);
-	upstream_fail(o->failure, "4.4.1", "%s[%s]: EHLO: %s", o->hop->host,
+	upstream_fail(o->failure, "4.4.1", "%s[%s]: EHLO: %s",
+	    o->place->at.host,
 	    up->remote, reply.text);
 	return OPEN_NEXT;
 }
@@ -334,7 +335,8 @@ login(struct opening *o)
 	if (up->io.tls == NULL ||
 	    !decision_passes(&o->judgement->groups[0].decision)) {
 		upstream_fail(o->failure, "4.7.0",
-		    "%s[%s]: login %s is used inside TLS only", o->hop->host,
+		    "%s[%s]: login %s is used inside TLS only",
+		    o->place->at.host,
 		    up->remote, up->auth);
 		return OPEN_OVER;
 	}
@@ -348,8 +350,8 @@ judge(struct opening *o)
 	if (judgement_any_passes(o->judgement))
 		return OPEN_DONE;
 	upstream_fail(o->failure, "4.7.5", "%s[%s]: refused by the site table",
-	    o->hop->host, o->up->remote);
-	return OPEN_OVER;
+	    o->place->at.host, o->up->remote);
+	return OPEN_PLACE;
 }
 
 /* What is demanded is judged here, before our name, AUTH or MAIL is said; but
@@ -359,7 +361,7 @@ judge_and_greet(struct opening *o)
 {
 	enum open_end end = judge(o);
 
-	if (end == OPEN_DONE && o->hop->implicit_tls)
+	if (end == OPEN_DONE && o->place->at.implicit_tls)
 		end = greeting(o);
 	if (end == OPEN_DONE && !o->up->greeted)
 		end = ehlo_own_name(o);
@@ -378,7 +380,7 @@ open_connected(struct opening *o)
 {
 	enum open_end end;
 
-	if (o->hop->implicit_tls) {
+	if (o->place->at.implicit_tls) {
 		end = handshake(o);
 	} else {
 		end = greeting(o);
@@ -416,8 +418,8 @@ upstream_new(const struct opening *o)
 	return up;
 }
 
-static void
-remote_text(const struct sockaddr_storage *address, char *out, size_t size)
+void
+opening_remote(const struct sockaddr_storage *address, char *out, size_t size)
 {
 	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
 	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
@@ -429,179 +431,37 @@ remote_text(const struct sockaddr_storage *address, char *out, size_t size)
 		inet_ntop(AF_INET, &four->sin_addr, out, (socklen_t)size);
 }
 
-static enum open_end
-open_address(struct opening *o, const struct sockaddr_storage *address)
+enum open_end
+opening_address(struct opening *o, const struct sockaddr_storage *address, int fd)
 {
+	char site[NEXT_HOP_TEXT], target[OPENING_TARGET];
+	enum open_end end = OPEN_DONE;
 	struct reason why;
-	enum open_end end;
 
 	o->up = upstream_new(o);
 	if (o->up == NULL) {
 		upstream_fail(o->failure, "4.3.0", "out of memory");
+		if (fd >= 0)
+			close(fd);
 		return OPEN_OVER;
 	}
-	remote_text(address, o->up->remote, sizeof(o->up->remote));
+	o->up->io.fd = fd;
+	opening_remote(address, o->up->remote, sizeof(o->up->remote));
 	snprintf(o->failure->remote, sizeof(o->failure->remote), "%s",
 	    o->up->remote);
-	if (upstream_io_connect(&o->up->io, address, o->up->timeouts.connect,
-		&why)) {
-		log_line(SAY_DEBUG, "connect", "site=%s:%u remote=%s",
-		    o->hop->host, o->hop->port, o->up->remote);
-		end = open_connected(o);
-	} else {
+	if (fd < 0 &&
+	    !upstream_io_connect(&o->up->io, address, o->up->timeouts.connect,
+		&why))
 		end = open_failed(o, OPEN_NEXT, "4.4.1", "connect", &why);
+	if (end == OPEN_DONE) {
+		log_line(SAY_DEBUG, "connect", "site=%s%s remote=%s",
+		    next_hop_print(o->hop, site), opening_target(o, target),
+		    o->up->remote);
+		end = open_connected(o);
 	}
 	if (end != OPEN_DONE) {
 		upstream_close(o->up);
 		o->up = NULL;
 	}
 	return end;
-}
-
-/* A handshake with our certificate needs the signer; while it is restarted the
- * connection is not begun. */
-static bool
-signer_is_there(const struct upstream_thread *thread,
-    const struct relay_config *config, const struct demand *demand,
-    struct upstream_failure *failure)
-{
-	int left = SIGNER_AWAY_MS;
-
-	if (demand->cert == NULL ||
-	    relay_config_identity(config, demand->cert) == NULL)
-		return true;
-	while (!signer_client_alive(thread->index)) {
-		if (left <= 0 || atomic_load(thread->stop_at_ms) != 0) {
-			upstream_fail(failure, "4.3.0", "signer is away");
-			return false;
-		}
-		poll(NULL, 0, SIGNER_LOOK_MS);
-		left -= SIGNER_LOOK_MS;
-	}
-	return true;
-}
-
-/* Asked once, before the first address is tried. */
-static bool
-ask_tlsa(struct opening *o)
-{
-	if (!judgement_wants_dane(o->judgement))
-		return true;
-	o->tlsa = malloc(sizeof(*o->tlsa));
-	if (o->tlsa == NULL) {
-		upstream_fail(o->failure, "4.3.0", "out of memory");
-		return false;
-	}
-	upstream_tlsa(o->thread, o->hop, o->tlsa);
-	return true;
-}
-
-bool
-upstream_open(struct upstream **upstream_out,
-    const struct upstream_thread *thread, struct relay_config *config,
-    const struct next_hop *hop, struct judgement *judgement,
-    struct upstream_failure *failure)
-{
-	struct sockaddr_storage addresses[UPSTREAM_ADDRESSES];
-	struct opening o = {
-		.thread = thread,
-		.config = config,
-		.hop = hop,
-		.judgement = judgement,
-		.failure = failure,
-	};
-	enum open_end end = OPEN_NEXT;
-	size_t count = 0;
-
-	judgement->made = false;
-	failure->remote[0] = '\0';
-	if (!signer_is_there(thread, config, judgement_base(judgement),
-		failure) ||
-	    !upstream_addresses(thread, hop, addresses, &count, failure) ||
-	    !ask_tlsa(&o))
-		return false;
-	for (size_t i = 0; i < count && end == OPEN_NEXT; i++) {
-		o.clear = false;
-		judgement->made = false;
-		end = open_address(&o, &addresses[i]);
-		if (end == OPEN_CLEAR)
-			end = open_address(&o, &addresses[i]);
-	}
-	free(o.tlsa);
-	if (end != OPEN_DONE)
-		return false;
-	*upstream_out = o.up;
-	return true;
-}
-
-static bool
-same_name(const char *kept, const char *name)
-{
-	return strcmp(kept, name == NULL ? "" : name) == 0;
-}
-
-bool
-upstream_may_serve(struct upstream *upstream, const struct relay_config *config,
-    const struct next_hop *hop, struct judgement *judgement)
-{
-	const struct demand *demand = judgement_base(judgement);
-
-	if (upstream->io.dead || upstream_is_spent(upstream) ||
-	    config != upstream->config || !next_hop_same(hop, &upstream->hop) ||
-	    !demand->reuse || !same_name(upstream->cert, demand->cert) ||
-	    !same_name(upstream->auth, demand->auth) ||
-	    !same_name(upstream->sni, demand->sni))
-		return false;
-	/* In clear by somebody's leave: TLS is tried again for others. */
-	if (upstream->io.tls == NULL && judgement_hides_name(judgement))
-		return false;
-	if (!upstream_has_dane(upstream, judgement))
-		return false;
-	upstream_judge(upstream, judgement);
-	return judgement_all_pass(judgement);
-}
-
-bool
-upstream_said_mail(const struct upstream *upstream)
-{
-	return upstream->said_mail;
-}
-
-const struct next_hop *
-upstream_hop(const struct upstream *upstream)
-{
-	return &upstream->hop;
-}
-
-bool
-upstream_is_spent(const struct upstream *upstream)
-{
-	unsigned most = upstream->extensions.mail_max;
-
-	if (most == 0 || most > UPSTREAM_MESSAGES)
-		most = UPSTREAM_MESSAGES;
-	return !upstream->reuse || upstream->messages >= most ||
-	       relay_config_is_retired(upstream->config);
-}
-
-void
-upstream_quit(struct upstream *upstream)
-{
-	struct upstream_reply reply;
-
-	if (upstream != NULL && !upstream->io.dead) {
-		upstream_reply_init(&reply);
-		upstream_command(upstream, "QUIT", &reply, TIMEOUT_QUIT, NULL);
-	}
-	upstream_close(upstream);
-}
-
-void
-upstream_close(struct upstream *upstream)
-{
-	if (upstream == NULL)
-		return;
-	upstream_io_close(&upstream->io);
-	relay_config_unref(upstream->config);
-	free(upstream);
 }

@@ -48,6 +48,47 @@ address_read(struct wire_reader *r, uint16_t port, struct sockaddr_storage *out)
 	return family == 6 && wire_get_raw(r, &six->sin6_addr, 16);
 }
 
+/*
+ * No server is reached by these; some reach this machine itself (0.0.0.0), or
+ * what runs it (169.254.169.254), and DNS must not send us there.  Loopback
+ * stays: a smarthost may be on this machine, and TLS tells it apart.
+ */
+static bool
+is_usable_four(uint32_t address)
+{
+	return address >> 24 != 0 &&                /* "this host" */
+	       address >> 16 != (169 << 8 | 254) && /* link-local */
+	       address >> 28 < 14;                  /* multicast, reserved */
+}
+
+static bool
+is_usable(const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+	const struct in6_addr *six =
+	    &((const struct sockaddr_in6 *)address)->sin6_addr;
+	uint32_t mapped;
+
+	if (address->ss_family == AF_INET)
+		return is_usable_four(ntohl(four->sin_addr.s_addr));
+	memcpy(&mapped, &six->s6_addr[12], sizeof(mapped));
+	if (IN6_IS_ADDR_V4MAPPED(six))
+		return is_usable_four(ntohl(mapped));
+	return !IN6_IS_ADDR_UNSPECIFIED(six) && !IN6_IS_ADDR_MULTICAST(six) &&
+	       !IN6_IS_ADDR_LINKLOCAL(six);
+}
+
+static size_t
+drop_unusable(struct sockaddr_storage *addresses, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (is_usable(&addresses[i]))
+			addresses[kept++] = addresses[i];
+	return kept;
+}
+
 static bool
 answer_read(struct wire_reader *r, const struct next_hop *hop,
     struct sockaddr_storage *out, size_t *count_out,
@@ -59,10 +100,11 @@ answer_read(struct wire_reader *r, const struct next_hop *hop,
 	uint8_t count = wire_get_u8(r);
 
 	(void)secure;
-	if (count <= UPSTREAM_ADDRESSES)
-		for (uint8_t i = 0; i < count; i++)
-			if (!address_read(r, hop->port, &out[i]))
-				break;
+	if (count > UPSTREAM_ADDRESSES)
+		r->failed = true;
+	for (uint8_t i = 0; i < count && !r->failed; i++)
+		if (!address_read(r, hop->port, &out[i]))
+			r->failed = true;
 	if (!wire_get_string(r, text, sizeof(text)) || !wire_reader_done(r) ||
 	    (answer == LOOKUP_FOUND && count == 0)) {
 		upstream_fail(failure, "4.3.0",
@@ -70,8 +112,12 @@ answer_read(struct wire_reader *r, const struct next_hop *hop,
 		return false;
 	}
 	if (answer == LOOKUP_FOUND) {
-		*count_out = count;
-		return true;
+		*count_out = drop_unusable(out, count);
+		if (*count_out > 0)
+			return true;
+		upstream_fail(failure, "4.4.4",
+		    "%s: has no address that a server can have", hop->host);
+		return false;
 	}
 	if (answer == LOOKUP_NONE)
 		upstream_fail(failure, "4.4.4",
@@ -105,8 +151,8 @@ upstream_addresses(const struct upstream_thread *thread,
 	wire_put_u8(&w, LOOKUP_ADDRESSES);
 	wire_put_u64(&w, number);
 	wire_put_string(&w, hop->host);
-	if (!call_ask(thread->lookup, &w, true, number, answer,
-		sizeof(answer), TIMEOUT_LOOKUP, &type, &r, &why)) {
+	if (!call_ask(thread->lookup, &w, true, number, answer, sizeof(answer),
+		TIMEOUT_LOOKUP, &type, &r, &why)) {
 		upstream_fail(failure, "4.4.3", "%s: lookup: %s", hop->host,
 		    why.text);
 		return false;

@@ -27,7 +27,7 @@ enum {
 
 enum {
 	UPSTREAM_MESSAGES = 1000, /* a connection serves no more */
-	UPSTREAM_ADDRESSES = 16,
+	UPSTREAM_ADDRESSES = 16, /* as many as can race */
 	UPSTREAM_COMMANDS = 64 * 1024, /* octets of one pipelined write */
 	UPSTREAM_CHUNK = 64 * 1024,
 	UPSTREAM_OUT = 3 * UPSTREAM_CHUNK + RELAY_DOTS_END_MAX,
@@ -102,7 +102,7 @@ void upstream_raise(const struct upstream *upstream,
 void upstream_prove(struct upstream *upstream,
     const struct judgement *judgement);
 
-/* Addresses of the hop, in the order to be tried. */
+/* Addresses of a host and port, IPv6 first. */
 bool upstream_addresses(const struct upstream_thread *thread,
     const struct next_hop *hop, struct sockaddr_storage *out, size_t *count_out,
     struct upstream_failure *failure);

@@ -275,6 +275,7 @@ bool
 upstream_login(struct upstream *upstream, const char *name,
     struct upstream_failure *failure)
 {
+	char site[NEXT_HOP_TEXT];
 	struct login *login;
 	bool ok;
 
@@ -297,8 +298,8 @@ upstream_login(struct upstream *upstream, const char *name,
 		    upstream->hop.host, upstream->remote, name,
 		    login->why.text);
 	log_line(ok ? SAY_NOTE : SAY_ALARM, "login",
-	    "site=%s:%u login=%s mechanism=%s result=%s", upstream->hop.host,
-	    upstream->hop.port, name,
+	    "site=%s login=%s mechanism=%s result=%s",
+	    next_hop_print(&upstream->hop, site), name,
 	    login->mechanism[0] == '\0' ? "none" : login->mechanism,
 	    ok ? "ok" : "failed");
 	secret_free(&login->challenge);

@@ -63,21 +63,22 @@ verify_lately(void *context, const char *anchors, const char *crl)
 
 /* As rows write a key, and as "policy ratchet" knows it. */
 static void
-site_text(const struct next_hop *hop, char *out, size_t size)
+site_text(const struct next_hop *hop, char out[static NEXT_HOP_TEXT])
 {
-	snprintf(out, size,
-	    strchr(hop->host, ':') == NULL ? "%s:%u" : "[%s]:%u", hop->host,
-	    hop->port);
+	if (next_hop_is_srv(hop))
+		snprintf(out, NEXT_HOP_TEXT, "%s", hop->host);
+	else
+		next_hop_print(hop, out);
 }
 
 void
 upstream_judge(struct upstream *upstream, struct judgement *judgement)
 {
-	char site[sizeof(upstream->hop.host) + 16];
+	char site[NEXT_HOP_TEXT];
 	struct shown best;
 
 	if (judgement_base(judgement)->ratchet) {
-		site_text(&upstream->hop, site, sizeof(site));
+		site_text(&upstream->hop, site);
 		book_best(upstream->thread->book, site, &best);
 		judgement_recall(judgement, &best);
 	}
@@ -101,12 +102,12 @@ void
 upstream_raise(const struct upstream *upstream,
     const struct judgement *judgement)
 {
-	char site[sizeof(upstream->hop.host) + 16];
+	char site[NEXT_HOP_TEXT];
 	struct reason why;
 
 	if (judgement->shown.level == LEVEL_NONE)
 		return;
-	site_text(&upstream->hop, site, sizeof(site));
+	site_text(&upstream->hop, site);
 	/* It is met all the same, and the next connection shows it again. */
 	if (!book_raise(upstream->thread->book, site, &judgement->shown, &why))
 		log_line(SAY_ERROR, "ratchet",

@@ -54,6 +54,16 @@ site_add(struct audit *audit, const char *label, unsigned line,
 	return site;
 }
 
+/* The smarthost, where its hosts are for DNS to tell? */
+static bool
+is_by_srv(const struct audit *audit, const char *name)
+{
+	const struct config *config = probe_policy(audit->setup)->config;
+
+	return config != NULL && config->smarthost.port == 0 &&
+	       strcmp(config->smarthost.host, name) == 0;
+}
+
 /* A site is probed once, whichever rows name it. */
 static bool
 site_aim(struct audit *audit, struct audit_site *site, const char *text,
@@ -61,6 +71,10 @@ site_aim(struct audit *audit, struct audit_site *site, const char *text,
 {
 	char name[PROBE_HOST + 16];
 
+	if (is_by_srv(audit, text)) {
+		site->skipped = "found by SRV records";
+		return true;
+	}
 	if (!probe_target(&site->target, audit->setup, text, why))
 		return false;
 	(void)snprintf(name, sizeof(name), "%s:%u", site->target.host,
@@ -136,8 +150,12 @@ take_smarthost(struct audit *audit, struct reason *why)
 	struct audit_site *site;
 	char name[PROBE_HOST + 16];
 
-	(void)snprintf(name, sizeof(name), "%s:%u", config->smarthost.host,
-	    config->smarthost.port);
+	if (config->smarthost.port == 0)
+		(void)snprintf(name, sizeof(name), "srv:%s",
+		    config->smarthost.host);
+	else
+		(void)snprintf(name, sizeof(name), "%s:%u",
+		    config->smarthost.host, config->smarthost.port);
 	if (json_object_get(audit->seen, name) != NULL)
 		return true;
 	site = site_add(audit, name, 0, why);

@@ -23,7 +23,8 @@ static void
 usage(FILE *to)
 {
 	fprintf(to,
-	    "usage: sallyport init DIR --hostname NAME --smarthost HOST:PORT\n"
+	    "usage: sallyport init DIR --hostname NAME\n"
+	    "           --smarthost HOST:PORT | srv:DOMAIN\n"
 	    "           [--smarthost-ca FILE] [--smarthost-tls "
 	    "implicit|starttls]\n"
 	    "           [--smarthost-user NAME [--password-stdin]]\n"
@@ -87,7 +88,7 @@ ask_missing(struct wish *w, const char **hostname, const char **smarthost,
 		*hostname = ask(w, "Host name that clients connect to", guess);
 	}
 	if (*smarthost == NULL) {
-		*smarthost = ask(w, "Smarthost, HOST:PORT", "");
+		*smarthost = ask(w, "Smarthost, HOST:PORT or srv:DOMAIN", "");
 		if (*smarthost != NULL && w->user == NULL)
 			w->user =
 			    ask(w, "Login name there, empty for none", "");
@@ -143,11 +144,18 @@ static bool
 set_smarthost(struct wish *w, const char *smarthost, const char *tls,
     struct reason *why)
 {
-	if (!value_host_port(smarthost, w->smarthost, &w->port))
+	bool srv;
+
+	if (!value_next_hop(smarthost, w->smarthost, &w->port, &srv))
 		return fail(why, REASON_SYNTAX,
-		    "--smarthost: \"%.100s\", expected HOST:PORT or "
-		    "[IPV6]:PORT",
+		    "--smarthost: \"%.100s\", expected HOST:PORT, "
+		    "[IPV6]:PORT or srv:DOMAIN",
 		    smarthost);
+	if (srv)
+		return tls == NULL ||
+		       fail(why, REASON_SYNTAX,
+			   "--smarthost-tls beside srv:DOMAIN, expected none: "
+			   "the SRV records tell");
 	if (tls == NULL)
 		w->implicit_tls = w->port == 465;
 	else if (strcmp(tls, "implicit") == 0)
@@ -283,9 +291,14 @@ print_done(const struct wish *w)
 		printf("  clients see      %s\n", w->cert);
 	else
 		printf("  clients trust    %s/tls/ca.pem\n", w->folder);
-	printf("  smarthost        %s:%u, %s, table row \"out lock\"\n",
-	    w->smarthost, w->port,
-	    w->implicit_tls ? "implicit TLS" : "STARTTLS");
+	if (w->port == 0)
+		printf("  smarthost        srv:%s, table row \"out lock\"\n",
+		    w->smarthost);
+	else
+		printf(
+		    "  smarthost        %s:%u, %s, table row \"out lock\"\n",
+		    w->smarthost, w->port,
+		    w->implicit_tls ? "implicit TLS" : "STARTTLS");
 	printf("  next             sallyport -c %s/sallyport.conf user add "
 	       "NAME\n",
 	    w->folder);

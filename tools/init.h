@@ -26,8 +26,8 @@ enum {
 struct wish {
 	char folder[PATH_MAX]; /* absolute */
 	char hostname[254], realm[254];
-	char smarthost[254]; /* without brackets */
-	uint16_t port;
+	char smarthost[254]; /* without brackets; the domain of srv:DOMAIN */
+	uint16_t port;       /* 0: srv:DOMAIN */
 	bool implicit_tls;
 	const char *smarthost_ca, *cert, *key;
 	const char *user; /* at the smarthost, or NULL */

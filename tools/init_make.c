@@ -258,19 +258,31 @@ print_listener(FILE *f, const char *name, const char *const *addresses)
 }
 
 static void
-print_configuration(const struct wish *w, FILE *f)
+print_address(const struct wish *w, FILE *f)
 {
 	bool bracket = strchr(w->smarthost, ':') != NULL;
 
+	if (w->port == 0)
+		fprintf(f, "\nsmarthost {\n\taddress = \"srv:%s\"\n",
+		    w->smarthost);
+	else
+		fprintf(f,
+		    "\nsmarthost {\n\taddress = \"%s%s%s:%u\"\n"
+		    "\ttls = %s\n",
+		    bracket ? "[" : "", w->smarthost, bracket ? "]" : "",
+		    w->port, w->implicit_tls ? "implicit" : "starttls");
+}
+
+static void
+print_configuration(const struct wish *w, FILE *f)
+{
 	fprintf(f,
 	    "# Every option with its default: sallyport.conf(5).\n"
 	    "hostname = \"%s\"\nrealm = \"%s\"\n",
 	    w->hostname, w->realm);
 	if (w->user != NULL)
 		fprintf(f, "upstream = \"upstream\"\n");
-	fprintf(f, "\nsmarthost {\n\taddress = \"%s%s%s:%u\"\n\ttls = %s\n",
-	    bracket ? "[" : "", w->smarthost, bracket ? "]" : "", w->port,
-	    w->implicit_tls ? "implicit" : "starttls");
+	print_address(w, f);
 	if (w->smarthost_ca != NULL)
 		fprintf(f, "\tca = \"tls/smarthost-ca.pem\"\n");
 	fprintf(f, "}\n");

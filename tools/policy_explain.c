@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "../policy/key.h"
 #include "tool.h"
@@ -95,8 +96,33 @@ ask_in(struct demand *demand, const struct policy *policy,
 					   asked->from, now, why));
 }
 
-/* HOST, HOST:PORT, [ADDRESS]:PORT or an IPv6 address; the port of the
- * smarthost unless one is given. */
+/* Of a next hop that is named without one: 0 if it is the smarthost and that
+ * is srv:DOMAIN. */
+static uint16_t
+usual_port(const struct policy *policy, const char *name)
+{
+	const struct config *config = policy->config;
+
+	if (config == NULL)
+		return PORT_SUBMISSIONS;
+	if (config->smarthost.port == 0 &&
+	    strcasecmp(config->smarthost.host, name) != 0)
+		return PORT_SUBMISSIONS;
+	return config->smarthost.port;
+}
+
+static bool
+domain_of_srv(const char *text, char host[static 256], struct reason *why)
+{
+	(void)snprintf(host, 256, "%s", text);
+	if (is_host(host))
+		return true;
+	return fail(why, REASON_SYNTAX,
+	    "\"srv:%.80s\" is no next hop, expected srv:DOMAIN", text);
+}
+
+/* HOST, HOST:PORT, [ADDRESS]:PORT, an IPv6 address or srv:DOMAIN; the port of
+ * the smarthost unless one is given. */
 static bool
 next_hop_of_name(const struct policy *policy, const struct explain *asked,
     char host[static 256], uint16_t *port_out, struct reason *why)
@@ -106,8 +132,11 @@ next_hop_of_name(const struct policy *policy, const struct explain *asked,
 	size_t len = strlen(asked->name);
 	struct address address;
 
-	*port_out = policy->config != NULL ? policy->config->smarthost.port
-					   : PORT_SUBMISSIONS;
+	*port_out = 0;
+	if (strncasecmp(asked->name, "srv:", 4) == 0 &&
+	    asked->name[4 + strspn(asked->name + 4, "0123456789")] != '\0')
+		return domain_of_srv(asked->name + 4, host, why);
+	*port_out = usual_port(policy, asked->name);
 	if (colon != NULL && colon[1] != '\0' &&
 	    (strchr(asked->name, ':') == colon ||
 		(asked->name[0] == '[' && colon[-1] == ']'))) {

@@ -366,6 +366,12 @@ probe_target(struct probe_target *out, const struct probe_setup *setup,
 		    "%.100s: no site to connect to, expected HOST or "
 		    "HOST:PORT",
 		    shown);
+	if (config != NULL && config->smarthost.port == 0 && !has_port &&
+	    strcmp(out->host, config->smarthost.host) == 0)
+		return fail(why, REASON_SYNTAX,
+		    "%.100s: found by its SRV records, expected one of its "
+		    "hosts as HOST:PORT",
+		    shown);
 	if (config != NULL && strcmp(out->host, config->smarthost.host) == 0 &&
 	    (!has_port || out->port == config->smarthost.port)) {
 		out->port = config->smarthost.port;

@@ -71,6 +71,20 @@ print_recipients(const json_t *object)
 		printf("    and %" JSON_INTEGER_FORMAT " more\n", more);
 }
 
+void
+queue_print_place(const json_t *object)
+{
+	const char *host = text_of(object, "host");
+	json_int_t port = number_of(object, "port");
+
+	/* Port 0 is that of srv:DOMAIN, or there is no next hop at all. */
+	if (port == 0 && host[0] != '\0')
+		fputs("srv:", stdout);
+	print_text(host);
+	if (port != 0)
+		printf(":%" JSON_INTEGER_FORMAT, port);
+}
+
 /* Where it goes, and what was said last. */
 static void
 print_reason(const json_t *object)
@@ -79,8 +93,9 @@ print_reason(const json_t *object)
 		fputs("    held by the operator\n", stdout);
 	if (text_of(object, "reason")[0] == '\0')
 		return;
-	printf("    %s:%" JSON_INTEGER_FORMAT ": ", text_of(object, "host"),
-	    number_of(object, "port"));
+	fputs("    ", stdout);
+	queue_print_place(object);
+	fputs(": ", stdout);
 	print_text(text_of(object, "reason"));
 	putchar('\n');
 }
@@ -147,9 +162,10 @@ print_leg(const json_t *object)
 {
 	char next[AGE_SIZE];
 
-	printf("next hop %s:%" JSON_INTEGER_FORMAT ", %s, %" JSON_INTEGER_FORMAT
+	fputs("next hop ", stdout);
+	queue_print_place(object);
+	printf(", %s, %" JSON_INTEGER_FORMAT
 	       " recipients, %" JSON_INTEGER_FORMAT " attempts",
-	    text_of(object, "host"), number_of(object, "port"),
 	    text_of(object, "state"), number_of(object, "recipients"),
 	    number_of(object, "attempts"));
 	if (json_is_integer(json_object_get(object, "next")))
@@ -173,10 +189,10 @@ print_attempt(const json_t *object)
 		printf("delay told, %s\n", date);
 		return;
 	}
-	printf("attempt %" JSON_INTEGER_FORMAT ", %s, %s:%" JSON_INTEGER_FORMAT
-	       " %s\n",
-	    number_of(object, "number"), date, text_of(object, "host"),
-	    number_of(object, "port"), text_of(object, "remote"));
+	printf("attempt %" JSON_INTEGER_FORMAT ", %s, ",
+	    number_of(object, "number"), date);
+	queue_print_place(object);
+	printf(" %s\n", text_of(object, "remote"));
 	if (text_of(object, "decision")[0] != '\0') {
 		fputs("    ", stdout);
 		print_text(text_of(object, "decision"));

@@ -17,4 +17,7 @@ struct queue_printer {
  * not for a reader are passed over. */
 void queue_print(struct queue_printer *printer, const json_t *object);
 
+/* Where a way or an attempt leads: "host:port" or "srv:domain". */
+void queue_print_place(const json_t *object);
+
 #endif

@@ -189,6 +189,14 @@ note_tried(void *context, enum route_by by, const char *key, unsigned line)
 		(int)line));
 }
 
+static const char *
+tls_word(const struct next_hop *hop)
+{
+	if (next_hop_is_srv(hop))
+		return "srv";
+	return hop->implicit_tls ? "implicit" : "starttls";
+}
+
 /* What the site table asks of a hop for mail to that recipient. */
 static json_t *
 hop_object(const struct policy *policy, const struct next_hop *hop,
@@ -208,9 +216,8 @@ hop_object(const struct policy *policy, const struct next_hop *hop,
 		decide_without_tls(&decision, demand, REASON_NONE, NULL);
 		(void)decision_print_asked(&decision, record, sizeof(record));
 		object = json_pack("{s:s, s:i, s:s, s:s, s:s}", "host",
-		    hop->host, "port", (int)hop->port, "tls",
-		    hop->implicit_tls ? "implicit" : "starttls", "level",
-		    level_word(demand->level), "record", record);
+		    hop->host, "port", (int)hop->port, "tls", tls_word(hop),
+		    "level", level_word(demand->level), "record", record);
 	} else {
 		tool_error(&why);
 	}
@@ -278,11 +285,19 @@ print_way(const json_t *answer)
 		    text_in(answer, "text"));
 	else if (strcmp(kind, "discard") == 0)
 		printf("discarded\n");
-	json_array_foreach(json_object_get(answer, "hops"), i,
-	    one) printf("%s %s:%d, %s TLS, %s\n  %s\n",
-	    i == 0 ? "to" : "else to", text_in(one, "host"),
-	    (int)json_integer_value(json_object_get(one, "port")),
-	    text_in(one, "tls"), text_in(one, "level"), text_in(one, "record"));
+	json_array_foreach(json_object_get(answer, "hops"), i, one)
+	{
+		printf("%s ", i == 0 ? "to" : "else to");
+		if (strcmp(text_in(one, "tls"), "srv") == 0)
+			printf("srv:%s, TLS as its SRV records say, %s\n",
+			    text_in(one, "host"), text_in(one, "level"));
+		else
+			printf("%s:%d, %s TLS, %s\n", text_in(one, "host"),
+			    (int)json_integer_value(
+				json_object_get(one, "port")),
+			    text_in(one, "tls"), text_in(one, "level"));
+		printf("  %s\n", text_in(one, "record"));
+	}
 }
 
 static void

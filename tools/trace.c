@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "queue_access.h"
+#include "queue_print.h"
 
 /* Attempts of which each said what the one before did are one line. */
 struct story {
@@ -111,8 +112,8 @@ print_attempt(const json_t *attempt)
 
 	print_time(number_of(attempt, "when"));
 	printf("attempt %" JSON_INTEGER_FORMAT, number_of(attempt, "number"));
-	print_text(" to ", text_of(attempt, "host"), "");
-	printf(":%" JSON_INTEGER_FORMAT, number_of(attempt, "port"));
+	fputs(" to ", stdout);
+	queue_print_place(attempt);
 	print_text(" ", text_of(attempt, "remote"), "\n");
 	if (text_of(attempt, "decision")[0] != '\0')
 		print_text("    ", text_of(attempt, "decision"), "\n");
@@ -194,8 +195,8 @@ print_now(const struct story *story, const json_t *message)
 			continue;
 		printf("    %s, %" JSON_INTEGER_FORMAT " recipients",
 		    text_of(object, "state"), number_of(object, "recipients"));
-		print_text(" for ", text_of(object, "host"), "");
-		printf(":%" JSON_INTEGER_FORMAT, number_of(object, "port"));
+		fputs(" for ", stdout);
+		queue_print_place(object);
 		if (json_is_integer(json_object_get(object, "next"))) {
 			fputs(", next attempt ", stdout);
 			print_time(number_of(object, "next"));

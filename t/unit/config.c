@@ -433,6 +433,41 @@ host_and_port(void **state)
 	}
 }
 
+static void
+next_hops(void **state)
+{
+	static const struct {
+		const char *text, *host; /* host NULL: refused */
+		uint16_t port;
+		bool srv;
+	} rows[] = {
+		{ "Smtp.Example:25", "smtp.example", 25, false },
+		{ "srv:Smtp.Example", "smtp.example", 0, true },
+		{ "SRV:example", "example", 0, true },
+		{ "srv:25", "srv", 25, false }, /* a host of that name */
+		{ "srv", "srv", 0, false },
+		{ "srv:", NULL, 0, false },
+		{ "srv:smtp.example:25", NULL, 0, false },
+		{ "srv:192.0.2.1", NULL, 0, false },
+		{ "srv:[2001:db8::1]", NULL, 0, false },
+		{ "srv:a..b", NULL, 0, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char host[254] = "";
+		uint16_t port = 0;
+		bool srv = false, ok;
+
+		ok = value_next_hop(rows[i].text, host, &port, &srv);
+		if (ok != (rows[i].host != NULL) ||
+		    (ok && (strcmp(host, rows[i].host) != 0 ||
+			       port != rows[i].port || srv != rows[i].srv)))
+			fail_msg("\"%s\": %d %s %u %d", rows[i].text, ok,
+			    host, port, srv);
+	}
+}
+
 /* A row that a name selects needs a listener that asks everybody; a row
  * without ca= needs one with anchors. */
 static void
@@ -668,6 +703,7 @@ main(void)
 		cmocka_unit_test(where_binding_is_required),
 		cmocka_unit_test(old_practices),
 		cmocka_unit_test(host_and_port),
+		cmocka_unit_test(next_hops),
 		cmocka_unit_test(who_can_verify_clients),
 		cmocka_unit_test(options_and_manual_agree),
 	};

@@ -169,7 +169,12 @@ nonsense_in_proofs_is_refused(void **state)
 	} while (0)
 	REFUSES(proof.hop.host[0] = '\0');
 	REFUSES(proof.hop.host[0] = '\n');
-	REFUSES(proof.hop.port = 0);
+	/* Of srv:DOMAIN; TLS is then not the hop's to say. */
+	fill(&proof);
+	proof.hop.port = 0;
+	proof.hop.implicit_tls = false;
+	assert_true(survives(&proof));
+	REFUSES(proof.hop.port = 0; proof.hop.implicit_tls = true);
 	REFUSES(proof.at = -1);
 	REFUSES(proof.facts.version = 11);
 	REFUSES(proof.facts.version = 0);
