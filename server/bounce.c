@@ -3,7 +3,8 @@
  *
  * Everything that comes from a client or a remote server stands on lines of
  * its own making here: control characters become "?", long lines are folded,
- * and the returned header is cut at a line end.
+ * and the returned header is cut at a line end.  Where it is in UTF-8 (RFC
+ * 6533) the types are those of RFC 6532 and 6533, message/global and such.
  */
 #include "bounce.h"
 
@@ -14,10 +15,18 @@
 #include <string.h>
 #include <time.h>
 
-#include "smtp_parse.h"
+#include "quoted_printable.h"
+#include "smtp_utf8.h"
 
-/* On the part, and on the whole that holds it (RFC 2045, section 6.4). */
-#define EIGHT_BIT "Content-Transfer-Encoding: 8bit\r\n"
+/* How a part is written; 8bit stands on the whole that holds it as well (RFC
+ * 2045, section 6.4). */
+enum encoding { SEVEN_BIT, EIGHT_BIT, QUOTED };
+
+static const char *const encoding_fields[] = {
+	[SEVEN_BIT] = "",
+	[EIGHT_BIT] = "Content-Transfer-Encoding: 8bit\r\n",
+	[QUOTED] = "Content-Transfer-Encoding: quoted-printable\r\n",
+};
 
 enum { LINE_FOLD = 76, LINE_MOST = 998, DATE_SIZE = 40 };
 
@@ -85,6 +94,49 @@ put_ascii(FILE *out, const char *text)
 	}
 }
 
+/* Is the address one that SMTPUTF8 can carry, and nothing else? */
+static bool
+is_utf8_path(const struct bounce *bounce, const char *path)
+{
+	return bounce->original->smtputf8 && utf8_has_high(slice_of(path)) &&
+	       smtp_is_utf8_path(path);
+}
+
+/* Does the notification itself need SMTPUTF8? */
+static bool
+is_global(const struct bounce *bounce)
+{
+	return is_utf8_path(bounce, bounce->original->reverse_path);
+}
+
+/* For people, and where it is an address of the notification itself. */
+static void
+put_path(FILE *out, const struct bounce *bounce, const char *path)
+{
+	if (is_utf8_path(bounce, path))
+		fputs(path, out);
+	else
+		put_ascii(out, path);
+}
+
+/* RFC 3464, section 2.3.2; RFC 6533, section 3. */
+static void
+put_typed_path(FILE *out, const struct bounce *bounce, const char *path)
+{
+	char xtext[UTF8_XTEXT_SIZE];
+
+	if (!is_utf8_path(bounce, path)) {
+		fputs("rfc822; ", out);
+		put_ascii(out, path);
+		return;
+	}
+	fputs("utf-8; ", out);
+	if (!is_global(bounce) && utf8_xtext_encode(path, xtext))
+		fputs(xtext, out);
+	else
+		fputs(path, out);
+}
+
 /* Words on lines of at most LINE_FOLD octets, where words allow; every line
  * but the first begins with indent. */
 static void
@@ -142,7 +194,7 @@ recipient_path(const struct bounce *bounce, size_t i)
 
 static void
 put_header(FILE *out, const struct bounce *bounce, const char *id,
-    const char *boundary, bool eight_bit)
+    const char *boundary, enum encoding encoding)
 {
 	char date[DATE_SIZE];
 
@@ -152,7 +204,7 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	fprintf(out, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n",
 	    bounce->hostname);
 	fputs("To: <", out);
-	put_ascii(out, bounce->original->reverse_path);
+	put_path(out, bounce, bounce->original->reverse_path);
 	fputs(">\r\n", out);
 	fprintf(out,
 	    "Subject: %s\r\n"
@@ -165,7 +217,7 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	    "%s"
 	    "\r\n",
 	    actions[bounce->action].subject, date, id, bounce->hostname,
-	    boundary, eight_bit ? EIGHT_BIT : "");
+	    boundary, encoding_fields[encoding]);
 }
 
 static bool
@@ -203,19 +255,16 @@ is_redacted(const struct bounce *bounce)
 }
 
 static void
-put_words(FILE *out, const struct bounce *bounce, const char *boundary)
+put_text(FILE *out, const struct bounce *bounce)
 {
 	fprintf(out,
-	    "--%s\r\n"
-	    "Content-Type: text/plain; charset=us-ascii\r\n"
-	    "\r\n"
 	    "This is the mail server at %s.\r\n"
 	    "\r\n"
 	    "%s",
-	    boundary, bounce->hostname, actions[bounce->action].words);
+	    bounce->hostname, actions[bounce->action].words);
 	for (size_t i = 0; i < bounce->recipient_count; i++) {
 		fputs("\r\n<", out);
-		put_ascii(out, recipient_path(bounce, i));
+		put_path(out, bounce, recipient_path(bounce, i));
 		fputs(">:\r\n   ", out);
 		put_folded(out, 3, "    ", bounce->recipients[i].text);
 	}
@@ -234,9 +283,61 @@ put_words(FILE *out, const struct bounce *bounce, const char *boundary)
 		    out);
 	fprintf(out,
 	    "\r\n"
-	    "For whoever looks into it: queue id %s.\r\n"
-	    "\r\n",
+	    "For whoever looks into it: queue id %s.\r\n",
 	    bounce->original->queue_id);
+}
+
+static bool
+names_utf8_path(const struct bounce *bounce)
+{
+	for (size_t i = 0; i < bounce->recipient_count; i++)
+		if (is_utf8_path(bounce, recipient_path(bounce, i)))
+			return true;
+	return false;
+}
+
+/* The text as quoted-printable; false without memory. */
+static bool
+put_quoted_text(FILE *out, const struct bounce *bounce)
+{
+	char *octets = NULL;
+	size_t len = 0;
+	FILE *text = open_memstream(&octets, &len);
+	bool ok;
+
+	if (text == NULL)
+		return false;
+	put_text(text, bounce);
+	ok = ferror(text) == 0;
+	ok = fclose(text) == 0 && ok;
+	if (ok)
+		quoted_printable_put(out, octets, len);
+	free(octets);
+	return ok;
+}
+
+/* The part for people; false without memory. */
+static bool
+put_words(FILE *out, const struct bounce *bounce, const char *boundary)
+{
+	enum encoding encoding = !names_utf8_path(bounce) ? SEVEN_BIT
+				 : is_global(bounce)      ? EIGHT_BIT
+							  : QUOTED;
+	bool ok = true;
+
+	fprintf(out,
+	    "--%s\r\n"
+	    "Content-Type: text/plain; charset=%s\r\n"
+	    "%s"
+	    "\r\n",
+	    boundary, encoding == SEVEN_BIT ? "us-ascii" : "utf-8",
+	    encoding_fields[encoding]);
+	if (encoding == QUOTED)
+		ok = put_quoted_text(out, bounce);
+	else
+		put_text(out, bounce);
+	fputs("\r\n", out);
+	return ok;
 }
 
 /* An address stands there as a domain literal (RFC 3464, section 9.3). */
@@ -265,15 +366,32 @@ put_xtext(FILE *out, const char *name, struct slice type, struct slice xtext)
 		    type.len > 0 ? "; " : "", text);
 }
 
+/* RFC 6533, section 3: the address itself where UTF-8 goes, else the form that
+ * is ASCII. */
+static bool
+put_utf8_orcpt(FILE *out, const struct bounce *bounce, struct slice address)
+{
+	char path[SMTP_ORCPT_MAX + 1], xtext[UTF8_XTEXT_SIZE];
+
+	if (!utf8_address_decode(address, path))
+		return false;
+	if (!is_global(bounce) && utf8_xtext_encode(path, xtext))
+		fprintf(out, "Original-Recipient: utf-8; %s\r\n", xtext);
+	else
+		fprintf(out, "Original-Recipient: utf-8; %s\r\n", path);
+	return true;
+}
+
 static void
-put_orcpt(FILE *out, const char *orcpt)
+put_orcpt(FILE *out, const struct bounce *bounce, const char *orcpt)
 {
 	struct slice type, xtext;
 
 	if (orcpt == NULL || !smtp_is_orcpt(slice_of(orcpt)))
 		return;
 	smtp_split_orcpt(slice_of(orcpt), &type, &xtext);
-	put_xtext(out, "Original-Recipient", type, xtext);
+	if (!slice_is(type, "utf-8") || !put_utf8_orcpt(out, bounce, xtext))
+		put_xtext(out, "Original-Recipient", type, xtext);
 }
 
 static void
@@ -286,9 +404,9 @@ put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 
 	date_text(bounce->now_ms, date);
 	fputs("\r\n", out);
-	put_orcpt(out, recipient->orcpt);
-	fputs("Final-Recipient: rfc822; ", out);
-	put_ascii(out, recipient->forward_path);
+	put_orcpt(out, bounce, recipient->orcpt);
+	fputs("Final-Recipient: ", out);
+	put_typed_path(out, bounce, recipient->forward_path);
 	fprintf(out,
 	    "\r\nAction: %s\r\nStatus: ", actions[bounce->action].action);
 	put_ascii(out, one->status[0] != '\0' ? one->status
@@ -316,10 +434,14 @@ put_status(FILE *out, const struct bounce *bounce, const char *boundary)
 	date_text(bounce->original->arrival_ms, date);
 	fprintf(out,
 	    "--%s\r\n"
-	    "Content-Type: message/delivery-status\r\n"
+	    "Content-Type: message/%s\r\n"
+	    "%s"
 	    "\r\n"
 	    "Reporting-MTA: dns; %s\r\n",
-	    boundary, bounce->hostname);
+	    boundary,
+	    is_global(bounce) ? "global-delivery-status" : "delivery-status",
+	    encoding_fields[is_global(bounce) ? EIGHT_BIT : SEVEN_BIT],
+	    bounce->hostname);
 	if (bounce->original->envid != NULL)
 		put_xtext(out, "Original-Envelope-Id", slice_of(""),
 		    slice_of(bounce->original->envid));
@@ -374,30 +496,53 @@ returned_len(const struct bounce *bounce)
 	return is_full(bounce) ? bounce->octets_len : header_len(bounce);
 }
 
-static void
-put_original(FILE *out, const struct bounce *bounce, const char *boundary,
-    bool eight_bit)
+static bool
+has_eight_bit(const char *octets, size_t len)
 {
+	return utf8_has_high((struct slice){ octets, len });
+}
+
+/* Is what is returned an internationalized message (RFC 6532), which may be
+ * encoded as others may not? */
+static bool
+returns_global(const struct bounce *bounce)
+{
+	return bounce->original->smtputf8 &&
+	       has_eight_bit(bounce->octets, header_len(bounce));
+}
+
+static enum encoding
+returned_encoding(const struct bounce *bounce)
+{
+	if (!has_eight_bit(bounce->octets, returned_len(bounce)))
+		return SEVEN_BIT;
+	if (is_global(bounce))
+		return EIGHT_BIT;
+	/* A message/rfc822 may not be encoded (RFC 2046, section 5.2.1). */
+	return is_full(bounce) && !returns_global(bounce) ? EIGHT_BIT : QUOTED;
+}
+
+static void
+put_original(FILE *out, const struct bounce *bounce, const char *boundary)
+{
+	static const char *const types[2][2] = {
+		{ "text/rfc822-headers", "message/rfc822" },
+		{ "message/global-headers", "message/global" },
+	};
+	enum encoding encoding = returned_encoding(bounce);
+
 	fprintf(out,
 	    "--%s\r\n"
 	    "Content-Type: %s\r\n"
 	    "%s"
 	    "\r\n",
-	    boundary,
-	    is_full(bounce) ? "message/rfc822" : "text/rfc822-headers",
-	    eight_bit ? EIGHT_BIT : "");
-	fwrite(bounce->octets, 1, returned_len(bounce), out);
+	    boundary, types[returns_global(bounce)][is_full(bounce)],
+	    encoding_fields[encoding]);
+	if (encoding == QUOTED)
+		quoted_printable_put(out, bounce->octets, returned_len(bounce));
+	else
+		fwrite(bounce->octets, 1, returned_len(bounce), out);
 	fputs("\r\n", out);
-}
-
-static bool
-has_eight_bit(const char *octets, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)octets[i] >= 0x80)
-			return true;
-	}
-	return false;
 }
 
 static bool
@@ -410,9 +555,11 @@ envelope_make(const struct bounce *bounce, struct envelope *envelope)
 	envelope->client = strdup("");
 	envelope->requiretls =
 	    bounce->original->requiretls && !is_redacted(bounce);
+	/* The To field is in UTF-8, and so may be all parts. */
+	envelope->smtputf8 = envelope->utf8_header = is_global(bounce);
 	envelope->eight_bit =
-	    !is_redacted(bounce) &&
-	    has_eight_bit(bounce->octets, returned_len(bounce));
+	    is_global(bounce) ||
+	    (!is_redacted(bounce) && returned_encoding(bounce) == EIGHT_BIT);
 	return envelope->reverse_path != NULL && envelope->client != NULL &&
 	       envelope_add_recipient(envelope, bounce->original->reverse_path);
 }
@@ -427,6 +574,7 @@ bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
 	char *octets = NULL;
 	size_t len = 0;
 	FILE *out = NULL;
+	bool ok;
 
 	if (envelope_make(bounce, &envelope))
 		out = open_memstream(&octets, &len);
@@ -439,13 +587,13 @@ bounce_make(const struct bounce *bounce, struct envelope *envelope_out,
 	snprintf(boundary, sizeof(boundary), "=_%s_%s", envelope.queue_id,
 	    chance);
 	put_header(out, bounce, envelope.queue_id, boundary,
-	    envelope.eight_bit);
-	put_words(out, bounce, boundary);
+	    envelope.eight_bit ? EIGHT_BIT : SEVEN_BIT);
+	ok = put_words(out, bounce, boundary);
 	put_status(out, bounce, boundary);
 	if (!is_redacted(bounce))
-		put_original(out, bounce, boundary, envelope.eight_bit);
+		put_original(out, bounce, boundary);
 	fprintf(out, "--%s--\r\n", boundary);
-	if (ferror(out) | fclose(out)) {
+	if (ferror(out) | fclose(out) | !ok) {
 		free(octets);
 		envelope_fini(&envelope);
 		return fail(why, REASON_NO_MEMORY, "bounce");

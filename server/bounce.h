@@ -2,6 +2,11 @@
  * server/bounce.h: a delivery status notification for mail that failed, is
  * delayed, or was relayed to where nobody will notify (RFC 3464, in the
  * multipart/report of RFC 6522), from the null reverse-path.
+ *
+ * Of a message with SMTPUTF8 (RFC 6533): if its sender's address needs that
+ * extension, so does the notification, which is in UTF-8 throughout.  If not,
+ * addresses and what is returned are encoded, so that ASCII suffices and it
+ * reaches everyone whom the message could have come from.
  */
 #ifndef SERVER_BOUNCE_H
 #define SERVER_BOUNCE_H

@@ -32,6 +32,7 @@ enum flag {
 	FLAG_TLS_OPTIONAL = 8,
 	FLAG_NOTICE = 16,
 	FLAG_DEVICE = 32,
+	FLAG_UTF8_HEADER = 64,
 };
 
 enum { FIELD_OVERHEAD = 1 + 4 };
@@ -206,7 +207,8 @@ envelope_encode(const struct envelope *envelope, struct wire_writer *w)
 			 (envelope->requiretls ? FLAG_REQUIRETLS : 0) |
 			 (envelope->tls_optional ? FLAG_TLS_OPTIONAL : 0) |
 			 (envelope->notice ? FLAG_NOTICE : 0) |
-			 (envelope->device ? FLAG_DEVICE : 0);
+			 (envelope->device ? FLAG_DEVICE : 0) |
+			 (envelope->utf8_header ? FLAG_UTF8_HEADER : 0);
 
 	put_string(w, TAG_QUEUE_ID, envelope->queue_id);
 	put_u64(w, TAG_ARRIVAL, (uint64_t)envelope->arrival_ms);
@@ -355,6 +357,7 @@ take_field(struct envelope *envelope, uint8_t tag, const gnutls_datum_t *octets)
 		envelope->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
 		envelope->notice = (flags & FLAG_NOTICE) != 0;
 		envelope->device = (flags & FLAG_DEVICE) != 0;
+		envelope->utf8_header = (flags & FLAG_UTF8_HEADER) != 0;
 		return true;
 	case TAG_RET:
 		return take_u8(&envelope->ret, octets);

@@ -331,6 +331,7 @@ command_ehlo(struct session *s, struct slice args)
 	    (unsigned long long)config->message_size);
 	session_reply(s, "250-PIPELINING");
 	session_reply(s, "250-8BITMIME");
+	session_reply(s, "250-SMTPUTF8");
 	/* Neither is offered where it does not work: RFC 3207, section 4.2,
 	 * and no password outside TLS. */
 	if ((s->facts & IN_TLS) == 0)

@@ -94,10 +94,22 @@ data_reply(const struct transaction *transaction)
 	 * or refused further on, where nobody can tell the author. */
 	if (transaction->data.long_line)
 		return "550 5.6.0 a line is longer than 998 octets";
+	/* RFC 6532, section 3.2; without SMTPUTF8 nothing is said of it. */
+	if (transaction->envelope.smtputf8 &&
+	    !utf8_scan_is_good(&transaction->header.utf8))
+		return "550 5.6.0 the header is not UTF-8";
 	if (transaction->header.received > SUBMISSION_RECEIVED_MAX)
 		return "554 5.4.6 too many Received fields, mail goes round "
 		       "in circles";
 	return NULL;
+}
+
+/* Is the From field of our making, and of an address in UTF-8? */
+static bool
+adds_utf8(const struct transaction *transaction)
+{
+	return transaction->header.from == 0 &&
+	       utf8_has_high(slice_of(transaction->envelope.reverse_path));
 }
 
 /* The strings the envelope owns, beside those that MAIL and RCPT gave. */
@@ -122,6 +134,9 @@ fill_envelope(const struct session *s, size_t head_len)
 	envelope->tls_optional =
 	    !envelope->requiretls &&
 	    submission_header_is_tls_optional(&s->transaction->header);
+	envelope->utf8_header =
+	    envelope->smtputf8 &&
+	    (s->transaction->header.utf8.has_high || adds_utf8(s->transaction));
 	envelope->size = head_len + spool_message_size(s->transaction->message);
 	return envelope->login != NULL && envelope->client != NULL &&
 	       envelope->listener != NULL && envelope->tls != NULL &&
@@ -136,6 +151,7 @@ make_head(const struct session *s, char *out, size_t capacity)
 	struct submission_trace trace = {
 		.hostname = config->hostname,
 		.queue_id = s->transaction->envelope.queue_id,
+		.smtputf8 = s->transaction->envelope.smtputf8,
 		.tls_version = session_tls_version(s),
 		.tls_suite = s->tls_suite,
 		.now = time(NULL),
@@ -261,7 +277,7 @@ log_accepted(const struct session *s)
 
 	log_line(SAY_NOTE, "accepted",
 	    "queue=%s session=%s from=<%s> rcpts=%zu size=%llu user=%s tls=%s "
-	    "suite=%s%s%s",
+	    "suite=%s%s%s%s",
 	    envelope->queue_id, s->id,
 	    log_value(from, sizeof from, envelope->reverse_path,
 		strlen(envelope->reverse_path)),
@@ -270,6 +286,7 @@ log_accepted(const struct session *s)
 		strlen(s->grant->login)),
 	    session_tls_version(s), s->tls_suite,
 	    envelope->requiretls ? " requiretls=yes" : "",
+	    envelope->smtputf8 ? " smtputf8=yes" : "",
 	    envelope->tls_optional ? " tls-optional=yes" : "");
 }
 

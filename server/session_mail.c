@@ -6,6 +6,7 @@
 
 #include "log.h"
 #include "session.h"
+#include "smtp_utf8.h"
 
 void
 session_reset(struct session *s)
@@ -31,7 +32,7 @@ refuse(struct session *s, const char *reply)
 
 struct mail_params {
 	bool has_size, has_body, has_auth, has_ret, has_envid;
-	bool eight_bit, requiretls;
+	bool eight_bit, requiretls, smtputf8;
 	uint64_t size;
 	uint8_t ret;
 	struct slice envid;
@@ -75,6 +76,10 @@ take_mail_param(void *context, const struct smtp_param *param)
 		seen = &params->requiretls;
 		if (param->has_value) /* RFC 8689, section 2 */
 			return "501 5.5.4 REQUIRETLS has no value";
+	} else if (slice_is(param->keyword, "SMTPUTF8")) {
+		seen = &params->smtputf8;
+		if (param->has_value) /* RFC 6531, section 3.4 */
+			return "501 5.5.4 SMTPUTF8 has no value";
 	} else if (slice_is(param->keyword, "RET")) {
 		seen = &params->has_ret;
 		if (!smtp_parse_ret(param->value, &params->ret))
@@ -145,21 +150,32 @@ take_params(struct slice rest,
 	}
 }
 
-/* The reply for a path that does not parse, or NULL. */
+/* The reply for a path that is not to be taken, or NULL. */
 static const char *
-path_reply(enum smtp_syntax syntax, const char *bad)
+syntax_reply(enum smtp_syntax syntax, const char *bad)
 {
 	switch (syntax) {
 	case SMTP_SYNTAX_OK:
 		return NULL;
 	case SMTP_SYNTAX_TOO_LONG:
 		return "501 5.1.0 address is too long";
-	case SMTP_SYNTAX_NOT_ASCII:
-		return "553 5.6.7 addresses in UTF-8 are not served";
+	case SMTP_SYNTAX_NOT_UTF8:
+		return "501 5.5.2 address is neither ASCII nor plain UTF-8";
 	case SMTP_SYNTAX_BAD:
 		break;
 	}
 	return bad;
+}
+
+/* RFC 6531, sections 3.3 and 3.5: a path that needs SMTPUTF8, and its domain
+ * to A-labels, into ascii. */
+static const char *
+utf8_reply(bool smtputf8, struct smtp_path *path, const char *bad,
+    char ascii[static SMTP_PATH_MAX + 1])
+{
+	if (path->is_utf8 && !smtputf8)
+		return "553 5.6.7 an address in UTF-8 needs SMTPUTF8 of MAIL";
+	return syntax_reply(smtp_path_to_ascii(path, ascii), bad);
 }
 
 static const char *
@@ -186,6 +202,7 @@ transaction_new(struct slice reverse_path, const struct mail_params *params)
 	envelope_init(&transaction->envelope);
 	transaction->envelope.eight_bit = params->eight_bit;
 	transaction->envelope.requiretls = params->requiretls;
+	transaction->envelope.smtputf8 = params->smtputf8;
 	transaction->envelope.ret = params->ret;
 	transaction->envelope.reverse_path = slice_copy(reverse_path);
 	if (params->has_envid)
@@ -202,16 +219,19 @@ transaction_new(struct slice reverse_path, const struct mail_params *params)
 enum step
 command_mail(struct session *s, struct slice args)
 {
+	static const char bad[] = "501 5.1.7 FROM:<address> is expected";
+	char ascii[SMTP_PATH_MAX + 1];
 	struct mail_params params = { 0 };
 	struct smtp_path path;
 	struct slice rest;
 	const char *reply;
 	enum step step;
 
-	reply = path_reply(smtp_parse_mail(args, &path, &rest),
-	    "501 5.1.7 FROM:<address> is expected");
+	reply = syntax_reply(smtp_parse_mail(args, &path, &rest), bad);
 	if (reply == NULL)
 		reply = take_params(rest, take_mail_param, &params);
+	if (reply == NULL)
+		reply = utf8_reply(params.smtputf8, &path, bad, ascii);
 	if (reply == NULL)
 		reply = room_reply(s, params.size);
 	if (reply != NULL)
@@ -266,15 +286,21 @@ enum step
 command_rcpt(struct session *s, struct slice args)
 {
 	const struct envelope *envelope = &s->transaction->envelope;
+	static const char bad[] = "501 5.1.3 TO:<address> is expected";
+	char ascii[SMTP_PATH_MAX + 1];
 	struct rcpt_params params = { 0 };
 	struct smtp_path path;
 	struct slice rest;
 	const char *reply;
 
-	reply = path_reply(smtp_parse_rcpt(args, &path, &rest),
-	    "501 5.1.3 TO:<address> is expected");
+	reply = syntax_reply(smtp_parse_rcpt(args, &path, &rest), bad);
 	if (reply == NULL)
 		reply = take_params(rest, take_rcpt_param, &params);
+	if (reply == NULL)
+		reply = utf8_reply(envelope->smtputf8, &path, bad, ascii);
+	if (reply == NULL && !envelope->smtputf8 && params.has_orcpt &&
+	    utf8_has_high(params.orcpt)) /* RFC 6533, section 3 */
+		reply = "501 5.5.4 ORCPT= in UTF-8 needs SMTPUTF8 of MAIL";
 	if (reply != NULL)
 		return refuse(s, reply);
 	/* Not counted as a mistake: RFC 5321, section 4.5.3.1.10. */

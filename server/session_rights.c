@@ -13,6 +13,7 @@
 #include "../auth/rights.h"
 #include "log.h"
 #include "session.h"
+#include "smtp_utf8.h"
 #include "submission_from.h"
 
 static struct rights
@@ -47,7 +48,8 @@ may_use_all(const struct grant *grant)
 	    grant->owner[0] != '\0' ? &owner : NULL);
 }
 
-/* For a reply: without SMTPUTF8 that is ASCII. */
+/* For a reply: ASCII, for MAIL has not been accepted, and RFC 6531, section
+ * 3.7.4.2, lets UTF-8 into other replies alone. */
 static const char *
 printable(char *out, size_t size, const char *text)
 {
@@ -191,6 +193,17 @@ shape_reply(const struct transaction *transaction)
 	return NULL;
 }
 
+/* In UTF-8 it is an address only where that was said of the message: RFC
+ * 6532.  Otherwise it is in a charset that each reader guesses for himself. */
+static bool
+is_in_doubt(const struct session *s, const char *address)
+{
+	struct slice octets = slice_of(address);
+
+	return utf8_has_high(octets) &&
+	       (!s->transaction->envelope.smtputf8 || !utf8_is_plain(octets));
+}
+
 /* The mailboxes of one field: the reply that refuses it, or NULL. */
 static const char *
 judge_field(struct session *s, const char *name, struct submission_from *from,
@@ -203,6 +216,13 @@ judge_field(struct session *s, const char *name, struct submission_from *from,
 
 	while ((result = submission_from_next(from, address)) == FROM_MAILBOX) {
 		mailboxes++;
+		if (is_in_doubt(s, address)) {
+			snprintf(reply, REPLY_SIZE,
+			    "550 5.6.7 the %s field has an address that is "
+			    "not ASCII, nor plain UTF-8 with SMTPUTF8",
+			    name);
+			return refuse_header(s, reply);
+		}
 		/* Nearly always the address that MAIL has named. */
 		if (strcmp(address, judged) == 0 || may_use(s->grant, address))
 			continue;

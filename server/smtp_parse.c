@@ -11,6 +11,7 @@
 
 #include "envelope.h"
 #include "smtp_parse.h"
+#include "smtp_utf8.h"
 
 struct slice
 slice_of(const char *text)
@@ -76,6 +77,14 @@ is_printable(char c)
 	return c >= 32 && c <= 126;
 }
 
+/* UTF8-non-ascii (RFC 6531, section 3.3); that it is UTF-8 is checked for the
+ * whole. */
+static bool
+is_high(char c)
+{
+	return (unsigned char)c > 127;
+}
+
 static bool
 take(struct slice *s, char c)
 {
@@ -132,7 +141,12 @@ static bool
 take_dot_string(struct slice *s)
 {
 	do {
-		if (!take_atom(s))
+		size_t n = 0;
+
+		while (n < s->len && (is_atext(s->at[n]) || is_high(s->at[n])))
+			n++;
+		slice_skip(s, n);
+		if (n == 0)
 			return false;
 	} while (take(s, '.'));
 	return true;
@@ -144,8 +158,10 @@ take_quoted_string(struct slice *s)
 	if (!take(s, '"'))
 		return false;
 	while (s->len > 0 && s->at[0] != '"') {
-		take(s, '\\');
-		if (s->len == 0 || !is_printable(s->at[0]))
+		bool is_pair = take(s, '\\');
+
+		if (s->len == 0 || !(is_printable(s->at[0]) ||
+				       (!is_pair && is_high(s->at[0]))))
 			return false;
 		slice_skip(s, 1);
 	}
@@ -160,23 +176,32 @@ take_local_part(struct slice *s)
 	return take_dot_string(s);
 }
 
-/* A label, with underscores if extra says so. */
+/* What a label may have beside letters, digits and hyphens. */
+enum label_extra { NO_EXTRA, UNDERSCORES, U_LABELS };
+
+/* How long an U-label may be is known by its A-label. */
 static bool
-take_label(struct slice *s, char extra)
+take_label(struct slice *s, enum label_extra extra)
 {
+	bool has_high = false;
 	size_t n = 0;
 
-	while (n < s->len && (is_let_dig(s->at[n]) || s->at[n] == '-' ||
-				 (extra != '\0' && s->at[n] == extra)))
-		n++;
-	if (n == 0 || n > 63 || s->at[0] == '-' || s->at[n - 1] == '-')
+	for (; n < s->len; n++) {
+		if (extra == U_LABELS && is_high(s->at[n]))
+			has_high = true;
+		else if (!is_let_dig(s->at[n]) && s->at[n] != '-' &&
+			 (extra != UNDERSCORES || s->at[n] != '_'))
+			break;
+	}
+	if (n == 0 || (n > 63 && !has_high) || s->at[0] == '-' ||
+	    s->at[n - 1] == '-')
 		return false;
 	slice_skip(s, n);
 	return true;
 }
 
 static bool
-take_domain(struct slice *s, char extra)
+take_domain(struct slice *s, enum label_extra extra)
 {
 	struct slice before = *s;
 
@@ -211,7 +236,7 @@ smtp_is_greeting_name(struct slice s)
 {
 	if (smtp_is_address_literal(s))
 		return true;
-	return take_domain(&s, '_') && s.len == 0;
+	return take_domain(&s, UNDERSCORES) && s.len == 0;
 }
 
 /* The domain or literal of a mailbox; it ends where the path does. */
@@ -222,7 +247,7 @@ take_mailbox_domain(struct slice *s)
 	const char *end;
 
 	if (s->len == 0 || s->at[0] != '[')
-		return take_domain(s, '\0');
+		return take_domain(s, U_LABELS);
 	end = memchr(s->at, ']', s->len);
 	if (end == NULL)
 		return false;
@@ -235,7 +260,7 @@ static bool
 take_source_route(struct slice *s)
 {
 	do {
-		if (!take(s, '@') || !take_domain(s, '\0'))
+		if (!take(s, '@') || !take_domain(s, NO_EXTRA))
 			return false;
 	} while (take(s, ','));
 	return take(s, ':');
@@ -260,29 +285,17 @@ take_mailbox(struct slice *s, struct smtp_path *out)
 	return SMTP_SYNTAX_OK;
 }
 
-/* Is there an octet above 127 in the path that s begins with? */
-static bool
-has_high_octet(struct slice s)
-{
-	for (; s.len > 0 && s.at[0] != '>'; slice_skip(&s, 1))
-		if ((unsigned char)s.at[0] > 127)
-			return true;
-	return false;
-}
-
 enum path_kind { REVERSE_PATH, FORWARD_PATH };
 
 static enum smtp_syntax
 take_path(struct slice *s, enum path_kind kind, struct smtp_path *out)
 {
 	struct slice before = *s, word;
-	struct smtp_path path = { { s->at, 0 }, { s->at, 0 } };
+	struct smtp_path path = { { s->at, 0 }, { s->at, 0 }, false };
 	enum smtp_syntax syntax = SMTP_SYNTAX_OK;
 
 	if (!take(s, '<'))
 		return SMTP_SYNTAX_BAD;
-	if (has_high_octet(*s))
-		return SMTP_SYNTAX_NOT_ASCII;
 	word = *s;
 	if (kind == FORWARD_PATH && take_word(s, "Postmaster") && s->len > 0 &&
 	    s->at[0] == '>') {
@@ -299,6 +312,9 @@ take_path(struct slice *s, enum path_kind kind, struct smtp_path *out)
 		return SMTP_SYNTAX_BAD;
 	if (taken(before, *s).len > SMTP_PATH_MAX)
 		return SMTP_SYNTAX_TOO_LONG;
+	if (!utf8_is_plain(path.mailbox))
+		return SMTP_SYNTAX_NOT_UTF8;
+	path.is_utf8 = utf8_has_high(path.mailbox);
 	*out = path;
 	return SMTP_SYNTAX_OK;
 }
@@ -350,16 +366,19 @@ take_keyword(struct slice *s)
 	return n > 0;
 }
 
-/* RFC 5321, section 4.1.2: esmtp-value. */
+/* RFC 5321, section 4.1.2: esmtp-value; RFC 6531, section 3.3. */
 static bool
 take_value(struct slice *s)
 {
+	struct slice before = *s;
 	size_t n = 0;
 
-	while (n < s->len && s->at[n] > 32 && s->at[n] < 127 && s->at[n] != '=')
+	while (n < s->len &&
+	       ((s->at[n] > 32 && s->at[n] < 127 && s->at[n] != '=') ||
+		   is_high(s->at[n])))
 		n++;
 	slice_skip(s, n);
-	return n > 0;
+	return n > 0 && utf8_is_plain(taken(before, *s));
 }
 
 enum smtp_param_result
@@ -509,9 +528,14 @@ bool
 smtp_is_orcpt(struct slice s)
 {
 	char text[SMTP_ORCPT_MAX + 1];
+	struct slice type = s;
 
-	return s.len <= SMTP_ORCPT_MAX && take_atom(&s) && take(&s, ';') &&
-	       s.len > 0 && smtp_xtext_decode(s, text);
+	if (s.len > SMTP_ORCPT_MAX || !take_atom(&s))
+		return false;
+	type = taken(type, s);
+	return take(&s, ';') && s.len > 0 &&
+	       (smtp_xtext_decode(s, text) ||
+		   (slice_is(type, "utf-8") && utf8_is_address(s)));
 }
 
 void

@@ -3,8 +3,9 @@
  *
  * RFC 5321 sections 4.1.1 to 4.1.3 as far as a submission server needs them
  * (RFC 6409), RFC 4954 for AUTH, RFC 3461 section 4 for xtext.  Nothing is
- * copied: results are slices of the line that was given.  Octets above 127
- * are refused until SMTPUTF8 is served.  Threads: any; no state.
+ * copied: results are slices of the line that was given.  UTF-8 stands where
+ * RFC 6531, section 3.3, lets it; whether it may stand there at all is known
+ * only with the parameters (SMTPUTF8).  Threads: any; no state.
  */
 #ifndef SERVER_SMTP_PARSE_H
 #define SERVER_SMTP_PARSE_H
@@ -26,7 +27,8 @@ enum {
 	SMTP_PATH_MAX = 256,       /* with its angle brackets */
 	SMTP_TEXT_LINE_MAX = 1000, /* with CRLF, without a stuffed dot */
 	/* 512 of section 4.5.3.1.4, and what SIZE (26), BODY (17), AUTH (500)
-	 * and DSN (RET and ENVID, or NOTIFY and ORCPT, 540) add; with CRLF. */
+	 * and DSN (RET and ENVID, or NOTIFY and ORCPT, 540) add, and SMTPUTF8
+	 * (10); with CRLF. */
 	SMTP_COMMAND_MAX = 2048,
 	/* RFC 4954, section 4: of an AUTH command or response, with CRLF. */
 	SMTP_AUTH_LINE_MAX = 12288,
@@ -52,7 +54,8 @@ enum smtp_syntax {
 	SMTP_SYNTAX_OK,
 	SMTP_SYNTAX_BAD,       /* not the grammar: 501 */
 	SMTP_SYNTAX_TOO_LONG,  /* section 4.5.3.1: 501 */
-	SMTP_SYNTAX_NOT_ASCII, /* an address in UTF-8: 553 5.6.7 */
+	SMTP_SYNTAX_NOT_UTF8,  /* octets above 127 that are not plain UTF-8:
+				  501 */
 };
 
 /* "[192.0.2.1]" or "[IPv6:2001:db8::1]". */
@@ -65,6 +68,7 @@ struct smtp_path {
 	struct slice mailbox; /* without brackets and source route; empty
 				 for the null reverse-path */
 	struct slice domain;  /* empty for the null path and Postmaster */
+	bool is_utf8;         /* there are octets above 127 in the mailbox */
 };
 
 /*
@@ -103,8 +107,10 @@ bool smtp_parse_ret(struct slice s, uint8_t *out);
 /* NEVER alone, or a list of the others, as enum notify. */
 bool smtp_parse_notify(struct slice s, uint8_t *out);
 bool smtp_is_envid(struct slice s);
+/* xtext of any address type; of the type utf-8 also its own forms (RFC 6533,
+ * section 3), which may have octets above 127. */
 bool smtp_is_orcpt(struct slice s);
-/* The address type and the xtext of what smtp_is_orcpt. */
+/* The address type, and what follows it, of what smtp_is_orcpt. */
 void smtp_split_orcpt(struct slice s, struct slice *type_out,
     struct slice *xtext_out);
 /* RFC 4422, section 3.1; case is the caller's business. */

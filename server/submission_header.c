@@ -315,8 +315,10 @@ void
 submission_header_look(struct submission_header *header, const char *at,
     size_t len)
 {
-	const char *end = at + len;
+	const char *begin = at, *end = at + len;
 
+	if (header->place == HEADER_OVER)
+		return;
 	while (at < end && header->place != HEADER_OVER) {
 		switch (header->place) {
 		case HEADER_LINE_START:
@@ -340,6 +342,10 @@ submission_header_look(struct submission_header *header, const char *at,
 			break;
 		}
 	}
+	/* What told that it is text is the body's. */
+	if (header->has_text)
+		at--;
+	utf8_scan(&header->utf8, begin, (size_t)(at - begin));
 }
 
 struct text {
@@ -394,9 +400,9 @@ submission_head(const struct submission_header *header,
 		    trace->greeting_name != NULL ? trace->greeting_name
 						 : trace->client,
 		    trace->client);
-	add(&text, "by %s (Sallyport) with ESMTPSA (%s)\r\n\tid %s tls %s;",
-	    trace->hostname, trace->tls_version, trace->queue_id,
-	    trace->tls_suite);
+	add(&text, "by %s (Sallyport) with %s (%s)\r\n\tid %s tls %s;",
+	    trace->hostname, trace->smtputf8 ? "UTF8SMTPSA" : "ESMTPSA",
+	    trace->tls_version, trace->queue_id, trace->tls_suite);
 	add(&text, "\r\n\t");
 	add_date(&text, trace->now);
 	add(&text, "\r\n");

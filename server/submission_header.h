@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <time.h>
 
+#include "smtp_utf8.h"
+
 enum {
 	SUBMISSION_FIELD_MAX = 16, /* the longest name we know, and more */
 	/* Octets of all fields together that are kept; a message has few. */
@@ -69,6 +71,7 @@ struct submission_header {
 	bool has_date, has_message_id;
 	bool has_field; /* any field at all */
 	bool has_text;  /* text that is no header field follows directly */
+	struct utf8_scan utf8; /* of all fields */
 	unsigned received, from;
 	unsigned tls_required; /* fields of that name */
 	enum tls_required_value value;
@@ -107,6 +110,7 @@ bool submission_header_next(const struct submission_header *header,
 struct submission_trace {
 	const char *hostname;
 	const char *queue_id;
+	bool smtputf8;           /* the transaction had it */
 	const char *tls_version; /* "TLS1.3" */
 	const char *tls_suite;   /* IANA name */
 	/* Both NULL unless trace-client = yes. */
@@ -119,9 +123,10 @@ struct submission_trace {
 
 /*
  * Write the fields that go before the message: Received (RFC 5321, section
- * 4.4, with the tls clause of RFC 8314, section 4.3), and Date, Message-ID and
- * From where the message has none.  An empty line ends them if the message has
- * no header of its own.  Returns the length; 0 if it does not fit.
+ * 4.4, with the tls clause of RFC 8314, section 4.3; the protocol as in RFC
+ * 3848 and RFC 6531, section 4.3), and Date, Message-ID and From where the
+ * message has none.  An empty line ends them if the message has no header of
+ * its own.  Returns the length; 0 if it does not fit.
  */
 size_t submission_head(const struct submission_header *header,
     const struct submission_trace *trace, char *out, size_t capacity);

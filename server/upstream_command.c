@@ -1,7 +1,8 @@
 /*
  * server/upstream_command.c: the command lines of a mail transaction, with the
- * parameters that the other side offers (RFC 1870, 3461, 6152, 8689).
+ * parameters that the other side offers (RFC 1870, 3461, 6152, 6531, 8689).
  */
+#include "smtp_utf8.h"
 #include "upstream_transaction.h"
 
 #include <inttypes.h>
@@ -9,17 +10,25 @@
 #include <string.h>
 
 bool
-command_path_fits(const char *path)
+command_path_fits(const char *path, const struct envelope *envelope)
 {
 	size_t len = strlen(path);
 
 	if (len > PATH_OCTETS_MAX)
 		return false;
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)path[i] < 0x20 ||
-		    (unsigned char)path[i] >= 0x7f)
+		if ((unsigned char)path[i] < 0x20 || path[i] == 0x7f)
 			return false;
-	return true;
+	return !utf8_has_high(slice_of(path)) ||
+	       (envelope->smtputf8 && smtp_is_utf8_path(path));
+}
+
+/* A message for which its client said SMTPUTF8, as it may have header fields in
+ * UTF-8 deep in its body, where nobody has looked. */
+static bool
+says_smtputf8(const struct transaction *t)
+{
+	return t->delivery->envelope.smtputf8 && t->up->extensions.smtputf8;
 }
 
 /*
@@ -40,8 +49,24 @@ mail_dsn(const struct transaction *t, char out[static DSN_OCTETS_MAX])
 	    has_envid ? " ENVID=" : "", has_envid ? envelope->envid : "");
 }
 
+/* Beyond ASCII only with SMTPUTF8 (RFC 6533, section 3). */
 static void
-rcpt_dsn(const struct envelope_recipient *recipient,
+put_orcpt(char *end, const char *orcpt, bool smtputf8)
+{
+	char ascii[SMTP_ORCPT_MAX + 1];
+
+	if (orcpt == NULL || !smtp_is_orcpt(slice_of(orcpt)))
+		return;
+	if (!smtputf8) {
+		if (!utf8_orcpt_to_ascii(orcpt, ascii))
+			return;
+		orcpt = ascii;
+	}
+	stpcpy(stpcpy(end, " ORCPT="), orcpt);
+}
+
+static void
+rcpt_dsn(const struct envelope_recipient *recipient, bool smtputf8,
     char out[static DSN_OCTETS_MAX])
 {
 	static const struct {
@@ -65,9 +90,7 @@ rcpt_dsn(const struct envelope_recipient *recipient,
 		if (words[i].bit == NOTIFY_NEVER)
 			break; /* it stands alone */
 	}
-	if (recipient->orcpt != NULL &&
-	    smtp_is_orcpt(slice_of(recipient->orcpt)))
-		stpcpy(stpcpy(end, " ORCPT="), recipient->orcpt);
+	put_orcpt(end, recipient->orcpt, smtputf8);
 }
 
 static size_t
@@ -81,7 +104,7 @@ rcpt_make(const struct transaction *t, size_t recipient,
 
 	dsn[0] = '\0';
 	if (t->up->extensions.dsn && (one->notify != 0 || one->orcpt != NULL))
-		rcpt_dsn(one, dsn);
+		rcpt_dsn(one, says_smtputf8(t), dsn);
 	return (size_t)snprintf(out, COMMAND_OCTETS_MAX, "RCPT TO:<%s>%s\r\n",
 	    one->forward_path, dsn);
 }
@@ -111,7 +134,8 @@ command_make(const struct transaction *t, size_t number,
 		    (unsigned long long)(t->delivery->head_len +
 					 t->delivery->body_len));
 	return (size_t)snprintf(out, COMMAND_OCTETS_MAX,
-	    "MAIL FROM:<%s>%s%s%s%s\r\n", envelope->reverse_path, size,
+	    "MAIL FROM:<%s>%s%s%s%s%s\r\n", envelope->reverse_path, size,
 	    envelope->eight_bit ? " BODY=8BITMIME" : "",
+	    says_smtputf8(t) ? " SMTPUTF8" : "",
 	    envelope->requiretls ? " REQUIRETLS" : "", dsn);
 }

@@ -2,6 +2,7 @@
  * server/upstream_mail.c: one mail transaction (RFC 5321, section 3.3), from
  * what the other side can take to what is left for another one.
  */
+#include "smtp_utf8.h"
 #include "upstream_transaction.h"
 
 #include <stdio.h>
@@ -194,6 +195,13 @@ transaction_run(struct transaction *t)
 	return end == MAIL_KEEP && t->up->io.dead ? MAIL_CLOSE : end;
 }
 
+/* RFC 6531, section 3.2: such a path has no other form to be sent in. */
+static bool
+lacks_utf8(const struct transaction *t, const char *path)
+{
+	return !t->up->extensions.smtputf8 && utf8_has_high(slice_of(path));
+}
+
 /* What this server says it cannot take; refusing here saves the attempt. */
 static bool
 message_fits(struct transaction *t)
@@ -210,9 +218,18 @@ message_fits(struct transaction *t)
 		   !extensions->eight_bit_mime) {
 		status = "5.6.3";
 		text = "message is 8bit, the next hop does not offer 8BITMIME";
-	} else if (!command_path_fits(delivery->envelope.reverse_path)) {
+	} else if (!command_path_fits(delivery->envelope.reverse_path,
+		       &delivery->envelope)) {
 		status = "5.1.7";
 		text = "reverse-path cannot be sent";
+	} else if (lacks_utf8(t, delivery->envelope.reverse_path)) {
+		status = "5.6.7";
+		text = "sender's address is in UTF-8, the next hop does not "
+		       "offer SMTPUTF8";
+	} else if (delivery->envelope.utf8_header && !extensions->smtputf8) {
+		status = "5.6.9";
+		text = "header is in UTF-8, the next hop does not offer "
+		       "SMTPUTF8";
 	}
 	if (status != NULL)
 		outcome_all(t, false, OUTCOME_PERMANENT, status, text);
@@ -226,6 +243,7 @@ recipients_order(struct transaction *t, const struct judgement *judgement)
 {
 	struct delivery *delivery = t->delivery;
 	size_t most = t->up->extensions.rcpt_max;
+	const char *path;
 
 	if (most == 0)
 		most = delivery->recipient_count;
@@ -238,11 +256,16 @@ recipients_order(struct transaction *t, const struct judgement *judgement)
 		    !decision_passes(judgement_of(judgement, i)))
 			continue;
 		t->order[t->count] = r;
-		if (command_path_fits(forward_path(t, t->count)))
-			t->count++;
-		else
+		path = forward_path(t, t->count);
+		if (!command_path_fits(path, &delivery->envelope))
 			outcome_set(r, OUTCOME_PERMANENT, "5.1.3",
 			    "forward-path cannot be sent");
+		else if (lacks_utf8(t, path))
+			outcome_set(r, OUTCOME_PERMANENT, "5.6.7",
+			    "address is in UTF-8, the next hop does not offer "
+			    "SMTPUTF8");
+		else
+			t->count++;
 	}
 }
 
@@ -296,6 +319,10 @@ upstream_mail(struct upstream *upstream, struct delivery *delivery,
 	snprintf(delivery->remote, sizeof(delivery->remote), "%s",
 	    upstream->remote);
 	upstream->said_mail = false;
+	/* What a server offered that has closed since is no reason to refuse
+	 * anything for good. */
+	if (upstream->kept && upstream_io_has_input(&upstream->io))
+		return MAIL_STALE;
 	t.order = calloc(most, sizeof(*t.order));
 	t.accepted = calloc(most, sizeof(*t.accepted));
 	if (t.order != NULL && t.accepted != NULL)

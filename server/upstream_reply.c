@@ -287,6 +287,8 @@ upstream_extensions_line(void *context, unsigned number, const char *text,
 		extensions->chunking = true;
 	} else if (is_keyword(text, word, "LIMITS")) {
 		limits_take(extensions, value, value_len);
+	} else if (is_keyword(text, word, "SMTPUTF8")) {
+		extensions->smtputf8 = true;
 	} else if (is_keyword(text, word, "SIZE")) {
 		extensions->size = true;
 		extensions->size_max = size_value(value, value_len);

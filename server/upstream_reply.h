@@ -63,6 +63,7 @@ struct upstream_extensions {
 	bool requiretls;      /* RFC 8689, section 2; it has no parameter */
 	bool dsn;             /* RFC 3461, section 3; nor has this */
 	bool chunking;        /* RFC 3030, section 2 */
+	bool smtputf8;        /* RFC 6531, section 3.1; nor this */
 	uint64_t size_max;    /* octets; 0: not said */
 	/* LIMITS (RFC 9422): recipients of a transaction, transactions of a
 	 * connection; 0: not said. */

@@ -80,9 +80,10 @@ bool outcome_is_expected(struct transaction *t,
 
 /* --- server/upstream_command.c --- */
 
-/* Can this path stand between angle brackets?  The spool held it, but a
- * command line is not where to find out that it was damaged. */
-bool command_path_fits(const char *path);
+/* Can this path stand between angle brackets, beyond ASCII where the message
+ * has SMTPUTF8?  The spool held it, but a command line is not where to find out
+ * that it was damaged. */
+bool command_path_fits(const char *path, const struct envelope *envelope);
 /* The command of that number, with CRLF; its length. */
 size_t command_make(const struct transaction *t, size_t number,
     char out[static COMMAND_OCTETS_MAX]);

@@ -10,6 +10,7 @@
 
 #include "../../server/envelope.h"
 #include "../../server/smtp_parse.h"
+#include "../../server/smtp_utf8.h"
 
 static struct slice whole;
 
@@ -17,6 +18,47 @@ static void
 assert_within(struct slice s)
 {
 	assert(s.at >= whole.at && s.at + s.len <= whole.at + whole.len);
+}
+
+/* What goes without SMTPUTF8 means the same. */
+static void
+try_orcpt(struct slice value)
+{
+	char ascii[SMTP_ORCPT_MAX + 1], text[SMTP_ORCPT_MAX + 1];
+	char again[SMTP_ORCPT_MAX + 1], *orcpt = slice_copy(value);
+	struct slice type, address;
+
+	assert(orcpt != NULL);
+	smtp_split_orcpt(value, &type, &address);
+	if (utf8_orcpt_to_ascii(orcpt, ascii)) {
+		assert(!utf8_has_high(slice_of(ascii)));
+		assert(smtp_is_orcpt(slice_of(ascii)));
+		if (utf8_address_decode(address, text)) {
+			smtp_split_orcpt(slice_of(ascii), &type, &address);
+			assert(utf8_address_decode(address, again));
+			assert(strcmp(text, again) == 0);
+		}
+	}
+	free(orcpt);
+}
+
+/* Where there is nothing but ASCII it stays as it is; a domain always is. */
+static void
+try_domain(struct smtp_path *path)
+{
+	char ascii[SMTP_PATH_MAX + 1], xtext[UTF8_XTEXT_SIZE], *mailbox;
+	const char *before = path->mailbox.at;
+
+	if (smtp_path_to_ascii(path, ascii) != SMTP_SYNTAX_OK)
+		return;
+	assert(path->is_utf8 || path->mailbox.at == before);
+	assert(path->mailbox.len + 2 <= SMTP_PATH_MAX);
+	assert(!utf8_has_high(path->domain));
+	mailbox = slice_copy(path->mailbox);
+	assert(mailbox != NULL && utf8_xtext_encode(mailbox, xtext));
+	assert(!utf8_has_high(slice_of(xtext)));
+	assert(!utf8_has_high(path->mailbox) || smtp_is_utf8_path(mailbox));
+	free(mailbox);
 }
 
 /* What is accepted fits a command and a header field. */
@@ -40,7 +82,10 @@ try_dsn(struct slice value)
 		smtp_split_orcpt(value, &type, &xtext);
 		assert_within(type);
 		assert_within(xtext);
-		assert(type.len > 0 && smtp_is_xtext(xtext));
+		assert(type.len > 0);
+		assert(smtp_is_xtext(xtext) ||
+		       (slice_is(type, "utf-8") && utf8_is_address(xtext)));
+		try_orcpt(value);
 	}
 	if (smtp_parse_ret(value, &number))
 		assert(number == RET_FULL || number == RET_HDRS);
@@ -73,6 +118,7 @@ try_path(
 		smtp_parse_size(param.value, &size);
 		try_dsn(param.value);
 	}
+	try_domain(&path);
 }
 
 static void

@@ -133,8 +133,8 @@ returns_no_more_than_the_promise_allows(void **state)
 			fail_msg("%s: third part", what);
 		if (envelope.requiretls != rows[i].promises)
 			fail_msg("%s: REQUIRETLS", what);
-		if (envelope.eight_bit != rows[i].has_header)
-			fail_msg("%s: BODY=8BITMIME", what);
+		if (envelope.eight_bit || envelope.smtputf8)
+			fail_msg("%s: more than ASCII", what);
 		if (has(text, "secret body"))
 			fail_msg("%s: body", what);
 		if (!has(text, "bob@example.net") || !has(text, "5.1.1"))
@@ -148,6 +148,11 @@ returns_no_more_than_the_promise_allows(void **state)
 		free(text);
 	}
 }
+
+/* Of the envelope that tell made. */
+static struct {
+	bool eight_bit, smtputf8;
+} made;
 
 /* The notification about one recipient; of message, unless bounce has other
  * octets. */
@@ -174,6 +179,9 @@ tell(struct envelope *original, struct bounce *bounce, const char *status)
 	bounce->recipient_count = 1;
 	assert_true(bounce_make(bounce, &envelope, &octets, &len, &why));
 	text = strndup(octets, len);
+	made.eight_bit = envelope.eight_bit;
+	made.smtputf8 = envelope.smtputf8;
+	assert_true(envelope.utf8_header == envelope.smtputf8);
 	envelope_fini(&envelope);
 	free(octets);
 	return text;
@@ -319,9 +327,102 @@ returns_what_was_asked_for(void **state)
 			asked[i].full ||
 		    !has(text, "secret plan"))
 			fail_msg("%s", asked[i].what);
+		if (made.eight_bit != asked[i].full)
+			fail_msg("%s: 8bit", asked[i].what);
 		free(text);
 	}
 	envelope_fini(&original);
+}
+
+#define SENDER                                                                 \
+	"al\xc3\xbc"                                                           \
+	"ce@example.org"
+#define RECIPIENT "j\xc3\xbcrgen@example.net"
+#define XTEXT "j\\x{FC}rgen@example.net"
+
+/* RFC 6533. */
+static void
+speaks_utf8_where_the_sender_does(void **state)
+{
+	static const struct {
+		const char *what, *sender, *recipient, *orcpt;
+		bool smtputf8, full;
+		/* What is to come of it. */
+		bool global;
+		const char *has[5];
+	} cases[] = {
+		{ "a sender in UTF-8", SENDER, RECIPIENT, "utf-8;" XTEXT, true,
+		    false, true,
+		    { "\r\nTo: <" SENDER ">\r\n",
+			"Content-Type: message/global-delivery-status\r\n",
+			"\r\nFinal-Recipient: utf-8; " RECIPIENT "\r\n",
+			"\r\nOriginal-Recipient: utf-8; " RECIPIENT "\r\n",
+			"Content-Type: message/global-headers\r\n"
+			"Content-Transfer-Encoding: 8bit\r\n\r\n"
+			"Subject: caf\xc3\xa9 " } },
+		{ "and a message returned whole", SENDER, "bob@example.net",
+		    NULL, true, true, true,
+		    { "\r\nFinal-Recipient: rfc822; bob@example.net\r\n",
+			"Content-Type: message/global\r\n" } },
+		{ "a sender in ASCII", "alice@example.org", RECIPIENT,
+		    "utf-8;" RECIPIENT, true, false, false,
+		    { "Content-Type: message/delivery-status\r\n",
+			"\r\nFinal-Recipient: utf-8; " XTEXT "\r\n",
+			"\r\nOriginal-Recipient: utf-8; " XTEXT "\r\n",
+			"<j=C3=BCrgen@example.net>:\r\n",
+			"Content-Type: message/global-headers\r\n"
+			"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+			"Subject: caf=C3=A9 " } },
+		{ "and a message returned whole", "alice@example.org",
+		    "bob@example.net", NULL, true, true, false,
+		    { "Content-Type: message/global\r\n",
+			"Subject: caf=C3=A9 " } },
+		{ "a header in some charset", "alice@example.org",
+		    "bob@example.net", NULL, false, false, false,
+		    { "Content-Type: text/rfc822-headers\r\n"
+		      "Content-Transfer-Encoding: quoted-printable\r\n",
+			"Subject: caf=C3=A9 " } },
+		/* Of a spool that somebody else has written. */
+		{ "a sender in UTF-8 without SMTPUTF8", SENDER, RECIPIENT, NULL,
+		    false, false, false,
+		    { "\r\nTo: <al??ce@example.org>\r\n",
+			"\r\nFinal-Recipient: rfc822; j??rgen@" } },
+		{ "addresses that are no UTF-8",
+		    "al\xfc"
+		    "ce@example.org",
+		    "j\xfcrgen@example.net", "utf-8;j\xfc", true, false, false,
+		    { "\r\nTo: <al?ce@example.org>\r\n",
+			"\r\nFinal-Recipient: rfc822; j?rgen@" } },
+	};
+	struct bounce bounce = { .action = BOUNCE_FAILED, .whole = true };
+	struct envelope original;
+	char *text;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		envelope_init(&original);
+		envelope_queue_id(original.queue_id);
+		original.reverse_path = strdup(cases[i].sender);
+		original.smtputf8 = cases[i].smtputf8;
+		original.ret = cases[i].full ? RET_FULL : RET_HDRS;
+		assert_true(
+		    envelope_add_recipient(&original, cases[i].recipient));
+		if (cases[i].orcpt != NULL)
+			original.recipients[0].orcpt = strdup(cases[i].orcpt);
+		text = tell(&original, &bounce, "5.1.1");
+		if (made.smtputf8 != cases[i].global ||
+		    made.eight_bit != cases[i].global)
+			fail_msg("%s: envelope", cases[i].what);
+		for (size_t n = 0; n < 5 && cases[i].has[n] != NULL; n++)
+			if (!has(text, cases[i].has[n]))
+				fail_msg("%s: no %s in %s", cases[i].what,
+				    cases[i].has[n], text);
+		for (const char *at = text; !made.eight_bit && *at != '\0';
+		     at++)
+			assert_true((unsigned char)*at < 127);
+		free(text);
+		envelope_fini(&original);
+	}
 }
 
 static void
@@ -360,6 +461,7 @@ main(void)
 		cmocka_unit_test(returns_what_names_it),
 		cmocka_unit_test(says_what_has_become_of_it),
 		cmocka_unit_test(returns_what_was_asked_for),
+		cmocka_unit_test(speaks_utf8_where_the_sender_does),
 		cmocka_unit_test(returns_no_more_than_the_bound),
 	};
 

@@ -31,6 +31,7 @@ envelope_fill(struct envelope *envelope)
 	envelope->requiretls = true;
 	envelope->tls_optional = true;
 	envelope->device = true;
+	envelope->utf8_header = true;
 	envelope->ret = 2;
 	envelope->envid = strdup("QQ314159");
 	for (int i = 0; i < 40; i++)
@@ -78,6 +79,7 @@ test_round_trip(void **state)
 	assert_true(back.requiretls);
 	assert_true(back.tls_optional);
 	assert_true(back.device);
+	assert_true(back.utf8_header);
 	assert_false(back.notice);
 	assert_int_equal(back.ret, 2);
 	assert_string_equal(back.envid, "QQ314159");

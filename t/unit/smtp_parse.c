@@ -71,6 +71,11 @@ mail_takes_reverse_paths(void **state)
 		{ "FROM:<a@[IPv6:2001:db8::1]>", SMTP_SYNTAX_OK,
 		    "a@[IPv6:2001:db8::1]" },
 		{ "FROM:<a+b-c=d/e@b>", SMTP_SYNTAX_OK, "a+b-c=d/e@b" },
+		{ "FROM:<j\xc3\xbc.x@b>", SMTP_SYNTAX_OK, "j\xc3\xbc.x@b" },
+		{ "FROM:<\"j\xc3\xbc >\"@b>", SMTP_SYNTAX_OK,
+		    "\"j\xc3\xbc >\"@b" },
+		{ "FROM:<a@b\xc3\xbc.example>", SMTP_SYNTAX_OK,
+		    "a@b\xc3\xbc.example" },
 		/* What must not pass. */
 		{ "", SMTP_SYNTAX_BAD, NULL },
 		{ "FROM:", SMTP_SYNTAX_BAD, NULL },
@@ -91,8 +96,17 @@ mail_takes_reverse_paths(void **state)
 		{ "FROM:<a@[x:y]>", SMTP_SYNTAX_BAD, NULL },
 		{ "FROM:<Postmaster>", SMTP_SYNTAX_BAD, NULL },
 		{ "FROM:<a@b\x01>", SMTP_SYNTAX_BAD, NULL },
-		{ "FROM:<\xc3\xbc@b>", SMTP_SYNTAX_NOT_ASCII, NULL },
-		{ "FROM:<a@b\xc3\xbc.example>", SMTP_SYNTAX_NOT_ASCII, NULL },
+		{ "FROM:<\xc3@b>", SMTP_SYNTAX_NOT_UTF8, NULL },
+		{ "FROM:<\xc0\xaf@b>", SMTP_SYNTAX_NOT_UTF8, NULL },
+		{ "FROM:<a@\xfc.example>", SMTP_SYNTAX_NOT_UTF8, NULL },
+		{ "FROM:<\xc2\x85@b>", SMTP_SYNTAX_NOT_UTF8, NULL },
+		{ "FROM:<a\xe2\x80\xae@b>", SMTP_SYNTAX_NOT_UTF8, NULL },
+		{ "FROM:<\"\\\xc3\xbc\"@b>", SMTP_SYNTAX_BAD, NULL },
+		{ "FROM:<@\xc3\xbc:a@b>", SMTP_SYNTAX_BAD, NULL },
+		{ "FROM:<a@[\xc3\xbc]>", SMTP_SYNTAX_BAD, NULL },
+		{ "FROM:<a@-\xc3\xbc>", SMTP_SYNTAX_BAD, NULL },
+		{ "FROM:<\xc3\xbc..b@c>", SMTP_SYNTAX_BAD, NULL },
+		{ "FROM:<a@b\xc3\xbc." LABEL_63 "x>", SMTP_SYNTAX_BAD, NULL },
 		{ "TO:<a@b>", SMTP_SYNTAX_BAD, NULL },
 	};
 	struct smtp_path path;
@@ -109,6 +123,9 @@ mail_takes_reverse_paths(void **state)
 		if (syntax == SMTP_SYNTAX_OK)
 			assert_slice(path.mailbox, rows[i].mailbox,
 			    rows[i].args);
+		if (syntax == SMTP_SYNTAX_OK &&
+		    path.is_utf8 != (strpbrk(rows[i].mailbox, "\xc3") != NULL))
+			fail_msg("%s: is_utf8", rows[i].args);
 	}
 }
 
@@ -169,7 +186,8 @@ lengths_are_those_of_the_rfc(void **state)
 static void
 parameters_come_one_by_one(void **state)
 {
-	struct slice rest = slice_of(" SIZE=100  BODY=8BITMIME X");
+	struct slice rest =
+	    slice_of(" SIZE=100  BODY=8BITMIME ORCPT=utf-8;\xc3\xbc X");
 	struct smtp_param param;
 
 	(void)state;
@@ -179,6 +197,8 @@ parameters_come_one_by_one(void **state)
 	assert_int_equal(smtp_next_param(&rest, &param), SMTP_PARAM_GOT);
 	assert_true(slice_is(param.value, "8bitmime"));
 	assert_int_equal(smtp_next_param(&rest, &param), SMTP_PARAM_GOT);
+	assert_slice(param.value, "utf-8;\xc3\xbc", "value in UTF-8");
+	assert_int_equal(smtp_next_param(&rest, &param), SMTP_PARAM_GOT);
 	assert_false(param.has_value);
 	assert_int_equal(smtp_next_param(&rest, &param), SMTP_PARAM_END);
 }
@@ -187,7 +207,7 @@ static void
 malformed_parameters_are_seen(void **state)
 {
 	static const char *const rows[] = { "=1", "-A=1", "A=", "A=b=c",
-		"A=\x01", "A=\xc3\xbc", "A\xc3", "(A)" };
+		"A=\x01", "A=\xfc", "A=\xc2\x85", "A\xc3", "(A)" };
 	struct smtp_param param;
 	struct slice rest;
 	size_t i;
@@ -415,6 +435,10 @@ orcpt_is_checked(void **state)
 	assert_false(smtp_is_orcpt(slice_of("rf c;b")));
 	assert_false(smtp_is_orcpt(slice_of("rfc822;b+0D+0Ac")));
 	assert_false(smtp_is_orcpt(slice_of("rfc822;b+")));
+	assert_true(smtp_is_orcpt(slice_of("utf-8;j\xc3\xbc@b")));
+	assert_true(smtp_is_orcpt(slice_of("UTF-8;j\\x{FC}@b")));
+	assert_false(smtp_is_orcpt(slice_of("rfc822;j\xc3\xbc@b")));
+	assert_false(smtp_is_orcpt(slice_of("utf-8;j\xfc@b")));
 	assert_true(smtp_is_orcpt((struct slice){ longest, SMTP_ORCPT_MAX }));
 	assert_false(
 	    smtp_is_orcpt((struct slice){ longest, SMTP_ORCPT_MAX + 1 }));

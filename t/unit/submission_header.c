@@ -200,6 +200,57 @@ names_the_client_only_when_told(void **state)
 }
 
 static void
+names_the_protocol(void **state)
+{
+	struct submission_trace with = trace;
+
+	(void)state;
+	with.smtputf8 = true;
+	assert_non_null(
+	    strstr(head_of("", &with), " with UTF8SMTPSA (TLS1.3)"));
+}
+
+/* Of the fields alone, however they are cut. */
+static void
+notices_octets_beyond_ascii(void **state)
+{
+	static const struct {
+		const char *message;
+		bool has_high, good;
+	} cases[] = {
+		{ "Subject: x\r\n\r\n\xc3\xbc\r\n", false, true },
+		{ "Subject: \xc3\xbc\r\n\r\nx\r\n", true, true },
+		{ "Subject: x\r\n \xc3\xbc\r\n\r\n", true, true },
+		{ "From: \xc3\xbc\r\n\r\n", true, true },
+		{ "X-Mailer: \xc3\xbc\r\n\r\n", true, true },
+		{ "TLS-Required: \xc3\xbc\r\n\r\n", true, true },
+		{ "Subject: \xfc\r\n\r\n", true, false },
+		{ "Subject: \xc3\r\n\r\n", true, false },
+		{ "Subject: \xc3", true, false },
+		{ "\xc3\xbc is a letter\r\n", false, true },
+		{ "Z\xc3\xbcrich\r\n", false, true },
+		{ "Subject: x\r\n\xc3\xbc\r\n", false, true },
+	};
+	struct submission_header header;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		size_t len = strlen(cases[i].message);
+
+		for (size_t cut = 0; cut <= len; cut++) {
+			submission_header_init(&header);
+			submission_header_look(&header, cases[i].message, cut);
+			submission_header_look(&header, cases[i].message + cut,
+			    len - cut);
+			if (header.utf8.has_high != cases[i].has_high ||
+			    utf8_scan_is_good(&header.utf8) != cases[i].good)
+				fail_msg("case %zu, cut at %zu", i, cut);
+			submission_header_fini(&header);
+		}
+	}
+}
+
+static void
 a_head_that_does_not_fit_is_none(void **state)
 {
 	struct submission_header header;
@@ -220,6 +271,8 @@ main(void)
 		cmocka_unit_test(adds_what_is_missing),
 		cmocka_unit_test(keeps_text_apart_from_the_header),
 		cmocka_unit_test(names_the_client_only_when_told),
+		cmocka_unit_test(names_the_protocol),
+		cmocka_unit_test(notices_octets_beyond_ascii),
 		cmocka_unit_test(a_head_that_does_not_fit_is_none),
 	};
 

@@ -239,6 +239,7 @@ test_extensions(void **state)
 	assert_true(extensions.eight_bit_mime);
 	assert_true(extensions.requiretls);
 	assert_true(extensions.dsn);
+	assert_true(extensions.smtputf8);
 	assert_string_equal(extensions.mechanisms, "PLAIN LOGIN SCRAM-SHA-256");
 }
 
