@@ -267,6 +267,42 @@ subtest 'notifications in UTF-8' => sub {
 	settled();
 };
 
+# Python's smtplib says SMTPUTF8 where an address needs it.
+subtest 'a real client' => sub {
+	$smarthost->restart(smtputf8 => 'yes');
+	my $script = "$instance->{scratch}/client.py";
+	spew($script, <<'END');
+import smtplib, ssl, sys
+from email.message import EmailMessage
+port, ca, password = int(sys.argv[1]), sys.argv[2], sys.stdin.readline().strip()
+message = EmailMessage()
+message['From'] = 'J\u00fcrgen <al\u00fcce@example.org>'
+message['To'] = '\u7528\u6237@b\u00fccher.example'
+message['Subject'] = 'Gr\u00fc\u00dfe'
+message.set_content('k\u00fchl\n')
+client = smtplib.SMTP('127.0.0.1', port)
+context = ssl.create_default_context(cafile=ca)
+context.check_hostname = False
+client.starttls(context=context)
+client.login('alice', password)
+client.send_message(message)
+client.quit()
+END
+	my ($status, $out, $err) = run({ timeout => 60,
+		in => "$Sallyport::Instance::password{alice}\n" },
+	    '/usr/bin/python3', $script, $instance->{ports}{submission},
+	    "$instance->{folder}/tls/ca.pem");
+	is($status, 0, 'sends') or diag($err);
+	ok($instance->arrived(1), 'arrived') or return;
+	like((commands('MAIL'))[0], qr/^MAIL FROM:<al${u}ce\@example\.org> .* SMTPUTF8$/,
+	    'MAIL');
+	is_deeply([commands('RCPT')],
+	    ["RCPT TO:<\xe7\x94\xa8\xe6\x88\xb7\@$ascii>"], 'RCPT');
+	like((kept())[0], qr/^From: J${u}rgen <al${u}ce\@example\.org>\r$/m,
+	    'the header is as it was');
+	settled();
+};
+
 subtest 'sender rights in the message' => sub {
 	my $mine = "al${u}ce\@example.org";
 	for (['an address of its own', "From: <$mine>\r\n", qr/^250 /],
