@@ -6,11 +6,10 @@
  * and the returned header is cut at a line end.  Where it is in UTF-8 (RFC
  * 6533) the types are those of RFC 6532 and 6533, message/global and such.
  */
-#include "bounce.h"
+#include "bounce_internal.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -82,61 +81,6 @@ bounce_word(enum bounce_action action)
 	return actions[action].action;
 }
 
-/* As the ASCII that the fields of a message/delivery-status are (RFC 3464,
- * section 2.1.1), without an octet that could end its line. */
-static void
-put_ascii(FILE *out, const char *text)
-{
-	for (; *text != '\0'; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		fputc(c < 0x20 || c >= 0x7f ? '?' : c, out);
-	}
-}
-
-/* Is the address one that SMTPUTF8 can carry, and nothing else? */
-static bool
-is_utf8_path(const struct bounce *bounce, const char *path)
-{
-	return bounce->original->smtputf8 && utf8_has_high(slice_of(path)) &&
-	       smtp_is_utf8_path(path);
-}
-
-/* Does the notification itself need SMTPUTF8? */
-static bool
-is_global(const struct bounce *bounce)
-{
-	return is_utf8_path(bounce, bounce->original->reverse_path);
-}
-
-/* For people, and where it is an address of the notification itself. */
-static void
-put_path(FILE *out, const struct bounce *bounce, const char *path)
-{
-	if (is_utf8_path(bounce, path))
-		fputs(path, out);
-	else
-		put_ascii(out, path);
-}
-
-/* RFC 3464, section 2.3.2; RFC 6533, section 3. */
-static void
-put_typed_path(FILE *out, const struct bounce *bounce, const char *path)
-{
-	char xtext[UTF8_XTEXT_SIZE];
-
-	if (!is_utf8_path(bounce, path)) {
-		fputs("rfc822; ", out);
-		put_ascii(out, path);
-		return;
-	}
-	fputs("utf-8; ", out);
-	if (!is_global(bounce) && utf8_xtext_encode(path, xtext))
-		fputs(xtext, out);
-	else
-		fputs(path, out);
-}
-
 /* Words on lines of at most LINE_FOLD octets, where words allow; every line
  * but the first begins with indent. */
 static void
@@ -204,7 +148,7 @@ put_header(FILE *out, const struct bounce *bounce, const char *id,
 	fprintf(out, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n",
 	    bounce->hostname);
 	fputs("To: <", out);
-	put_path(out, bounce, bounce->original->reverse_path);
+	bounce_put_path(out, bounce, bounce->original->reverse_path);
 	fputs(">\r\n", out);
 	fprintf(out,
 	    "Subject: %s\r\n"
@@ -264,7 +208,7 @@ put_text(FILE *out, const struct bounce *bounce)
 	    bounce->hostname, actions[bounce->action].words);
 	for (size_t i = 0; i < bounce->recipient_count; i++) {
 		fputs("\r\n<", out);
-		put_path(out, bounce, recipient_path(bounce, i));
+		bounce_put_path(out, bounce, recipient_path(bounce, i));
 		fputs(">:\r\n   ", out);
 		put_folded(out, 3, "    ", bounce->recipients[i].text);
 	}
@@ -291,7 +235,7 @@ static bool
 names_utf8_path(const struct bounce *bounce)
 {
 	for (size_t i = 0; i < bounce->recipient_count; i++)
-		if (is_utf8_path(bounce, recipient_path(bounce, i)))
+		if (bounce_is_utf8(bounce, recipient_path(bounce, i)))
 			return true;
 	return false;
 }
@@ -320,9 +264,9 @@ put_quoted_text(FILE *out, const struct bounce *bounce)
 static bool
 put_words(FILE *out, const struct bounce *bounce, const char *boundary)
 {
-	enum encoding encoding = !names_utf8_path(bounce) ? SEVEN_BIT
-				 : is_global(bounce)      ? EIGHT_BIT
-							  : QUOTED;
+	enum encoding encoding = !names_utf8_path(bounce)   ? SEVEN_BIT
+				 : bounce_is_global(bounce) ? EIGHT_BIT
+							    : QUOTED;
 	bool ok = true;
 
 	fprintf(out,
@@ -350,48 +294,8 @@ put_remote(FILE *out, const char *host)
 
 	fprintf(out, "Remote-MTA: dns; %s%s", literal ? "[" : "",
 	    six ? "IPv6:" : "");
-	put_ascii(out, host);
+	bounce_put_ascii(out, host);
 	fprintf(out, "%s\r\n", literal ? "]" : "");
-}
-
-/* As it was before it was written as xtext (RFC 3461, section 6.3): that of a
- * spool whose writer cannot be trusted may be anything. */
-static void
-put_xtext(FILE *out, const char *name, struct slice type, struct slice xtext)
-{
-	char text[SMTP_ORCPT_MAX + 1];
-
-	if (xtext.len <= SMTP_ORCPT_MAX && smtp_xtext_decode(xtext, text))
-		fprintf(out, "%s: %.*s%s%s\r\n", name, (int)type.len, type.at,
-		    type.len > 0 ? "; " : "", text);
-}
-
-/* RFC 6533, section 3: the address itself where UTF-8 goes, else the form that
- * is ASCII. */
-static bool
-put_utf8_orcpt(FILE *out, const struct bounce *bounce, struct slice address)
-{
-	char path[SMTP_ORCPT_MAX + 1], xtext[UTF8_XTEXT_SIZE];
-
-	if (!utf8_address_decode(address, path))
-		return false;
-	if (!is_global(bounce) && utf8_xtext_encode(path, xtext))
-		fprintf(out, "Original-Recipient: utf-8; %s\r\n", xtext);
-	else
-		fprintf(out, "Original-Recipient: utf-8; %s\r\n", path);
-	return true;
-}
-
-static void
-put_orcpt(FILE *out, const struct bounce *bounce, const char *orcpt)
-{
-	struct slice type, xtext;
-
-	if (orcpt == NULL || !smtp_is_orcpt(slice_of(orcpt)))
-		return;
-	smtp_split_orcpt(slice_of(orcpt), &type, &xtext);
-	if (!slice_is(type, "utf-8") || !put_utf8_orcpt(out, bounce, xtext))
-		put_xtext(out, "Original-Recipient", type, xtext);
 }
 
 static void
@@ -404,13 +308,14 @@ put_recipient(FILE *out, const struct bounce *bounce, size_t i)
 
 	date_text(bounce->now_ms, date);
 	fputs("\r\n", out);
-	put_orcpt(out, bounce, recipient->orcpt);
+	bounce_put_original(out, bounce, recipient->orcpt);
 	fputs("Final-Recipient: ", out);
-	put_typed_path(out, bounce, recipient->forward_path);
+	bounce_put_typed(out, bounce, recipient->forward_path);
 	fprintf(out,
 	    "\r\nAction: %s\r\nStatus: ", actions[bounce->action].action);
-	put_ascii(out, one->status[0] != '\0' ? one->status
-					      : actions[bounce->action].status);
+	bounce_put_ascii(out, one->status[0] != '\0'
+				  ? one->status
+				  : actions[bounce->action].status);
 	fputs("\r\n", out);
 	if (one->remote && bounce->remote_host[0] != '\0')
 		put_remote(out, bounce->remote_host);
@@ -439,12 +344,12 @@ put_status(FILE *out, const struct bounce *bounce, const char *boundary)
 	    "\r\n"
 	    "Reporting-MTA: dns; %s\r\n",
 	    boundary,
-	    is_global(bounce) ? "global-delivery-status" : "delivery-status",
-	    encoding_fields[is_global(bounce) ? EIGHT_BIT : SEVEN_BIT],
+	    bounce_is_global(bounce) ? "global-delivery-status"
+				     : "delivery-status",
+	    encoding_fields[bounce_is_global(bounce) ? EIGHT_BIT : SEVEN_BIT],
 	    bounce->hostname);
 	if (bounce->original->envid != NULL)
-		put_xtext(out, "Original-Envelope-Id", slice_of(""),
-		    slice_of(bounce->original->envid));
+		bounce_put_envid(out, bounce->original->envid);
 	fprintf(out,
 	    "Arrival-Date: %s\r\n"
 	    "X-Sallyport-Queue-Id: %s\r\n",
@@ -516,7 +421,7 @@ returned_encoding(const struct bounce *bounce)
 {
 	if (!has_eight_bit(bounce->octets, returned_len(bounce)))
 		return SEVEN_BIT;
-	if (is_global(bounce))
+	if (bounce_is_global(bounce))
 		return EIGHT_BIT;
 	/* A message/rfc822 may not be encoded (RFC 2046, section 5.2.1). */
 	return is_full(bounce) && !returns_global(bounce) ? EIGHT_BIT : QUOTED;
@@ -556,9 +461,9 @@ envelope_make(const struct bounce *bounce, struct envelope *envelope)
 	envelope->requiretls =
 	    bounce->original->requiretls && !is_redacted(bounce);
 	/* The To field is in UTF-8, and so may be all parts. */
-	envelope->smtputf8 = envelope->utf8_header = is_global(bounce);
+	envelope->smtputf8 = envelope->utf8_header = bounce_is_global(bounce);
 	envelope->eight_bit =
-	    is_global(bounce) ||
+	    bounce_is_global(bounce) ||
 	    (!is_redacted(bounce) && returned_encoding(bounce) == EIGHT_BIT);
 	return envelope->reverse_path != NULL && envelope->client != NULL &&
 	       envelope_add_recipient(envelope, bounce->original->reverse_path);

@@ -116,6 +116,8 @@ void smtp_split_orcpt(struct slice s, struct slice *type_out,
 /* RFC 4422, section 3.1; case is the caller's business. */
 bool smtp_is_mechanism(struct slice s);
 
+/* --- server/smtp_base64.c --- */
+
 /* Strict base64 (RFC 4648, section 4): whole quanta, right padding, no other
  * octet.  out has room for in.len / 4 * 3 octets. */
 bool smtp_base64_decode(struct slice in, unsigned char *out, size_t *len_out);
