@@ -53,7 +53,7 @@ struct envelope {
 	uint64_t size;      /* octets of head and body together */
 	bool eight_bit;     /* BODY=8BITMIME was declared */
 	bool smtputf8;      /* MAIL said SMTPUTF8 (RFC 6531, section 3.4) */
-	bool utf8_header;   /* then: the header is not ASCII */
+	bool utf8_header;   /* then: a header field is not ASCII */
 	bool requiretls;   /* MAIL said REQUIRETLS (RFC 8689, section 4) */
 	bool notice;       /* made from an alarm: dropped when it fails, never
 			      bounced or held; counts in our own log only */

@@ -57,6 +57,7 @@
 #include "smtp_parse.h"
 #include "spool.h"
 #include "submission_header.h"
+#include "submission_parts.h"
 
 enum {
 	INPUT_SIZE = 16384,  /* one TLS record; holds the longest AUTH line */
@@ -244,6 +245,7 @@ struct transaction {
 	struct envelope envelope;
 	struct smtp_data data;
 	struct submission_header header;
+	struct submission_parts parts; /* with SMTPUTF8 alone */
 	struct spool_message *message;
 	uint64_t octets; /* of message text so far */
 	enum data_refusal {

@@ -68,6 +68,8 @@ take_text(struct session *s, struct slice text)
 		return;
 	}
 	submission_header_look(&transaction->header, text.at, text.len);
+	if (transaction->envelope.smtputf8)
+		submission_parts_look(&transaction->parts, text.at, text.len);
 	if (!spool_message_append(transaction->message, text.at, text.len,
 		&transaction->why)) {
 		log_line(SAY_WARNING, "no-space", "session=%s detail=\"%s\"",
@@ -104,12 +106,15 @@ data_reply(const struct transaction *transaction)
 	return NULL;
 }
 
-/* Is the From field of our making, and of an address in UTF-8? */
+/* Is there a field in UTF-8, in the header, in that of a part, or one of our
+ * own making? */
 static bool
-adds_utf8(const struct transaction *transaction)
+has_utf8_header(const struct transaction *transaction)
 {
-	return transaction->header.from == 0 &&
-	       utf8_has_high(slice_of(transaction->envelope.reverse_path));
+	return transaction->header.utf8.has_high ||
+	       transaction->parts.has_utf8 ||
+	       (transaction->header.from == 0 &&
+		   utf8_has_high(slice_of(transaction->envelope.reverse_path)));
 }
 
 /* The strings the envelope owns, beside those that MAIL and RCPT gave. */
@@ -135,8 +140,7 @@ fill_envelope(const struct session *s, size_t head_len)
 	    !envelope->requiretls &&
 	    submission_header_is_tls_optional(&s->transaction->header);
 	envelope->utf8_header =
-	    envelope->smtputf8 &&
-	    (s->transaction->header.utf8.has_high || adds_utf8(s->transaction));
+	    envelope->smtputf8 && has_utf8_header(s->transaction);
 	envelope->size = head_len + spool_message_size(s->transaction->message);
 	return envelope->login != NULL && envelope->client != NULL &&
 	       envelope->listener != NULL && envelope->tls != NULL &&

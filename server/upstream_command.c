@@ -23,8 +23,7 @@ command_path_fits(const char *path, const struct envelope *envelope)
 	       (envelope->smtputf8 && smtp_is_utf8_path(path));
 }
 
-/* A message for which its client said SMTPUTF8, as it may have header fields in
- * UTF-8 deep in its body, where nobody has looked. */
+/* Where the client said it, as it may know of more than was looked at. */
 static bool
 says_smtputf8(const struct transaction *t)
 {

@@ -5,9 +5,8 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use JSON::PP;
 use Sallyport::Instance;
-use Sallyport::Smarthost;
+use Sallyport::Report;
 use Sallyport::Test;
 use Test::More;
 
@@ -53,16 +52,6 @@ sub kept {
 	my ($null) = @_;
 	return map { slurp("$smarthost->{folder}/Maildir/new/$_->{file}") }
 	    grep { ($_->{from} eq '') == !!$null } $smarthost->events('message');
-}
-
-# A notification as Python's parser sees it.
-sub report_of {
-	my ($octets) = @_;
-	my ($status, $out, $err) = run({ in => $octets }, 't/lib/report');
-	is($status, 0, 'a parser reads the notification') or diag($err, $octets);
-	my $report = eval { decode_json($out) } // {};
-	is_deeply($report->{defects}, [], 'and finds nothing wrong');
-	return $report;
 }
 
 subtest 'what may be said' => sub {
@@ -187,7 +176,7 @@ subtest 'to a next hop that does not offer it' => sub {
 	ok($instance->arrived(2), 'message and notification') or return;
 	is_deeply([grep { /bob|rgen/ } commands('RCPT')],
 	    ['RCPT TO:<bob@example.net>'], 'the other gets it');
-	my $report = report_of(kept(1));
+	my $report = report_ok(kept(1));
 	is_deeply([map { $_->{type} } @{ $report->{parts} }], ['text/plain',
 		'message/delivery-status', 'text/rfc822-headers'],
 	    'a notification as any other');
@@ -205,7 +194,7 @@ subtest 'to a next hop that does not offer it' => sub {
 		"From: <alice\@example.org>\r\nSubject: Gr${u}\xc3\x9fe\r\n",
 		body => "k${u}hl =\r\n"), qr/^250 /, 'a header in UTF-8');
 	ok($instance->arrived(1), 'a notification') or return;
-	$report = report_of(kept(1));
+	$report = report_ok(kept(1));
 	is($report->{status}[1]{Status}, '5.6.9', 'why');
 	is($report->{parts}[2]{type}, 'message/global', 'RET=FULL');
 	like($report->{parts}[2]{text}, qr/\r\n\r\nk\x{fc}hl =\r\n/, 'all of it');
@@ -213,6 +202,15 @@ subtest 'to a next hop that does not offer it' => sub {
 	unlike((kept(1))[0], qr/[^\r\n -~\t]/, 'encoded');
 	is_deeply([commands('MAIL')], [grep { /^MAIL FROM:<> SIZE=\d+$/ }
 	    commands('MAIL')], 'sent to whoever has no 8BITMIME');
+
+	$smarthost->forget;
+	like(submit(to => ['bob@example.net'], mail => ' SMTPUTF8 BODY=8BITMIME',
+		header => "From: <alice\@example.org>\r\nSubject: parts\r\n"
+		    . "Content-Type: multipart/mixed; boundary=b\r\n",
+		body => "--b\r\nContent-Type: text/plain; name=\"$u.txt\"\r\n"
+		    . "\r\nhello\r\n--b--\r\n"), qr/^250 /, 'a file\'s name');
+	ok($instance->arrived(1), 'a notification') or return;
+	is(report_ok(kept(1))->{status}[1]{Status}, '5.6.9', 'why');
 
 	$smarthost->forget;
 	like(submit(from => "al${u}ce\@example.org", to => ['bob@example.net']),
@@ -228,7 +226,7 @@ subtest 'to a next hop that does not offer it' => sub {
 	is(($instance->tool('queue', 'release', $held->{queue}))[0], 0,
 	    'until it can');
 	ok($instance->arrived(1), 'then it goes') or return;
-	$report = report_of(kept(1));
+	$report = report_ok(kept(1));
 	like((commands('MAIL'))[0], qr/^MAIL FROM:<>.* SMTPUTF8$/, 'with SMTPUTF8');
 	is_deeply([commands('RCPT')], ["RCPT TO:<al${u}ce\@example.org>"],
 	    'to the sender');
@@ -247,7 +245,7 @@ subtest 'notifications in UTF-8' => sub {
 		rcpt => ' ORCPT=utf-8;j\x{FC}@example.net'), qr/^250 /,
 	    'accepted');
 	ok($instance->arrived(1), 'a notification') or return;
-	my $report = report_of(kept(1));
+	my $report = report_ok(kept(1));
 	is($report->{status}[1]{'Final-Recipient'},
 	    "utf-8; j\x{fc}rgen\@example.net", 'Final-Recipient');
 	is($report->{status}[1]{'Original-Recipient'},
@@ -259,7 +257,7 @@ subtest 'notifications in UTF-8' => sub {
 	like(submit(to => [$juergen], rcpt => " ORCPT=utf-8;$juergen"),
 	    qr/^250 /, 'of a sender in ASCII');
 	ok($instance->arrived(1), 'a notification') or return;
-	$report = report_of(kept(1));
+	$report = report_ok(kept(1));
 	is($report->{status}[1]{"$_-Recipient"},
 	    'utf-8; j\x{FC}rgen@example.net', "$_-Recipient")
 	    for qw(Original Final);
