@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Sallyport::Instance;
+use Sallyport::Report;
 use Sallyport::Test;
 use Test::More;
 
@@ -28,12 +29,15 @@ sub submit {
 		body => $o{body})), qr/^250 /, 'accepted');
 }
 
-# Notifications that the smarthost got, as {to, octets}.
+# Notifications that the smarthost got, as {to, octets}; each is looked at by
+# another's parser as well.
 sub notices {
-	return grep { $_->{octets} =~ /^Content-Type: multipart\/report;/m }
+	my @notices = grep { $_->{octets} =~ /^Content-Type: multipart\/report;/m }
 	    map { { to => $_->{to}, octets => slurp(
 		"$smarthost->{folder}/Maildir/new/$_->{file}") } }
 	    grep { $_->{from} eq '' } $smarthost->events('message');
+	report_ok($_->{octets}) for @notices;
+	return @notices;
 }
 
 sub commands {

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Sallyport::Instance;
+use Sallyport::Report;
 use Sallyport::Test;
 use Test::More;
 
@@ -24,6 +25,7 @@ sub bounce_ok {
 	is($bounce->{from}, '', 'null reverse-path');
 	is_deeply($bounce->{to}, ['alice@example.org'], 'to the sender');
 	my $text = $bounce->{octets};
+	report_ok($text);
 	unlike($text, qr/(?<!\r)\n|\r(?!\n)/, 'CRLF throughout');
 	unlike($text, qr/[\x80-\xff]/, 'US-ASCII throughout');
 	my ($head) = split /\r\n\r\n/, $text, 2;
@@ -84,6 +86,7 @@ subtest 'a header that is not ASCII' => sub {
 	ok($instance->arrived(1), 'a bounce arrives') or return;
 	my ($bounce) = kept();
 	unlike($bounce->{octets}, qr/[\x80-\xff]/, 'it needs no 8BITMIME');
+	report_ok($bounce->{octets});
 	like($bounce->{octets}, qr/^Content-Transfer-Encoding: quoted-printable\r$/m,
 	    'as RFC 6522 says');
 	like($bounce->{octets}, qr/^Subject: caf=C3=A9\r$/m, 'the header is there');
@@ -148,6 +151,7 @@ subtest 'a message that asked for TLS all the way' => sub {
 	($bounce) = kept();
 	is_deeply($bounce->{to}, ['alice@example.org'], 'to the sender');
 	my $text = $bounce->{octets};
+	report_ok($text, 'of two parts');
 	like($text, qr/^Status: 5\.7\.30\r$/m, 'Status');
 	like($text, qr/^X-Sallyport-Decision:.*?reason=requiretls/ms, 'the decision');
 	like($text, qr/^Final-Recipient: rfc822; bob\@example\.net\r$/m, 'for whom');
