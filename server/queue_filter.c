@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "../policy/key.h"
+
 enum { AGE_MOST_S = 1000 * 86400 };
 
 static const struct {
@@ -177,6 +179,28 @@ queue_filter_user(const struct queue_filter *filter, const char *login,
 	       (device && owns_device(filter->user, login));
 }
 
+/* In whichever form the operator writes the domain (IDNA), and with quotes or
+ * without. */
+static bool
+same_mailbox(const char *a, const char *b)
+{
+	char left[KEY_TEXT], right[KEY_TEXT];
+
+	return strcasecmp(a, b) == 0 ||
+	       (path_mailbox(left, a) && path_mailbox(right, b) &&
+		   strcmp(left, right) == 0);
+}
+
+static bool
+same_domain(const char *a, const char *b)
+{
+	char left[HOST_MAX], right[HOST_MAX];
+
+	return strcasecmp(a, b) == 0 ||
+	       (path_host(left, a) && path_host(right, b) &&
+		   strcmp(left, right) == 0);
+}
+
 bool
 queue_filter_sender(const struct queue_filter *filter, const char *reverse_path)
 {
@@ -188,8 +212,8 @@ queue_filter_sender(const struct queue_filter *filter, const char *reverse_path)
 	if (strcmp(wanted, "<>") == 0)
 		return reverse_path[0] == '\0';
 	if (wanted[0] == '@')
-		return at != NULL && strcasecmp(wanted, at) == 0;
-	return strcasecmp(wanted, reverse_path) == 0;
+		return at != NULL && same_domain(wanted, at);
+	return same_mailbox(wanted, reverse_path);
 }
 
 static size_t
