@@ -40,13 +40,17 @@ struct auth_legacy {
 static void
 write_text(struct auth_legacy *legacy)
 {
+	bool failed_before = legacy->failed;
 	struct reason why;
 
 	legacy->failed =
 	    !files_replace(legacy->path, legacy->text, legacy->len, 0600, &why);
-	if (legacy->failed)
+	/* Once, not every minute. */
+	if (legacy->failed && !failed_before)
 		log_line(SAY_ERROR, "legacy", "reason=%s detail=\"%s\"",
 		    reason_word(why.code), why.text);
+	if (!legacy->failed && failed_before)
+		log_line(SAY_NOTE, "legacy", "result=recovered");
 }
 
 static void *

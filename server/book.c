@@ -145,20 +145,22 @@ void
 book_save(struct book *book)
 {
 	struct reason why;
-	bool ok = true, tell;
+	bool ok = true, failed_before;
 
 	for (int part = 0; part < BOOK_PARTS; part++)
 		if (!book_file_save(book, (enum book_part)part, &why))
 			ok = false;
 	/* Once, not every few seconds: it is tried again. */
 	pthread_mutex_lock(&book->lock);
-	tell = !ok && !book->write_failed;
+	failed_before = book->write_failed;
 	book->write_failed = !ok;
 	pthread_mutex_unlock(&book->lock);
-	if (tell)
+	if (!ok && !failed_before)
 		log_line(SAY_ERROR, "book",
 		    "what=write reason=%s detail=\"%s\"", reason_word(why.code),
 		    why.text);
+	if (ok && failed_before)
+		log_line(SAY_NOTE, "book", "what=write result=recovered");
 }
 
 void

@@ -18,6 +18,17 @@ enum { VECTORS_A_CALL = 1024 /* IOV_MAX of Linux */ };
 
 static const unsigned char padding[8];
 
+bool
+journal_fsync(int fd)
+{
+	int rc;
+
+	do
+		rc = fsync(fd);
+	while (rc < 0 && errno == EINTR);
+	return rc == 0;
+}
+
 static bool
 header_new(struct journal_header *header, enum journal_kind kind,
     uint64_t start_id, uint32_t file, struct reason *why)
@@ -42,17 +53,24 @@ header_write(int fd, const struct journal_header *header, const char *name,
     struct reason *why)
 {
 	unsigned char octets[JOURNAL_HEADER_OCTETS];
-	ssize_t wrote;
+	size_t done = 0;
 
 	journal_header_encode(header, octets);
 	memcpy(octets + JOURNAL_HEADER_COPY, octets, JOURNAL_HEADER_COPY);
-	wrote = pwrite(fd, octets, sizeof(octets), 0);
-	if (wrote < 0)
-		return fail_errno(why, "%s: write", name);
-	if (wrote != (ssize_t)sizeof(octets))
-		return fail(why, REASON_NO_SPACE, "%s: write was cut short",
-		    name);
-	if (fsync(fd) < 0)
+	while (done < sizeof(octets)) {
+		ssize_t wrote = pwrite(fd, octets + done, sizeof(octets) - done,
+		    (off_t)done);
+
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote < 0)
+			return fail_errno(why, "%s: write", name);
+		if (wrote == 0)
+			return fail(why, REASON_IO, "%s: write took nothing",
+			    name);
+		done += (size_t)wrote;
+	}
+	if (!journal_fsync(fd))
 		return fail_errno(why, "%s: fsync", name);
 	return true;
 }
@@ -92,7 +110,7 @@ journal_create(struct journal *journal, int folder, const char *name,
 	if (!header_new(&journal->header, kind, start_id, file, why) ||
 	    !file_make(journal, folder, name, mode, O_EXCL, why))
 		return false;
-	if (!sync_folder || fsync(folder) == 0)
+	if (!sync_folder || journal_fsync(folder))
 		return true;
 	fail_errno(why, "%s: fsync of its folder", name);
 	unlinkat(folder, name, 0);
@@ -232,7 +250,12 @@ journal_copy(struct journal *journal, struct journal_batch *batch, int from_fd,
 bool
 journal_sync(struct journal *journal, struct reason *why)
 {
-	if (fdatasync(journal->fd) < 0)
+	int rc;
+
+	do
+		rc = fdatasync(journal->fd);
+	while (rc < 0 && errno == EINTR);
+	if (rc < 0)
 		return fail_errno(why, "journal: fdatasync");
 	journal->settled = journal->end;
 	return true;

@@ -162,6 +162,8 @@ bool journal_copy(struct journal *journal, struct journal_batch *batch,
     int from_fd, const struct journal_header *from, uint64_t offset,
     uint64_t origin, uint64_t *offset_out, struct reason *why);
 
+/* fsync, however often it is interrupted; errno otherwise. */
+bool journal_fsync(int fd);
 /* Everything written is on stable storage. */
 bool journal_sync(struct journal *journal, struct reason *why);
 /* Cut off what was not synced.  False if even that failed; then nothing may

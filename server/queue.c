@@ -687,3 +687,13 @@ queue_count(struct queue *queue, struct queue_counts *out)
 	*out = queue->counts;
 	pthread_mutex_unlock(&queue->lock);
 }
+
+void
+queue_condition(struct queue *queue, struct queue_condition *out)
+{
+	pthread_mutex_lock(&queue->lock);
+	out->failing = queue->log_trouble;
+	out->waiting = queue->entries_added - queue->entries_settled;
+	out->trouble = queue->log_why;
+	pthread_mutex_unlock(&queue->lock);
+}

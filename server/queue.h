@@ -130,4 +130,14 @@ struct queue_counts {
 };
 void queue_count(struct queue *queue, struct queue_counts *out);
 
+/* How the log is.  While it fails nothing new is delivered: what comes of
+ * deliveries that were under way waits in memory, and is written as soon as
+ * the disk takes it. */
+struct queue_condition {
+	bool failing;
+	uint64_t waiting; /* records that are not on stable storage */
+	struct reason trouble; /* while failing */
+};
+void queue_condition(struct queue *queue, struct queue_condition *out);
+
 #endif

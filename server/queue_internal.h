@@ -127,9 +127,10 @@ struct segment {
 	bool whole;    /* closed, or its writer is dead, and read to the end */
 	bool unlinked; /* finished, and its file is gone */
 	bool replaced; /* an image whose name is its successor's, for good */
-	bool stuck;    /* its file could not go, or must not */
+	bool stuck;    /* its file must not go: damage that was not kept */
 	bool uncopied; /* it has to stay as it is */
 	int64_t whole_ms;    /* monotonic; since when */
+	int64_t again_ms;    /* monotonic; its file could not go before */
 	uint64_t incomplete; /* messages whose completion is not settled */
 	uint64_t living;     /* octets of their records */
 	struct queued *messages;
@@ -211,6 +212,8 @@ struct queue {
 	uint64_t entries_added, entries_settled; /* since the start */
 	pthread_cond_t settled;
 	bool log_trouble;
+	struct reason log_why; /* of the trouble */
+	bool unlink_trouble;   /* the keeper's: told once */
 	uint64_t serial; /* of the last message we made */
 	struct segment *log_files; /* the newest first */
 	struct segment *log_segment;
@@ -379,7 +382,8 @@ bool store_segment_use(struct queue *queue, struct segment *segment,
 void store_segment_release(struct queue *queue, struct segment *segment);
 /* Keeper: after the completions of a batch are settled. */
 void store_completed(struct queue *queue, struct queued *message);
-void store_unlink_finished(struct queue *queue);
+/* Keeper: returns the monotonic time to come again, INT64_MAX: none. */
+int64_t store_unlink_finished(struct queue *queue);
 /* Name of a segment's file. */
 void store_name(const struct segment *segment,
     char out[static JOURNAL_NAME_SIZE]);

@@ -364,33 +364,68 @@ relocate(struct queue *queue, const struct snapshot *snapshot,
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/* Files of ours but the current one: all that matters was copied. */
+/* The oldest file of ours but the current one, taken out; NULL if there is none
+ * or somebody reads it. */
+static struct segment *
+take_oldest_file(struct queue *queue)
+{
+	struct segment **oldest = NULL, *segment = NULL;
+
+	pthread_mutex_lock(&queue->lock);
+	for (struct segment **at = &queue->log_files; *at != NULL;
+	     at = &(*at)->next) {
+		if (*at != queue->log_segment && !(*at)->stuck &&
+		    (oldest == NULL || (*at)->file < (*oldest)->file))
+			oldest = at;
+	}
+	if (oldest != NULL && (*oldest)->users == 0) {
+		segment = *oldest;
+		*oldest = segment->next;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return segment;
+}
+
+static void
+put_back_file(struct queue *queue, struct segment *segment)
+{
+	struct segment **at;
+
+	pthread_mutex_lock(&queue->lock);
+	for (at = &queue->log_files; *at != NULL; at = &(*at)->next)
+		;
+	segment->next = NULL;
+	*at = segment;
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/*
+ * Files of ours but the current one: all that matters was copied.  The oldest
+ * first, and none before an older one is gone: what completes a message may
+ * stand in a later file than the message.
+ */
 static void
 drop_old_files(struct queue *queue)
 {
-	struct segment **at, *segment, *gone = NULL;
+	struct segment *segment;
 	char name[JOURNAL_NAME_SIZE];
 
-	pthread_mutex_lock(&queue->lock);
-	for (at = &queue->log_files; (segment = *at) != NULL;) {
-		if (segment == queue->log_segment || segment->stuck ||
-		    segment->users > 0) {
-			at = &segment->next;
-			continue;
-		}
-		*at = segment->next;
-		segment->next = gone;
-		gone = segment;
-	}
-	pthread_mutex_unlock(&queue->lock);
-	while ((segment = gone) != NULL) {
-		gone = segment->next;
+	while ((segment = take_oldest_file(queue)) != NULL) {
 		store_name(segment, name);
-		unlinkat(queue->relay_folder, name, 0);
+		if (unlinkat(queue->relay_folder, name, 0) < 0 &&
+		    errno != ENOENT) {
+			log_line(SAY_WARNING, "queue",
+			    "file=%s trouble=\"unlink: %s\"", name,
+			    strerror(errno));
+			put_back_file(queue, segment);
+			break;
+		}
 		close(segment->fd);
 		free(segment);
 	}
-	fsync(queue->relay_folder);
+	if (!journal_fsync(queue->relay_folder))
+		log_line(SAY_WARNING, "queue",
+		    "trouble=\"relay folder: fsync: %s\"", strerror(errno));
 }
 
 static void
@@ -483,6 +518,8 @@ log_say_trouble(struct queue *queue, bool ok, const struct reason *why)
 	pthread_mutex_lock(&queue->lock);
 	before = queue->log_trouble;
 	queue->log_trouble = !ok;
+	if (!ok)
+		queue->log_why = *why;
 	if (before && ok)
 		pthread_cond_broadcast(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
@@ -504,8 +541,9 @@ keeper_wait(struct queue *queue, int64_t until_ms)
 	bool stop;
 
 	pthread_mutex_lock(&queue->lock);
-	while (!queue->keeper_stop && !queue->sweep && !queue->aged &&
-	       (queue->entries == NULL || queue->log_trouble)) {
+	while (!queue->keeper_stop && !queue->sweep &&
+	       (queue->log_trouble ||
+		   (!queue->aged && queue->entries == NULL))) {
 		if (pthread_cond_timedwait(&queue->keep, &queue->lock,
 			&until) == ETIMEDOUT)
 			break;
@@ -529,29 +567,35 @@ has_aged(struct queue *queue)
 	return aged;
 }
 
+/* When there is something to do again, if nobody says so before. */
+static int64_t
+next_turn(bool ok, int64_t look, int64_t again)
+{
+	int64_t until = look < again ? look : again;
+	int64_t retry = queue_monotonic_ms() + LOG_RETRY_MS;
+
+	/* What ages lead to would only wait for the log. */
+	return ok ? until : again < retry ? again : retry;
+}
+
 static void *
 keeper_run(void *arg)
 {
 	struct queue *queue = arg;
-	int64_t look = queue_monotonic_ms(), next;
+	int64_t look = queue_monotonic_ms(), again, compact;
 	struct reason why = { REASON_NONE, "" };
-	bool ok, more = true;
+	bool ok = true, more = true;
 
 	while (more) {
-		int64_t now = queue_monotonic_ms();
-
-		if (has_aged(queue) || now >= look)
+		if (ok && (has_aged(queue) || queue_monotonic_ms() >= look))
 			look = queue_look_at_ages(queue);
 		ok = log_flush(queue, &why);
 		log_say_trouble(queue, ok, &why);
-		store_unlink_finished(queue);
-		now = queue_monotonic_ms();
-		next = compact_some(queue, now);
-		if (next > look)
-			next = look;
-		if (!ok && next > now + LOG_RETRY_MS)
-			next = now + LOG_RETRY_MS;
-		more = keeper_wait(queue, next);
+		again = store_unlink_finished(queue);
+		compact = compact_some(queue, queue_monotonic_ms());
+		if (compact < again)
+			again = compact;
+		more = keeper_wait(queue, next_turn(ok, look, again));
 	}
 	compact_abandon(queue);
 	if (!log_flush(queue, &why))
@@ -572,9 +616,9 @@ log_start(struct queue *queue, struct reason *why)
 		return fail(why, REASON_NO_MEMORY, "relay log");
 	queue->log.fd = -1;
 	if (!log_rotate(queue, why)) {
-		if (why->code != REASON_NO_SPACE)
+		if (why->code != REASON_NO_SPACE && why->code != REASON_IO)
 			return false;
-		/* Nothing is delivered until the keeper finds room. */
+		/* Nothing is delivered until the keeper finds the disk well. */
 		queue->log_broken = true;
 		log_say_trouble(queue, false, why);
 	}

@@ -14,7 +14,10 @@
 
 #include "log.h"
 
-enum { OPEN_FILES_MOST = 128 /* kept open without being used */ };
+enum {
+	OPEN_FILES_MOST = 128, /* kept open without being used */
+	UNLINK_AGAIN_MS = 5000,
+};
 
 void
 store_name(const struct segment *segment, char out[static JOURNAL_NAME_SIZE])
@@ -230,10 +233,12 @@ store_completed(struct queue *queue, struct queued *message)
 }
 
 /* Nobody has any business with them from here on.  An image's completions are
- * also those of what it is of. */
+ * also those of what it is of.  *again_out: when those are tried that could not
+ * go before. */
 static struct segment *
-take_finished(struct queue *queue)
+take_finished(struct queue *queue, int64_t *again_out)
 {
+	int64_t now = queue_monotonic_ms();
 	struct segment *gone = NULL;
 
 	pthread_mutex_lock(&queue->lock);
@@ -244,6 +249,11 @@ take_finished(struct queue *queue)
 		    segment->incomplete > 0 || segment->users > 0 ||
 		    segment->before != NULL)
 			continue;
+		if (segment->again_ms > now) {
+			if (segment->again_ms < *again_out)
+				*again_out = segment->again_ms;
+			continue;
+		}
 		segment->next = gone;
 		gone = segment;
 		if (segment->fd >= 0)
@@ -251,6 +261,19 @@ take_finished(struct queue *queue)
 	}
 	pthread_mutex_unlock(&queue->lock);
 	return gone;
+}
+
+/* Told once, however many files there are and however often it is tried. */
+static void
+say_unlink_trouble(struct queue *queue, const char *what, const char *name)
+{
+	int error = errno;
+
+	if (!queue->unlink_trouble)
+		log_line(SAY_ALARM, "queue",
+		    "files=not-removed file=%s trouble=\"%s: %s\"", name,
+		    what, strerror(error));
+	queue->unlink_trouble = true;
 }
 
 static void
@@ -270,17 +293,15 @@ unlink_segment(struct queue *queue, struct segment *segment)
 	    unlinkat(segment_folder(queue, segment), name, 0) == 0 ||
 	    errno == ENOENT;
 	if (!segment->unlinked)
-		log_line(SAY_ALARM, "queue", "file=%s trouble=\"unlink: %s\"",
-		    name, strerror(errno));
+		say_unlink_trouble(queue, "unlink", name);
 }
 
 static bool
-sync_folder(int folder, const char *name)
+sync_folder(struct queue *queue, int folder, const char *name)
 {
-	if (fsync(folder) == 0)
+	if (journal_fsync(folder))
 		return true;
-	log_line(SAY_ALARM, "queue", "trouble=\"%s folder: fsync: %s\"", name,
-	    strerror(errno));
+	say_unlink_trouble(queue, "fsync", name);
 	return false;
 }
 
@@ -295,8 +316,8 @@ sync_folders(struct queue *queue, struct segment *gone)
 		in = in || !one->kept;
 		own = own || (one->kept && !one->replaced);
 	}
-	in_ok = !in || sync_folder(queue->in_folder, "in");
-	own_ok = !own || sync_folder(queue->relay_folder, "relay");
+	in_ok = !in || sync_folder(queue, queue->in_folder, "in");
+	own_ok = !own || sync_folder(queue, queue->relay_folder, "relay");
 	for (struct segment *one = gone; one != NULL; one = one->next)
 		if (!one->replaced && !(one->kept ? own_ok : in_ok))
 			one->unlinked = false;
@@ -319,29 +340,38 @@ forget_segment(struct queue *queue, struct segment *segment)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/* It may be there after a restart, so its completions have to stay; it is not
- * tried again before. */
+/* It may be there after a restart, so its completions have to stay. */
 static void
-keep_finished(struct queue *queue, struct segment *segment)
+keep_finished(struct queue *queue, struct segment *segment, int64_t again_ms)
 {
 	pthread_mutex_lock(&queue->lock);
-	segment->stuck = true;
+	segment->again_ms = again_ms;
 	pthread_mutex_unlock(&queue->lock);
 }
 
-void
+int64_t
 store_unlink_finished(struct queue *queue)
 {
-	struct segment *gone = take_finished(queue), *segment;
+	int64_t again = INT64_MAX, later;
+	struct segment *gone = take_finished(queue, &again), *segment;
+	bool worked = gone != NULL;
 
 	for (segment = gone; segment != NULL; segment = segment->next)
 		unlink_segment(queue, segment);
 	sync_folders(queue, gone);
+	later = queue_monotonic_ms() + UNLINK_AGAIN_MS;
 	while ((segment = gone) != NULL) {
 		gone = segment->next;
-		if (segment->unlinked)
+		if (segment->unlinked) {
 			forget_segment(queue, segment);
-		else
-			keep_finished(queue, segment);
+		} else {
+			keep_finished(queue, segment, later);
+			again = later < again ? later : again;
+		}
 	}
+	if (worked && again == INT64_MAX && queue->unlink_trouble) {
+		queue->unlink_trouble = false;
+		log_line(SAY_NOTE, "queue", "files=removed");
+	}
+	return again;
 }

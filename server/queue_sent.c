@@ -159,6 +159,8 @@ sent_record(struct sent *sent, const struct envelope *envelope)
 		log_line(SAY_ERROR, "sent",
 		    "trouble=\"what devices send is not listed: %s\"",
 		    strerror(errno));
+	if (ok && sent->trouble)
+		log_line(SAY_NOTE, "sent", "result=recovered");
 	sent->trouble = !ok;
 	free(line);
 }

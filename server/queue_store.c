@@ -184,9 +184,27 @@ register_all(struct queue *queue, struct reason *why)
 	return true;
 }
 
-/* What the next segment's first record says about this one's end. */
-static void
-learn_end(struct queue *queue, struct segment *segment)
+/* The number of the writer's next segment that is known; 0: none. */
+static uint32_t
+next_file(struct queue *queue, uint64_t start_id, uint32_t after)
+{
+	uint32_t file = 0;
+	size_t at;
+
+	pthread_mutex_lock(&queue->lock);
+	at = store_position(queue, start_id, (uint64_t)after + 1);
+	if (at < queue->segment_count &&
+	    queue->segments[at]->start_id == start_id)
+		file = queue->segments[at]->file;
+	pthread_mutex_unlock(&queue->lock);
+	return file;
+}
+
+/* What a segment's first record says about the end of one before; false if it
+ * says nothing. */
+static bool
+read_closed(struct queue *queue, uint64_t start_id, uint32_t file,
+    uint32_t *closed_out, uint64_t *end_out)
 {
 	char name[JOURNAL_NAME_SIZE];
 	struct journal_header header;
@@ -194,33 +212,49 @@ learn_end(struct queue *queue, struct segment *segment)
 	unsigned char octets[4 + 8];
 	struct wire_reader r;
 	struct reason why;
-	uint32_t file;
-	uint64_t end;
+	bool ok;
 	int fd;
 
-	if (segment->closed || segment->file == UINT32_MAX)
-		return;
-	journal_segment_name(name, segment->start_id, segment->file + 1);
+	journal_segment_name(name, start_id, file);
 	fd = journal_open_file(queue->in_folder, name, O_RDONLY);
 	if (fd < 0)
-		return;
-	if (journal_read_header(fd, &header, &why) &&
-	    journal_read_record(fd, &header, JOURNAL_HEADER_OCTETS, &record,
-		&why) &&
-	    record.type == JOURNAL_CLOSED &&
-	    record.envelope_len == sizeof(octets) && record.head_len == 0 &&
-	    journal_read_parts(fd, &record, octets, &why)) {
-		wire_reader_init(&r, octets, sizeof(octets));
-		file = wire_get_u32(&r);
-		end = wire_get_u64(&r);
-		if (file == segment->file) {
-			pthread_mutex_lock(&queue->lock);
-			segment->closed = true;
-			segment->end = end;
-			pthread_mutex_unlock(&queue->lock);
-		}
-	}
+		return false;
+	ok = journal_read_header(fd, &header, &why) &&
+	     journal_read_record(fd, &header, JOURNAL_HEADER_OCTETS, &record,
+		 &why) &&
+	     record.type == JOURNAL_CLOSED &&
+	     record.envelope_len == sizeof(octets) && record.head_len == 0 &&
+	     journal_read_parts(fd, &record, octets, &why);
 	close(fd);
+	if (!ok)
+		return false;
+	wire_reader_init(&r, octets, sizeof(octets));
+	*closed_out = wire_get_u32(&r);
+	*end_out = wire_get_u64(&r);
+	return true;
+}
+
+/* What the next segment's first record says about this one's end.  It may be
+ * missing, or hold nothing: the writer went on to the one after it then. */
+static void
+learn_end(struct queue *queue, struct segment *segment)
+{
+	uint32_t file = segment->file, closed;
+	uint64_t end;
+
+	if (segment->closed)
+		return;
+	do {
+		file = next_file(queue, segment->start_id, file);
+		if (file == 0)
+			return;
+	} while (!read_closed(queue, segment->start_id, file, &closed, &end));
+	if (closed != segment->file)
+		return;
+	pthread_mutex_lock(&queue->lock);
+	segment->closed = true;
+	segment->end = end;
+	pthread_mutex_unlock(&queue->lock);
 }
 
 /* False: come back later. */

@@ -389,6 +389,26 @@ on_stop(void *self, uint32_t ms)
 }
 
 static void
+log_status(const struct relay *relay, json_t *object)
+{
+	struct queue_condition condition;
+	json_t *log;
+
+	if (relay->queue == NULL)
+		return;
+	queue_condition(relay->queue, &condition);
+	log = json_object();
+	json_object_set_new(log, "disk",
+	    json_string(condition.failing ? "failing" : "well"));
+	json_object_set_new(log, "waiting",
+	    json_integer((json_int_t)condition.waiting));
+	if (condition.failing)
+		json_object_set_new(log, "trouble",
+		    json_string(condition.trouble.text));
+	json_object_set_new(object, "log", log);
+}
+
+static void
 on_status(void *self, json_t *object)
 {
 	const struct relay *relay = self;
@@ -398,6 +418,7 @@ on_status(void *self, json_t *object)
 		queue_count(relay->queue, &counts);
 	if (relay->book != NULL)
 		book_count(relay->book, object);
+	log_status(relay, object);
 	json_object_set_new(object, "messages",
 	    json_integer((json_int_t)counts.messages));
 	json_object_set_new(object, "deferred",

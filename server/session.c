@@ -222,9 +222,36 @@ stop(void *self, uint32_t ms)
 }
 
 static void
+spool_status(json_t *object)
+{
+	struct spool_condition condition;
+	json_t *spool;
+
+	if (server.spool == NULL)
+		return;
+	spool_condition(server.spool, &condition);
+	spool = json_object();
+	json_object_set_new(spool, "disk",
+	    json_string(condition.failing ? "failing"
+			: condition.low   ? "low"
+					  : "well"));
+	json_object_set_new(spool, "free",
+	    json_integer((json_int_t)(condition.free_octets & INT64_MAX)));
+	json_object_set_new(spool, "promised",
+	    json_integer((json_int_t)(condition.promised & INT64_MAX)));
+	json_object_set_new(spool, "reserve",
+	    json_integer((json_int_t)(condition.reserve & INT64_MAX)));
+	if (condition.failing)
+		json_object_set_new(spool, "trouble",
+		    json_string(condition.trouble.text));
+	json_object_set_new(object, "spool", spool);
+}
+
+static void
 status(void *self, json_t *object)
 {
 	(void)self;
+	spool_status(object);
 	json_object_set_new(object, "sessions",
 	    json_integer(atomic_load(&server.sessions)));
 	json_object_set_new(object, "connections",

@@ -247,11 +247,13 @@ struct transaction {
 	struct submission_header header;
 	struct submission_parts parts; /* with SMTPUTF8 alone */
 	struct spool_message *message;
+	uint64_t size;   /* as MAIL announced it; 0: it did not */
 	uint64_t octets; /* of message text so far */
 	enum data_refusal {
 		DATA_FINE,
 		DATA_TOO_BIG,
 		DATA_NO_SPACE,
+		DATA_NOT_STORED,
 	} refusal;
 	int64_t counted; /* by rates, when (monotonic seconds); 0: not */
 	bool stored;     /* what the committer said, with its reason */

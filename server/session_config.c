@@ -238,7 +238,8 @@ make_services(struct generation *generation, const struct bundle *bundle,
 	return true;
 }
 
-/* The spool outlives every configuration, but what it may use is in one. */
+/* The spool outlives every configuration; what it may use is in the one in
+ * force. */
 static bool
 open_spool(const struct config *config, struct reason *why)
 {
@@ -380,6 +381,8 @@ generation_commit(uint32_t number)
 		return;
 	}
 	generation->since = time(NULL);
+	spool_configure(server.spool, generation->config->spool_memory,
+	    generation->config->spool_reserve);
 	pthread_rwlock_wrlock(&server.configurations);
 	server.current = generation;
 	pthread_rwlock_unlock(&server.configurations);

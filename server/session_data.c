@@ -18,6 +18,11 @@ static const struct state state_data = { "data", run_data, true };
 /* Parked until the committer is through. */
 static const struct state state_store = { "store", run_store, false };
 
+static const char reply_no_space[] =
+    "452 4.3.1 not enough space, try again later";
+static const char reply_not_stored[] =
+    "451 4.3.0 cannot store the message, try again later";
+
 /* What may be wasted on a message that is too large already. */
 enum { DISCARD_MOST = 16 * 1024 * 1024 };
 
@@ -35,8 +40,10 @@ command_data(struct session *s, struct slice args)
 
 	(void)args;
 	transaction->message = spool_message_new(server.spool);
-	if (transaction->message == NULL) {
-		session_reply(s, "452 4.3.1 not enough space, try again later");
+	if (transaction->message == NULL ||
+	    !spool_message_expect(transaction->message, transaction->size,
+		&transaction->why)) {
+		session_reply(s, "%s", reply_no_space);
 		return to_command(s);
 	}
 	smtp_data_init(&transaction->data);
@@ -72,9 +79,11 @@ take_text(struct session *s, struct slice text)
 		submission_parts_look(&transaction->parts, text.at, text.len);
 	if (!spool_message_append(transaction->message, text.at, text.len,
 		&transaction->why)) {
-		log_line(SAY_WARNING, "no-space", "session=%s detail=\"%s\"",
-		    s->id, transaction->why.text);
-		give_up(s, DATA_NO_SPACE);
+		bool full = transaction->why.code == REASON_NO_SPACE;
+
+		log_line(SAY_WARNING, full ? "no-space" : "not-stored",
+		    "session=%s detail=\"%s\"", s->id, transaction->why.text);
+		give_up(s, full ? DATA_NO_SPACE : DATA_NOT_STORED);
 	}
 }
 
@@ -88,7 +97,9 @@ data_reply(const struct transaction *transaction)
 	case DATA_TOO_BIG:
 		return "552 5.3.4 message is larger than the limit";
 	case DATA_NO_SPACE:
-		return "452 4.3.1 not enough space, try again later";
+		return reply_no_space;
+	case DATA_NOT_STORED:
+		return reply_not_stored;
 	case DATA_FINE:
 		break;
 	}
@@ -332,7 +343,7 @@ run_store(struct session *s)
 	    reason_word(transaction->why.code), transaction->why.text);
 	session_reply(s, "%s",
 	    transaction->why.code == REASON_NO_SPACE
-		? "452 4.3.1 not enough space, try again later"
-		: "451 4.3.0 cannot store the message, try again later");
+		? reply_no_space
+		: reply_not_stored);
 	return to_command(s);
 }

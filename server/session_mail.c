@@ -204,6 +204,7 @@ transaction_new(struct slice reverse_path, const struct mail_params *params)
 	transaction->envelope.requiretls = params->requiretls;
 	transaction->envelope.smtputf8 = params->smtputf8;
 	transaction->envelope.ret = params->ret;
+	transaction->size = params->size;
 	transaction->envelope.reverse_path = slice_copy(reverse_path);
 	if (params->has_envid)
 		transaction->envelope.envid = slice_copy(params->envid);

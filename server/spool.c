@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 void
@@ -14,6 +15,13 @@ spool_queue_id(struct spool *spool, char out[static QUEUE_ID_SIZE])
 {
 	(void)spool;
 	envelope_queue_id(out);
+}
+
+void
+spool_configure(struct spool *spool, uint64_t memory, uint64_t reserve)
+{
+	atomic_store(&spool->memory, memory);
+	atomic_store(&spool->reserve, reserve);
 }
 
 void
@@ -57,6 +65,18 @@ spool_free(struct spool *spool)
 	free(spool);
 }
 
+/* The committer waits by a clock that does not go back. */
+static void
+cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
 static struct spool *
 spool_alloc(const struct spool_options *options)
 {
@@ -65,8 +85,7 @@ spool_alloc(const struct spool_options *options)
 	if (spool == NULL)
 		return NULL;
 	spool->start_id = options->start_id;
-	spool->memory = options->memory;
-	spool->reserve = options->reserve;
+	spool_configure(spool, options->memory, options->reserve);
 	spool->segment = options->segment != 0
 			     ? options->segment
 			     : (uint64_t)SPOOL_SEGMENT_DEFAULT;
@@ -75,8 +94,8 @@ spool_alloc(const struct spool_options *options)
 	spool->current.fd = spool->next.fd = -1;
 	spool->next_number = 1;
 	pthread_mutex_init(&spool->lock, NULL);
-	pthread_cond_init(&spool->some, NULL);
-	pthread_cond_init(&spool->some_large, NULL);
+	cond_init(&spool->some);
+	cond_init(&spool->some_large);
 	spool_list_init(&spool->waiting);
 	spool_list_init(&spool->waiting_large);
 	return spool;
@@ -108,9 +127,13 @@ spool_open(struct spool **spool_out, const struct spool_options *options,
 		goto fail;
 	}
 	spool_room_sample(spool);
-	/* On a full disk the first commit tries again. */
-	if ((!spool_segment_ready(spool, why) && why->code != REASON_NO_SPACE) ||
-	    !thread_start(&spool->committer, spool_commit_run, spool, why))
+	/* On a disk in trouble the first commit tries again. */
+	if (!spool_segment_ready(spool, why)) {
+		if (why->code != REASON_NO_SPACE && why->code != REASON_IO)
+			goto fail;
+		spool_trouble_failed(spool, why);
+	}
+	if (!thread_start(&spool->committer, spool_commit_run, spool, why))
 		goto fail;
 	if (!thread_start(&spool->syncer, spool_sync_run, spool, why)) {
 		thread_stop(spool, &spool->stop, &spool->some,

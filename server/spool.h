@@ -38,11 +38,12 @@ struct spool_options {
 	void *context;
 };
 
-/* Makes the first segment, unless the disk is full; starts the threads (the
- * committer, and one that syncs large files).  folder has to exist.
- * REASON_EXISTS is never: an id that was used before is REASON_IO. */
+/* Makes the first segment; where the disk refuses it, later.  Starts the threads
+ * (the committer, and one that syncs large files).  folder has to exist. */
 bool spool_open(struct spool **spool_out, const struct spool_options *options,
     struct reason *why);
+/* Other limits, as in spool_options, from now on. */
+void spool_configure(struct spool *spool, uint64_t memory, uint64_t reserve);
 /* Commits what waits, stops the threads.  All spool_messages must have been
  * committed or freed. */
 void spool_close(struct spool *spool);
@@ -50,17 +51,34 @@ void spool_close(struct spool *spool);
 void spool_position(struct spool *spool, uint32_t *segment_out,
     uint64_t *end_out);
 
-/* Is there room for a message of about size octets (0: unknown)?  False with
- * REASON_NO_SPACE: 452 4.3.1.  Cheap: free space is sampled by a timer. */
+/*
+ * Is there room for a message of about size octets (0: unknown) beside the
+ * reserve and what is promised to others?  False with REASON_NO_SPACE: 452
+ * 4.3.1.  Cheap: free space is looked at once a second.  A quota shows only
+ * when a write fails.
+ */
 bool spool_has_room(struct spool *spool, uint64_t size, struct reason *why);
+
+/* How the disk is; no lock of the caller's may be one that done takes. */
+struct spool_condition {
+	bool failing; /* it refused something, and nothing says it is over */
+	bool low;     /* the reserve is touched */
+	uint64_t free_octets, promised, reserve;
+	struct reason trouble; /* while failing */
+};
+void spool_condition(struct spool *spool, struct spool_condition *out);
 
 /* A new unique queue id: letters and digits, usable in a Message-ID. */
 void spool_queue_id(struct spool *spool, char out[static QUEUE_ID_SIZE]);
 
 /* A message's functions: one thread at a time. */
 struct spool_message *spool_message_new(struct spool *spool); /* or NULL */
-/* REASON_NO_SPACE when memory, disk or file limits say no; the message can
- * then only be freed. */
+/* Promise it room for size octets (0: none), before any is appended.
+ * REASON_NO_SPACE: there is not so much, and the message may only be freed. */
+bool spool_message_expect(struct spool_message *message, uint64_t size,
+    struct reason *why);
+/* REASON_NO_SPACE when disk, reserve, quota or file limits say no, REASON_IO
+ * when the disk fails; the message can then only be freed. */
 bool spool_message_append(struct spool_message *message, const void *octets,
     size_t len, struct reason *why);
 uint64_t spool_message_size(const struct spool_message *message);

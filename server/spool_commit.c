@@ -5,12 +5,16 @@
 #include "spool_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../policy/crc32c.h"
 #include "log.h"
+
+enum { LOOK_AFTER_MS = 1000 };
 
 void
 spool_list_init(struct spool_list *list)
@@ -41,6 +45,8 @@ list_take_all(struct spool_list *list)
 static void
 message_done(struct spool_message *message, bool ok, const struct reason *why)
 {
+	if (ok)
+		spool_room_written(message, message->promised);
 	if (ok && message->fd >= 0) {
 		close(message->fd); /* the file is the relay's now */
 		message->fd = -1;
@@ -131,12 +137,12 @@ sync_each(struct spool_message *message)
 	spool_list_init(&good);
 	for (; message != NULL; message = next) {
 		next = message->next;
-		if (fsync(message->fd) == 0) {
+		if (journal_fsync(message->fd)) {
 			list_append(&good, message);
 			continue;
 		}
 		fail_errno(&why, "spool: large file: fsync");
-		log_line(SAY_ALARM, "spool", "trouble=\"%s\"", why.text);
+		spool_trouble_failed(message->spool, &why);
 		message_done(message, false, &why);
 	}
 	return good.first;
@@ -152,10 +158,10 @@ sync_large(struct spool *spool, struct spool_message *message)
 	message = sync_each(message);
 	if (message == NULL)
 		return;
-	ok = fsync(spool->folder) == 0;
+	ok = journal_fsync(spool->folder);
 	if (!ok) {
 		fail_errno(&why, "spool: folder: fsync");
-		log_line(SAY_ALARM, "spool", "trouble=\"%s\"", why.text);
+		spool_trouble_failed(spool, &why);
 	}
 	for (; message != NULL; message = next) {
 		next = message->next;
@@ -210,6 +216,10 @@ segment_make(struct spool *spool, struct journal *journal, struct reason *why)
 		JOURNAL_SPOOL, spool->start_id, spool->next_number, true,
 		why)) {
 		journal->fd = -1;
+		/* What an earlier attempt could neither finish nor remove
+		 * stays in the way of that number only. */
+		if (errno == EEXIST)
+			spool->next_number++;
 		return false;
 	}
 	spool->next_number++;
@@ -226,11 +236,37 @@ segment_end(struct spool *spool)
 	if (spool->current.fd < 0)
 		return;
 	journal_close(&spool->current);
-	spool->closed_file = file;
-	spool->closed_end = end;
-	spool->to_close = true;
+	spool->messages = 0;
+	/* Of one that holds nothing nobody needs to know the end. */
+	if (end > JOURNAL_HEADER_OCTETS) {
+		spool->closed_file = file;
+		spool->closed_end = end;
+		spool->to_close = true;
+	}
 	if (spool->committed != NULL)
 		spool->committed(spool->context, file, end, true);
+}
+
+/*
+ * A batch failed: what it rests on is not trusted any more.  Some of its
+ * records may be on the disk, now or after a crash, and their messages are
+ * about to be refused: the next segment has to say, before that, where this one
+ * ends. One in which nothing was settled yet goes altogether.
+ */
+static void
+segment_abandon(struct spool *spool)
+{
+	char name[JOURNAL_NAME_SIZE];
+
+	journal_abandon(&spool->current);
+	if (spool->current.settled == JOURNAL_HEADER_OCTETS) {
+		journal_segment_name(name, spool->start_id,
+		    spool->current.header.file);
+		unlinkat(spool->folder, name, 0);
+	} else {
+		spool->doubtful = true;
+	}
+	segment_end(spool);
 }
 
 bool
@@ -276,6 +312,44 @@ batch_add_closed(struct spool *spool)
 	journal_batch_add(&spool->batch, &record, &part, 1);
 }
 
+/* Write and sync what the batch holds. */
+static bool
+batch_settle(struct spool *spool, struct reason *why)
+{
+	struct reason unused;
+
+	if (!journal_batch_write(&spool->batch, why)) {
+		/* Cut off, on stable storage too: then it is as before. */
+		if (!journal_abandon(&spool->current) ||
+		    !journal_sync(&spool->current, &unused))
+			segment_abandon(spool);
+		return false;
+	}
+	if (!journal_sync(&spool->current, why)) {
+		/* The kernel may have dropped the pages and will not say so
+		 * twice: that file is never added to again. */
+		segment_abandon(spool);
+		return false;
+	}
+	spool->to_close = spool->doubtful = false;
+	position_set(spool);
+	return true;
+}
+
+/*
+ * Write where the segment before ends, by itself: after a failure, before
+ * anybody hears of it; and to see whether the disk is well again.
+ */
+static bool
+write_closed(struct spool *spool, struct reason *why)
+{
+	if (!spool_segment_ready(spool, why))
+		return false;
+	journal_batch_begin(&spool->batch, &spool->current);
+	batch_add_closed(spool);
+	return batch_settle(spool, why);
+}
+
 static bool
 batch_add_message(struct spool *spool, struct spool_message *message)
 {
@@ -298,7 +372,7 @@ batch_commit(struct spool *spool, struct spool_message *first,
     struct spool_message **rest_out, struct reason *why)
 {
 	struct spool_message *message = first;
-	bool synced;
+	uint64_t count = 0;
 
 	if (!spool_segment_ready(spool, why)) {
 		*rest_out = NULL; /* the others would fare no better */
@@ -307,24 +381,12 @@ batch_commit(struct spool *spool, struct spool_message *first,
 	journal_batch_begin(&spool->batch, &spool->current);
 	if (spool->to_close)
 		batch_add_closed(spool);
-	while (message != NULL && batch_add_message(spool, message))
+	for (; message != NULL && batch_add_message(spool, message); count++)
 		message = message->next;
 	*rest_out = message;
-	if (!journal_batch_write(&spool->batch, why)) {
-		if (!journal_abandon(&spool->current))
-			segment_end(spool);
+	if (!batch_settle(spool, why))
 		return false;
-	}
-	synced = journal_sync(&spool->current, why);
-	if (!synced) {
-		/* The kernel may have dropped the pages and will not say so
-		 * twice: that file is never added to again. */
-		journal_abandon(&spool->current);
-		segment_end(spool);
-		return false;
-	}
-	spool->to_close = false;
-	position_set(spool);
+	spool->messages += count;
 	return true;
 }
 
@@ -347,6 +409,19 @@ drop_failed(struct spool_message *message)
 }
 
 static void
+after_failure(struct spool *spool, const struct reason *why)
+{
+	struct reason again;
+
+	spool_trouble_failed(spool, why);
+	if (spool->doubtful && !write_closed(spool, &again))
+		log_line(SAY_ERROR, "spool",
+		    "segment=%016" PRIx64 ".%" PRIu32
+		    " end=untold trouble=\"%s\"",
+		    spool->start_id, spool->closed_file, again.text);
+}
+
+static void
 commit_all(struct spool *spool, struct spool_message *message)
 {
 	struct spool_message *rest, *next;
@@ -356,8 +431,7 @@ commit_all(struct spool *spool, struct spool_message *message)
 		bool ok = batch_commit(spool, message, &rest, &why);
 
 		if (!ok)
-			log_line(SAY_ALARM, "spool", "trouble=\"%s\"",
-			    why.text);
+			after_failure(spool, &why);
 		for (; message != rest; message = next) {
 			next = message->next;
 			message_done(message, ok, ok ? NULL : &why);
@@ -369,23 +443,69 @@ commit_all(struct spool *spool, struct spool_message *message)
 	}
 }
 
+/* Once a second while there is trouble. */
+static void
+look_after(struct spool *spool)
+{
+	struct reason why;
+
+	spool_trouble_look_at_room(spool);
+	/* A segment that nothing is added to goes once all of it is delivered.
+	 */
+	if (spool_room_is_low(spool) && spool->messages > 0)
+		segment_end(spool);
+	if (!spool->doubtful && !spool_trouble_wants_proof(spool))
+		return;
+	if (write_closed(spool, &why))
+		spool_trouble_proved(spool);
+	else
+		spool_trouble_failed(spool, &why);
+}
+
+/* Callers hold lock. */
+static void
+wait_for_some(struct spool *spool)
+{
+	int64_t until_ms = spool_now_ms() + LOOK_AFTER_MS;
+	struct timespec until = {
+		.tv_sec = until_ms / 1000,
+		.tv_nsec = until_ms % 1000 * 1000000,
+	};
+
+	while (spool->waiting.first == NULL && !spool->stop) {
+		if (!spool->failing && !spool->low)
+			pthread_cond_wait(&spool->some, &spool->lock);
+		else if (pthread_cond_timedwait(&spool->some, &spool->lock,
+			     &until) == ETIMEDOUT)
+			break;
+	}
+}
+
 void *
 spool_commit_run(void *arg)
 {
 	struct spool *spool = arg;
 	struct spool_message *message;
+	int64_t looked_ms = 0;
+	struct reason why;
 	bool more;
 
 	do {
 		pthread_mutex_lock(&spool->lock);
-		while (spool->waiting.first == NULL && !spool->stop)
-			pthread_cond_wait(&spool->some, &spool->lock);
+		wait_for_some(spool);
 		message = list_take_all(&spool->waiting);
 		more = message != NULL || !spool->stop;
 		pthread_mutex_unlock(&spool->lock);
 		commit_all(spool, message);
 		segment_make_ahead(spool);
+		if (spool_trouble_is(spool) &&
+		    spool_now_ms() - looked_ms >= LOOK_AFTER_MS) {
+			look_after(spool);
+			looked_ms = spool_now_ms();
+		}
 	} while (more);
+	if (spool->doubtful)
+		write_closed(spool, &why);
 	segment_end(spool);
 	return NULL;
 }

@@ -96,8 +96,17 @@ spool_message_free(struct spool_message *message)
 		return;
 	spool_chunks_free(message);
 	large_remove(message);
+	spool_room_release(message);
 	free(message->front);
 	free(message);
+}
+
+/* The disk said no, and the operator hears of it. */
+static bool
+large_refused(struct spool_message *message, struct reason *why)
+{
+	spool_trouble_failed(message->spool, why);
+	return false;
 }
 
 static bool
@@ -109,11 +118,14 @@ large_write(struct spool_message *message, const unsigned char *octets,
 
 		if (wrote < 0 && errno == EINTR)
 			continue;
-		if (wrote <= 0)
-			return fail_errno(why, "spool: large file: write");
+		if (wrote <= 0) {
+			fail_errno(why, "spool: large file: write");
+			return large_refused(message, why);
+		}
 		octets += wrote;
 		len -= (size_t)wrote;
 		message->written += (uint64_t)wrote;
+		spool_room_written(message, (uint64_t)wrote);
 	}
 	if (message->written - message->writeback < WRITEBACK_OCTETS)
 		return true;
@@ -150,13 +162,19 @@ large_begin(struct spool_message *message, struct reason *why)
 	message->fd = openat(spool->folder, name,
 	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 	    SPOOL_FILE_MODE);
-	if (message->fd < 0 && (errno == EMFILE || errno == ENFILE))
-		return fail(why, REASON_NO_SPACE,
+	if (message->fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		fail(why, REASON_NO_SPACE,
 		    "spool: large file: too many open files");
-	if (message->fd < 0)
-		return fail_errno(why, "spool: large file: create");
-	if (fchmod(message->fd, SPOOL_FILE_MODE) < 0)
-		return fail_errno(why, "spool: large file: chmod");
+		return large_refused(message, why);
+	}
+	if (message->fd < 0) {
+		fail_errno(why, "spool: large file: create");
+		return large_refused(message, why);
+	}
+	if (fchmod(message->fd, SPOOL_FILE_MODE) < 0) {
+		fail_errno(why, "spool: large file: chmod");
+		return large_refused(message, why);
+	}
 	if (!spool_large_flush(message, why))
 		return false;
 	spool_chunks_free(message);
@@ -173,7 +191,8 @@ large_append(struct spool_message *message, const unsigned char *octets,
 		chunk = chunk_new(message, CHUNK_FILE);
 	if (chunk == NULL) /* no budget: at the price of more writes */
 		return large_write(message, octets, len, why);
-	if (len > chunk->capacity - chunk->len && !spool_large_flush(message, why))
+	if (len > chunk->capacity - chunk->len &&
+	    !spool_large_flush(message, why))
 		return false;
 	if (len >= chunk->capacity)
 		return large_write(message, octets, len, why);
@@ -226,10 +245,35 @@ append(struct spool_message *message, const unsigned char *octets, size_t len,
 }
 
 bool
+spool_message_expect(struct spool_message *message, uint64_t size,
+    struct reason *why)
+{
+	if (size == 0)
+		return true;
+	if (!spool_has_room(message->spool, size, why))
+		return false;
+	spool_room_promise(message, size);
+	return true;
+}
+
+/* More than was expected needs room of its own. */
+static bool
+promise_more(struct spool_message *message, size_t len, struct reason *why)
+{
+	uint64_t after = message->size + len;
+	uint64_t before = message->written + message->promised;
+
+	return after <= before ||
+	       spool_message_expect(message, after - before, why);
+}
+
+bool
 spool_message_append(struct spool_message *message, const void *octets,
     size_t len, struct reason *why)
 {
-	if (!message->failed && !append(message, octets, len, &message->why))
+	if (!message->failed &&
+	    (!promise_more(message, len, &message->why) ||
+		!append(message, octets, len, &message->why)))
 		message->failed = true;
 	if (message->failed)
 		return fail(why, message->why.code, "%s", message->why.text);
