@@ -322,7 +322,7 @@ upstream_mail(struct upstream *upstream, struct delivery *delivery,
 	/* What a server offered that has closed since is no reason to refuse
 	 * anything for good. */
 	if (upstream->kept && upstream_io_has_input(&upstream->io))
-		return MAIL_STALE;
+		return MAIL_AGAIN;
 	t.order = calloc(most, sizeof(*t.order));
 	t.accepted = calloc(most, sizeof(*t.accepted));
 	if (t.order != NULL && t.accepted != NULL)
