@@ -253,14 +253,14 @@ recover_records(struct queue *queue, struct segment *segment,
 	return found == JOURNAL_END;
 }
 
-/* A file that has no header: set aside, unless it never held anything. */
+/* A file that has no header: set aside, unless it never held a record. */
 static void
 reject_file(struct queue *queue, int fd, const char *name)
 {
 	struct stat st;
 	bool kept = true;
 
-	if (fstat(fd, &st) == 0 && st.st_size >= JOURNAL_RECORD_OCTETS)
+	if (fstat(fd, &st) == 0 && st.st_size > JOURNAL_HEADER_OCTETS)
 		kept = store_set_aside(queue, fd, name, 0, (uint64_t)st.st_size,
 		    "deliveries may be repeated");
 	if (kept && !queue->read_only)

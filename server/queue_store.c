@@ -105,21 +105,24 @@ store_is_dead(const struct queue *queue, uint64_t start_id)
 }
 
 /* A file without a right header: if its writer is dead it is moved away, or
- * removed if it never got as far as having one. */
+ * removed if it never came to hold a record.  Then nothing is missing: a power
+ * loss can leave a name with no octets, or zeros where the header was to be. */
 static void
 reject_segment(struct queue *queue, int fd, const char *name, uint64_t start_id,
     const struct reason *why)
 {
+	bool dead = !queue->read_only && store_is_dead(queue, start_id);
 	struct stat st;
 
-	if (!store_is_dead(queue, start_id) || queue->read_only ||
-	    fstat(fd, &st) < 0)
-		return;
-	if (st.st_size < JOURNAL_RECORD_OCTETS) {
+	if (dead && fstat(fd, &st) == 0 &&
+	    st.st_size <= JOURNAL_HEADER_OCTETS) {
 		log_line(SAY_NOTE, "queue", "file=%s removed=unfinished", name);
 		unlinkat(queue->in_folder, name, 0);
 		return;
 	}
+	queue->trouble = true;
+	if (!dead)
+		return;
 	log_line(SAY_ALARM, "damaged", "file=%s set-aside=%s trouble=\"%s\"",
 	    name, name, why->text);
 	if (renameat(queue->in_folder, name, queue->damaged_folder, name) == 0)
@@ -147,7 +150,6 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 	if (!journal_read_header(fd, &header, &why) ||
 	    header.kind != JOURNAL_SPOOL || header.start_id != start_id ||
 	    header.file != file) {
-		queue->trouble = true;
 		reject_segment(queue, fd, name, start_id, &why);
 		close(fd);
 		return;

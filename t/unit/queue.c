@@ -663,6 +663,51 @@ test_damaged_record(void **state)
 	}
 }
 
+static void
+put_zeros(const char *path, size_t count)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0640);
+	char zeros[256] = { 0 };
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, zeros, count), count);
+	close(fd);
+}
+
+/* Files that a power loss kept the names of, and no more: they held nothing,
+ * so nothing is missing and nothing is set aside. */
+static void
+test_unfinished_files(void **state)
+{
+	struct world *world = *state;
+	char path[200];
+
+	queue_close(world->queue);
+	world->queue = NULL;
+	snprintf(path, sizeof(path), "%s/0000000000000001.1", world->in);
+	put_zeros(path, JOURNAL_HEADER_OCTETS);
+	snprintf(path, sizeof(path), "%s/0000000000000001.2", world->in);
+	put_zeros(path, 0);
+	snprintf(path, sizeof(path), "%s/0000000000000001.m1", world->in);
+	put_zeros(path, 200);
+	snprintf(path, sizeof(path), "%s/log.9", world->own);
+	put_zeros(path, JOURNAL_HEADER_OCTETS);
+	queue_start(world);
+	assert_int_equal(count_files(world->in, "0000000000000001."), 0);
+	assert_int_equal(count_files(world->own, "log.9"), 0);
+	snprintf(path, sizeof(path), "%s/damaged", world->own);
+	assert_int_equal(count_files(path, "0"), 0);
+	assert_int_equal(count_files(path, "log"), 0);
+	/* One octet more could have been a record's. */
+	queue_close(world->queue);
+	world->queue = NULL;
+	snprintf(path, sizeof(path), "%s/0000000000000001.1", world->in);
+	put_zeros(path, JOURNAL_HEADER_OCTETS + 1);
+	queue_start(world);
+	snprintf(path, sizeof(path), "%s/damaged", world->own);
+	assert_int_equal(count_files(path, "0000000000000001.1"), 1);
+}
+
 /* The session's disk failed twice while the relay was away, so that one file
  * says nothing about the end of the one before: the live session's position
  * is enough to read both. */
@@ -1017,6 +1062,7 @@ main(void)
 		WITH_WORLD(test_half),
 		WITH_WORLD(test_damaged_body),
 		WITH_WORLD(test_damaged_record),
+		WITH_WORLD(test_unfinished_files),
 		WITH_WORLD(test_failed_segments),
 		WITH_WORLD(test_failed_log),
 		WITH_WORLD(test_torn_log),
