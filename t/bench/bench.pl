@@ -9,6 +9,10 @@
 #   large   10 MiB messages, relayed
 #   single  one roam session at a time: how long it takes
 #   idle    authenticated TLS sessions that do nothing: their memory
+# Part spool: messages accepted a second by the spool alone and by the whole
+# server, against one file and its syncs a message on the same disk, with 1, 8,
+# 32 and 128 senders; then messages a second into the smarthost, from a queue
+# that was full before it came up.
 # Part table: a site table of a million rows and one of a thousand: compiled,
 # looked up, swapped under load.  Part login: a store with a million users, and
 # what a login costs by each mechanism (t/bench/Login.pm).  Without PART: all.
@@ -52,11 +56,13 @@ package Sink {
 }
 
 my $scale = ($ARGV[0] // '') =~ /^[0-9.]+$/ ? shift @ARGV : 1;
-my %part = map { $_ => 1 } @ARGV ? @ARGV : qw(table mail login);
+my %part = map { $_ => 1 } @ARGV ? @ARGV : qw(table mail spool login);
 my $programs = build_folder() . '/t/bench';
 my ($instance, $sink);
 
+# The sink is started too, unless another time is better: call what is returned.
 sub set_up {
+	my (%o) = @_;
 	my $folder = scratch();
 	my $authority = Sallyport::Certs->authority($folder, 'upstream');
 	my ($cert, $key) = $authority->issue('sink', dns => ['sink.example'],
@@ -69,10 +75,15 @@ sub set_up {
 			settings => { tls => 'starttls' } }, 'Sink'),
 		options => { 'sessions' => 30000,
 			'sessions-per-client' => 30000,
-			'auth-failure-delay' => '"2s"' });
-	$sink = Sink->new("$programs/sink", $cert, $key,
-		"$instance->{folder}/tls/ca.pem", $port);
+			'auth-failure-delay' => '"2s"',
+			%{ $o{options} // {} } });
+	my $start = sub {
+		$sink = Sink->new("$programs/sink", $cert, $key,
+			"$instance->{folder}/tls/ca.pem", $port);
+	};
+	$start->() if !$o{later};
 	$instance->start;
+	return $start;
 }
 
 sub load {
@@ -166,6 +177,54 @@ sub mail {
 	$instance->stop or die "sallyportd did not stop\n";
 }
 
+# What one file and one sync a message, the spool, and the server accept.
+sub accepted {
+	my $seconds = 4 * $scale;
+	my %rate;
+	printf "%-9s %10s %8s  %10s %8s %8s  %10s\n", 'senders', 'one file/s',
+	    'CPU ms', 'spool/s', 'CPU ms', 'syncs', 'server/s';
+	for my $senders (1, 8, 32, 128) {
+		my $folder = scratch();
+		my $line = qx("$programs/commit" "$folder" 4096 $seconds $senders);
+		die "commit: failed\n" if $?;
+		my (undef, @figures) = split ' ', $line;
+		my $each = int(($senders == 1 ? 500 : 4000 / $senders) * $scale)
+		    || 1;
+		my ($pid, $out, $in) = load($instance->{ports}{submissions},
+			$senders, $each, 4096, $senders, 'implicit');
+		my ($messages, $took) = split ' ', readline $out;
+		waitpid $pid, 0;
+		die "load: failed\n" if $? || !$took;
+		$rate{all} += $messages;
+		printf "%-9d %10.0f %8.3f  %10.0f %8.3f %8.3f  %10.0f\n", $senders,
+		    @figures, $messages / $took;
+	}
+	return $rate{all};
+}
+
+# Accept while the smarthost is away, then drain.
+sub spool {
+	my $start_sink = set_up(later => 1,
+		options => { 'retry-first' => '"1h"', 'retry-most' => '"1h"' });
+	my $queued = accepted();
+	$start_sink->();
+	my $before = cpu($instance);
+	my $began = time;
+	$instance->tool('queue', 'flush');
+	my @counts;
+	wait_until { @counts = $sink->counts; $counts[0] >= $queued } 300
+	    or die "drain: $counts[0] of $queued messages arrived\n";
+	my $seconds = time - $began;
+	my $after = cpu($instance);
+	my $cpu = 0;
+	$cpu += $after->{$_} - $before->{$_} for @roles;
+	printf "drain: %d messages in %.2f s, %.0f/s, over %d connections with "
+	    . "%d full handshakes, %.3f CPU ms each\n", $queued, $seconds,
+	    $queued / $seconds, @counts[1, 2], $cpu / $queued;
+	$instance->stop or die "sallyportd did not stop\n";
+}
+
 tables() if $part{table};
 mail() if $part{mail};
+spool() if $part{spool};
 Login::logins($scale) if $part{login};

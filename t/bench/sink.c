@@ -3,8 +3,8 @@
  *
  * sink CERT KEY CLIENT-CA PORT: listens on loopback, prints the port, speaks
  * STARTTLS, demands a client certificate, offers PIPELINING, 8BITMIME and
- * SIZE.  For each line on standard input it prints the count so far; at end of
- * file it ends.  One thread a connection.
+ * SIZE.  For each line on standard input it prints messages, connections and
+ * full handshakes so far; at end of file it ends.  One thread a connection.
  */
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@
 
 static gnutls_certificate_credentials_t credentials;
 static gnutls_priority_t priority;
-static atomic_ulong messages, connections;
+static atomic_ulong messages, connections, handshakes;
 
 static bool
 start_tls(struct wire *w)
@@ -30,8 +30,11 @@ start_tls(struct wire *w)
 	gnutls_certificate_server_set_request(w->tls, GNUTLS_CERT_REQUIRE);
 	gnutls_handshake_set_timeout(w->tls, 0);
 	gnutls_transport_set_int(w->tls, w->fd);
-	return wire_handshake(w) &&
-	       gnutls_certificate_verify_peers2(w->tls, &status) == 0 &&
+	if (!wire_handshake(w))
+		return false;
+	if (gnutls_session_is_resumed(w->tls) == 0)
+		atomic_fetch_add(&handshakes, 1);
+	return gnutls_certificate_verify_peers2(w->tls, &status) == 0 &&
 	       status == 0;
 }
 
@@ -105,8 +108,8 @@ count(void *arg)
 
 	(void)arg;
 	while (fgets(line, sizeof line, stdin) != NULL) {
-		printf("%lu %lu\n", atomic_load(&messages),
-		    atomic_load(&connections));
+		printf("%lu %lu %lu\n", atomic_load(&messages),
+		    atomic_load(&connections), atomic_load(&handshakes));
 		fflush(stdout);
 	}
 	exit(0);
