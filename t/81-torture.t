@@ -33,17 +33,12 @@ my %refused = ("rcpt=$Sallyport::Torture::gone" => '550 5.1.1 no such person',
 $smarthost->set(brief => 'yes', mischief => "3 $seed", fault => \%refused);
 
 my $submitter = Sallyport::Submitter->new(instance => $instance,
-	folder => $instance->{scratch}, make => sub {
+	pause => $rounds > 6 ? 0.02 : 0, folder => $instance->{scratch}, make => sub {
 		my ($n, $serial) = @_;
 		srand($seed + 1000 * $n) if $serial == 1;
 		return torture_message("torture-$n-$serial");
 	});
 my @kills;
-
-sub acked {
-	my %acked = $submitter->said('acked');
-	return scalar keys %acked;
-}
 
 sub is_gone {
 	my ($pid) = @_;
@@ -80,8 +75,8 @@ sub deed {
 for my $round (1 .. $rounds) {
 	my $target = $targets[($round - 1) % @targets];
 	# Some get through between any two, and each kill meets load.
-	my $before = acked();
-	wait_until { acked() > $before + 5 } 60
+	my $before = $submitter->acked;
+	wait_until { $submitter->acked > $before + 5 } 60
 	    or BAIL_OUT("round $round: nothing is acknowledged any more");
 	sleep rand 0.7;
 	$instance->signal('HUP') if rand(4) < 1;
@@ -90,8 +85,8 @@ for my $round (1 .. $rounds) {
 	diag("round $round") if $round % 20 == 0 && $rounds > 6;
 }
 {
-	my $before = acked();
-	ok((wait_until { acked() > $before + 10 } 60),
+	my $before = $submitter->acked;
+	ok((wait_until { $submitter->acked > $before + 10 } 60),
 	    'messages are taken after the last round');
 }
 is($submitter->stop, 0, 'no sender died');

@@ -40,7 +40,6 @@ $smarthost->set(brief => 'yes', record => $record,
 	fault => { "rcpt=$Sallyport::Torture::gone" => '550 5.1.1 no such person' });
 
 my $preload = build_folder() . '/t/preload/record.so';
-$preload = build_folder() . '/../t/preload/record.so' if !-e $preload;
 if (sanitized()) {
 	my ($status, $asan) = run({}, 'cc', '-print-file-name=libasan.so');
 	$preload = ($asan =~ s/\s+\z//r) . " $preload";
@@ -59,20 +58,18 @@ sub note_acked {
 # A run under load.
 $instance->start(env => \%env);
 my $submitter = Sallyport::Submitter->new(instance => $instance, count => 3,
-	folder => $instance->{scratch}, said => \&note_acked, make => sub {
+	pause => 0.02, folder => $instance->{scratch}, said => \&note_acked, make => sub {
 		my ($n, $serial) = @_;
 		srand($seed + 1000 * $n) if $serial == 1;
 		my $one = torture_message("power-$n-$serial");
-		# Nobody whose reports are refused, and at a pace.
+		# Nobody whose reports are refused.
 		$one->{from} = 'alice@example.org';
-		sleep 0.02;
 		return $one;
 	});
 sub more_acked {
 	my ($more) = @_;
-	my $acked = sub { my %acked = $submitter->said('acked'); scalar keys %acked };
-	my $before = $acked->();
-	wait_until { $acked->() >= $before + $more } 60
+	my $before = $submitter->acked;
+	wait_until { $submitter->acked >= $before + $more } 60
 	    or BAIL_OUT('nothing is acknowledged');
 }
 more_acked(20);

@@ -9,8 +9,8 @@ use POSIX ();
 use Sallyport::Test;
 use Time::HiRes qw(sleep time);
 
-# new(instance =>, folder => for the files, count => processes, make => sub:
-# ($process, $serial) to { id =>, message =>, and what
+# new(instance =>, folder => for the files, count => processes, pause => seconds
+# between messages, make => sub: ($process, $serial) to { id =>, message =>, and what
 # Sallyport::Client::transaction takes }, said => sub called with each line).
 # They run until stop().
 sub new {
@@ -39,6 +39,7 @@ sub submit {
 			sleep 0.05;
 			next;
 		}
+		sleep $self->{pause} if $self->{pause};
 		my $one = $self->{make}->($n, ++$serial);
 		print $said "sent $one->{id}\n";
 		my $reply = eval { $c->transaction($one->{message}, %$one) } // '';
@@ -84,6 +85,21 @@ sub said {
 		$said{$1} = $2 while $text =~ /^$verdict (\S+)(?: (\S+))?\n/mg;
 	}
 	return %said;
+}
+
+# How many were acknowledged so far; cheap, reads only what is new.
+sub acked {
+	my ($self) = @_;
+	for my $n (1 .. $self->{count}) {
+		open my $f, '<', "$self->{folder}/said.$n" or next;
+		seek $f, $self->{read}[$n] // 0, 0;
+		while (defined(my $line = <$f>)) {
+			last if $line !~ /\n\z/;
+			$self->{read}[$n] += length $line;
+			$self->{acked} += $line =~ /^acked /;
+		}
+	}
+	return $self->{acked} // 0;
 }
 
 sub DESTROY {
