@@ -174,6 +174,7 @@ struct config {
 
 	/* Relay. */
 	unsigned relay_threads;
+	unsigned site_connections; /* 0: half of the threads */
 	unsigned retry_first_s, retry_most_s;
 	unsigned expire_s;
 	unsigned delay_notice_s; /* 0: none */

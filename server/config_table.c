@@ -125,6 +125,8 @@ static const struct field top_options[] = {
 
 	{ "relay-threads", T_COUNT, FIELD(config, relay_threads), "16", 1, 256,
 	    NULL },
+	{ "site-connections", T_COUNT, FIELD(config, site_connections), "0", 0,
+	    128, NULL },
 	{ "retry-first", T_SECONDS, FIELD(config, retry_first_s), "1m", SECOND,
 	    DAY, NULL },
 	{ "retry-most", T_SECONDS, FIELD(config, retry_most_s), "1h", SECOND,

@@ -1,5 +1,5 @@
 /*
- * server/queue.c: the relay's queue: opening, notices, and work for workers.
+ * server/queue.c: the relay's queue: opening, notices, and deliveries.
  */
 #include "queue_internal.h"
 
@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -18,7 +18,6 @@
 
 enum {
 	LOG_ROTATE_LEAST = 16 * 1024 * 1024,
-	ENTRIES_MOST = 4096, /* beyond, workers wait for the log */
 	UNREADABLE_RETRY_MS = 60 * 1000,
 };
 
@@ -42,6 +41,7 @@ settings_take(struct queue *queue, const struct config *config,
 	settings->delay_ms = (int64_t)config->delay_notice_s * 1000;
 	settings->reserve = config->spool_reserve;
 	settings->workers = config->relay_threads;
+	settings->site_connections = config->site_connections;
 }
 
 static bool
@@ -89,6 +89,10 @@ queue_alloc(const struct queue_options *options)
 	queue->in_folder = queue->relay_folder = queue->damaged_folder = -1;
 	queue->entries_end = &queue->entries;
 	queue->ages.by_age = true;
+	LIST_INIT(&queue->all_sites);
+	TAILQ_INIT(&queue->turn);
+	if (getrandom(&queue->owner_seed, sizeof(queue->owner_seed), 0) < 0)
+		queue->owner_seed = (uint64_t)queue_now_ms();
 	queue->start_id = options->start_id;
 	queue->read_only = options->read_only;
 	queue->log_rotate_least =
@@ -246,7 +250,6 @@ static void
 free_index(struct queue *queue)
 {
 	struct queued *message, *next;
-	struct hop *hop, *next_hop;
 
 	for (size_t i = 0; i < queue->table_size; i++) {
 		for (message = queue->table[i]; message != NULL;
@@ -257,11 +260,7 @@ free_index(struct queue *queue)
 	}
 	free(queue->table);
 	free(queue->ages.slots);
-	for (hop = queue->hops; hop != NULL; hop = next_hop) {
-		next_hop = hop->next;
-		free(hop->due.slots);
-		free(hop);
-	}
+	hops_free(queue);
 	free_segments(queue);
 }
 
@@ -291,6 +290,8 @@ void
 queue_configure(struct queue *queue, const struct config *config,
     const struct routes *routes)
 {
+	struct site *site;
+
 	pthread_mutex_lock(&queue->lock);
 	settings_take(queue, config, routes);
 	index_age_all(queue);
@@ -298,8 +299,11 @@ queue_configure(struct queue *queue, const struct config *config,
 	pthread_cond_signal(&queue->keep);
 	/* Messages are routed again when they are taken: what was wrong with
 	 * a hop of before says nothing now. */
-	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next)
-		hop->until_ms = 0;
+	LIST_FOREACH (site, &queue->all_sites, all) {
+		site->gates[0].until_ms = site->gates[1].until_ms = 0;
+		site_gate_changed(site);
+		site_settle(site);
+	}
 	pthread_cond_broadcast(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
 }
@@ -339,6 +343,7 @@ struct loan {
 	struct journal_record record;
 	void *octets;  /* envelope and head */
 	bool own_body; /* body_fd is ours to close */
+	struct slot slot; /* the worker's, if one has it */
 };
 
 struct leg *
@@ -347,6 +352,14 @@ delivery_leg(const struct delivery *delivery)
 	const struct loan *loan = delivery->queue_private;
 
 	return loan->leg;
+}
+
+struct slot *
+delivery_slot(const struct delivery *delivery)
+{
+	struct loan *loan = delivery->queue_private;
+
+	return &loan->slot;
 }
 
 void
@@ -359,6 +372,9 @@ delivery_close(struct queue *queue, struct delivery *delivery)
 			close(delivery->body_fd);
 		if (loan->segment != NULL)
 			store_segment_release(queue, loan->segment);
+		pthread_mutex_lock(&queue->lock);
+		pace_release(&loan->slot);
+		pthread_mutex_unlock(&queue->lock);
 		free(loan->octets);
 		free(loan);
 	}
@@ -486,20 +502,15 @@ queue_lend(struct queue *queue, struct leg *leg)
 {
 	index_unwait(leg);
 	leg->active = true;
-	leg->hop->active++;
 	leg->message->active++;
 	index_settle(queue, leg->message);
 }
 
 void
-queue_give_back(struct queue *queue, struct leg *leg)
+queue_give_back(struct leg *leg)
 {
 	leg->active = false;
-	leg->hop->active--;
 	leg->message->active--;
-	/* The hop has room for another worker now. */
-	if (leg->hop->due.count > 0)
-		pthread_cond_signal(&queue->work);
 }
 
 void
@@ -512,7 +523,7 @@ queue_unreadable(struct queue *queue, struct leg *leg, const struct reason *why)
 	log_line(SAY_ALARM, damaged ? "held" : "queue",
 	    "queue=%s trouble=\"%s\"", message->queue_id, why->text);
 	pthread_mutex_lock(&queue->lock);
-	queue_give_back(queue, leg);
+	queue_give_back(leg);
 	if (message->remove || damaged)
 		entry = log_key_entry(message->remove ? JOURNAL_REMOVED
 						      : JOURNAL_HELD,
@@ -531,143 +542,6 @@ queue_unreadable(struct queue *queue, struct leg *leg, const struct reason *why)
 	if (entry != NULL)
 		log_add(queue, entry);
 	index_settle(queue, message);
-	pthread_mutex_unlock(&queue->lock);
-}
-
-/* Callers hold lock; the leg is the only active one.  True: it is the message's
- * only one again, for the same recipients, and still the caller's. */
-static bool
-divide_again(struct queue *queue, struct leg *leg,
-    const struct envelope *envelope)
-{
-	struct queued *message = leg->message;
-	bool was_alone = message->leg.next == NULL;
-
-	queue_give_back(queue, leg);
-	leg->next_ms = queue_now_ms(); /* it was due */
-	if (!legs_recall(message) || !legs_divide(queue, message, envelope)) {
-		log_line(SAY_ALARM, "queue",
-		    "queue=%s trouble=\"no memory to route it; it waits for a "
-		    "restart\"",
-		    message->queue_id);
-	} else if (was_alone && message->leg.next == NULL &&
-		   !message->leg.held) {
-		queue_lend(queue, &message->leg);
-		return true;
-	}
-	index_settle(queue, message);
-	return false;
-}
-
-/*
- * Routes may be others than when the message was divided.  True: it was divided
- * anew, and the leg is gone.  While another worker has a leg of it, it goes the
- * way it was to go.
- */
-static bool
-route_again(struct queue *queue, struct leg *leg, struct delivery *delivery)
-{
-	struct queued *message = leg->message;
-	bool gone = false;
-
-	pthread_mutex_lock(&queue->lock);
-	if (message->generation != queue->generation && message->active == 1) {
-		gone = !divide_again(queue, leg, &delivery->envelope);
-		if (!gone)
-			delivery->attempt = leg->attempts + 1;
-	}
-	if (!gone) {
-		delivery->way = &leg->hop->way;
-		delivery->hop = *hop_name(leg->hop);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	return gone;
-}
-
-/* Wait for a leg that is due; NULL at the deadline. */
-static struct leg *
-wait_for_work(struct queue *queue, const struct next_hop *prefer,
-    int64_t deadline)
-{
-	struct leg *leg = NULL;
-
-	pthread_mutex_lock(&queue->lock);
-	while (!queue->stop) {
-		int64_t now = queue_monotonic_ms(), next = deadline;
-		struct timespec until;
-
-		if (!queue->log_trouble && queue->entry_count < ENTRIES_MOST)
-			leg = index_pick(queue, prefer, now, &next);
-		if (leg != NULL) {
-			queue_lend(queue, leg);
-			break;
-		}
-		if (now >= deadline)
-			break;
-		if (next > deadline)
-			next = deadline;
-		until.tv_sec = next / 1000;
-		until.tv_nsec = next % 1000 * 1000000;
-		pthread_cond_timedwait(&queue->work, &queue->lock, &until);
-	}
-	pthread_mutex_unlock(&queue->lock);
-	return leg;
-}
-
-struct delivery *
-queue_take(struct queue *queue, const struct next_hop *prefer, int timeout_ms)
-{
-	int64_t deadline = queue_monotonic_ms() + timeout_ms;
-	struct delivery *delivery;
-	struct reason why;
-	struct leg *leg;
-
-	while ((leg = wait_for_work(queue, prefer, deadline)) != NULL) {
-		if (!delivery_open(queue, leg, &delivery, &why)) {
-			queue_unreadable(queue, leg, &why);
-		} else if (route_again(queue, leg, delivery)) {
-			delivery_close(queue, delivery);
-		} else {
-			return delivery;
-		}
-	}
-	return NULL;
-}
-
-void
-queue_hop_failed(struct queue *queue, const struct delivery *delivery)
-{
-	int64_t now = queue_monotonic_ms();
-	struct hop *hop;
-
-	pthread_mutex_lock(&queue->lock);
-	hop = delivery_leg(delivery)->hop;
-	/* Workers that were under way when it failed tell the same failure. */
-	if (hop->until_ms <= now) {
-		hop->failures++;
-		hop->until_ms =
-		    now + backoff_ms(&queue->settings, hop->failures);
-	}
-	pthread_mutex_unlock(&queue->lock);
-}
-
-void
-queue_hop_worked(struct queue *queue, const struct way *way)
-{
-	bool waited = false;
-
-	pthread_mutex_lock(&queue->lock);
-	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next) {
-		if (!way_same(&hop->way, way) ||
-		    (hop->failures == 0 && hop->until_ms == 0))
-			continue;
-		hop->failures = 0;
-		hop->until_ms = 0;
-		hop->last_text[0] = '\0';
-		waited = true;
-	}
-	if (waited)
-		pthread_cond_broadcast(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
 }
 

@@ -99,20 +99,40 @@ void queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
 /*
  * Wait up to timeout_ms for something to do; NULL if there was nothing.
  * prefer (may be NULL) is the hop the worker's open connection serves.  Not
- * more than half of the workers get the same next hop, unless there is only
- * one hop known.
+ * more than half of the workers are sent to one site: to the hop tried now.
  */
 struct delivery *queue_take(struct queue *queue, const struct next_hop *prefer,
     int timeout_ms);
 /* Record outcomes, log one line a recipient, schedule, bounce, hold.  Frees
  * the delivery. */
 void queue_done(struct queue *queue, struct delivery *delivery);
-/* The delivery's hop itself could not be reached or refused us before any
- * transaction: back off the site, not only the message.  Messages with
- * "TLS-Required: No" do so by themselves, as they may pass where others are
- * refused. */
+
+/*
+ * What the worker learned of the site, delivery->hop, before queue_done.
+ *
+ * queue_hop_worked   a message, or the reply to it, got through
+ * queue_hop_broke    the connection broke under a message, or was ended
+ * queue_hop_refused  there was no connection.  True: others have one, so the
+ *                    site is well, but takes no more: leave the recipients
+ *                    without outcomes and they are soon tried again
+ * queue_hop_failed   nobody can use it now: it is left alone for a while, and
+ *                    the message goes on waiting for it as long
+ *
+ * For messages with "TLS-Required: No" a site fails and works by itself, as
+ * they may pass where others are refused.
+ */
+void queue_hop_worked(struct queue *queue, const struct delivery *delivery);
+void queue_hop_broke(struct queue *queue, const struct delivery *delivery);
+bool queue_hop_refused(struct queue *queue, const struct delivery *delivery);
 void queue_hop_failed(struct queue *queue, const struct delivery *delivery);
-void queue_hop_worked(struct queue *queue, const struct way *way);
+
+enum queue_next {
+	QUEUE_NEXT_NONE,  /* no other hop of the way can be tried now */
+	QUEUE_NEXT_LATER, /* one could, but has no room for a worker */
+	QUEUE_NEXT_TAKEN, /* it is delivery->hop */
+};
+/* Go on to another hop of the way, if it is well. */
+enum queue_next queue_next_hop(struct queue *queue, struct delivery *delivery);
 
 /*
  * Mail an alarm to alarm-mail of the configuration in force.  True: it is on

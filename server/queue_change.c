@@ -43,7 +43,7 @@ flush(struct queue *queue, struct queued *message)
 	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
 		if (leg->due_at == 0)
 			continue;
-		leg->hop->until_ms = 0;
+		hop_flush(leg->hop);
 		leg->next_ms = queue_now_ms();
 		index_wait(queue, leg, queue_monotonic_ms());
 		change = CHANGE_DONE;

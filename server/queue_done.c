@@ -471,7 +471,7 @@ apply_verdict(struct queue *queue, struct delivery *delivery,
 	struct leg *leg = verdict->leg;
 
 	pthread_mutex_lock(&queue->lock);
-	queue_give_back(queue, leg);
+	queue_give_back(leg);
 	if (verdict->attempt != NULL) {
 		mark_done(queue, delivery, verdict);
 		leg->attempts = delivery->attempt;
@@ -490,6 +490,20 @@ apply_verdict(struct queue *queue, struct delivery *delivery,
 		index_wait(queue, leg, queue_monotonic_ms() + delay_ms);
 	index_settle(queue, message);
 	pthread_mutex_unlock(&queue->lock);
+}
+
+/* What failed was the site, so the leg waits as long as that is left alone:
+ * its gate holds back all at once, and lets them through as soon as it is well
+ * again.  A wait of the message's own would outlast that. */
+static int64_t
+site_delay_ms(struct queue *queue, const struct delivery *delivery)
+{
+	int64_t wait;
+
+	pthread_mutex_lock(&queue->lock);
+	wait = hop_wait_ms(delivery_leg(delivery)->hop, queue_monotonic_ms());
+	pthread_mutex_unlock(&queue->lock);
+	return wait > NOT_TRIED_MS ? wait : NOT_TRIED_MS;
 }
 
 /* Why a hop is not even tried, for "queue list". */
@@ -572,6 +586,7 @@ queue_done(struct queue *queue, struct delivery *delivery)
 		.message = leg->message,
 		.now_ms = queue_now_ms(),
 	};
+	bool site_failed = delivery_slot(delivery)->failed;
 	struct queue_settings settings;
 	int64_t delay_ms = NOT_TRIED_MS;
 	bool removed;
@@ -589,12 +604,14 @@ queue_done(struct queue *queue, struct delivery *delivery)
 	else
 		decide_bounces(queue, &settings, delivery, &verdict);
 	if (verdict.tried || removed) {
-		delay_ms = backoff_ms(&settings, delivery->attempt);
+		delay_ms = site_failed
+			       ? site_delay_ms(queue, delivery)
+			       : backoff_ms(&settings, delivery->attempt);
 		record_attempt(queue, delivery, &verdict, removed, delay_ms);
 		say_outcomes(delivery, &verdict);
-	} else {
-		note_hop_text(queue, delivery);
 	}
+	if (site_failed || !verdict.tried)
+		note_hop_text(queue, delivery);
 	apply_verdict(queue, delivery, &verdict, delay_ms);
 	delivery_close(queue, delivery);
 }
@@ -636,7 +653,7 @@ leg_told(struct queue *queue, struct verdict *verdict)
 	struct leg *leg = verdict->leg;
 	struct log_entry *removed = NULL;
 
-	queue_give_back(queue, leg);
+	queue_give_back(leg);
 	if (message->remove)
 		removed =
 		    log_key_entry(JOURNAL_REMOVED, message->key, "removed");

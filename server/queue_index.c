@@ -1,17 +1,14 @@
 /*
- * server/queue_index.c: the queue in memory: a table of messages by key, a
- * heap of due messages a next hop, and a heap of all by age.
+ * server/queue_index.c: the queue in memory: a table of messages by key, heaps
+ * of legs that wait and of messages by age, and their states.
  */
 #include "queue_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
-#include "route.h"
-
-enum { TABLE_FIRST = 1024, NEVER_MS = 3600 * 1000 };
+enum { TABLE_FIRST = 1024, HEAP_FIRST = 8 };
 
 static int64_t
 clock_ms(clockid_t clock)
@@ -247,7 +244,7 @@ heap_down(struct heap *heap, size_t at, struct leg *leg)
 bool
 heap_reserve(struct heap *heap, size_t count)
 {
-	size_t capacity = heap->capacity == 0 ? 64 : heap->capacity;
+	size_t capacity = heap->capacity == 0 ? HEAP_FIRST : heap->capacity;
 	struct leg **grown;
 
 	if (count <= heap->capacity)
@@ -295,42 +292,7 @@ heap_remove(struct heap *heap, struct leg *leg)
 		heap_down(heap, at, last);
 }
 
-/* Next hops and states. */
-
-struct hop *
-index_hop(struct queue *queue, const struct way *way, bool tls_optional)
-{
-	struct hop *hop;
-
-	for (hop = queue->hops; hop != NULL; hop = hop->next) {
-		if (hop->tls_optional == tls_optional &&
-		    way_same(&hop->way, way))
-			return hop;
-	}
-	hop = calloc(1, sizeof(*hop));
-	if (hop == NULL)
-		return NULL;
-	hop->way = *way;
-	hop->tls_optional = tls_optional;
-	hop->next = queue->hops;
-	queue->hops = hop;
-	return hop;
-}
-
-const struct next_hop *
-hop_name(const struct hop *hop)
-{
-	return &hop->way.hops[0];
-}
-
-static bool
-leads_to(const struct hop *hop, const struct next_hop *name)
-{
-	for (size_t i = 0; i < hop->way.hop_count; i++)
-		if (next_hop_same(&hop->way.hops[i], name))
-			return true;
-	return false;
-}
+/* States. */
 
 static bool
 is_in_queue(enum message_state state)
@@ -394,9 +356,9 @@ void
 index_wait(struct queue *queue, struct leg *leg, int64_t due_ms)
 {
 	leg->due_ms = due_ms;
-	/* Without memory for a heap's slot the leg stays out of it, on disk
-	 * and listed; the next start takes it up again. */
-	if (!heap_add(&leg->hop->due, leg))
+	/* Without memory for it the leg waits nowhere, but is on disk and
+	 * listed; the next start takes it up again. */
+	if (!flow_add(leg))
 		leg->due_at = 0;
 	if (leg->message->age_at == 0)
 		index_age(queue, leg->message);
@@ -439,7 +401,7 @@ void
 index_unwait(struct leg *leg)
 {
 	if (leg->due_at != 0)
-		heap_remove(&leg->hop->due, leg);
+		flow_remove(leg);
 }
 
 void
@@ -447,96 +409,4 @@ index_unwait_all(struct queued *message)
 {
 	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next)
 		index_unwait(leg);
-}
-
-int64_t
-backoff_ms(const struct queue_settings *settings, uint32_t attempts)
-{
-	int64_t delay = settings->retry_first_ms;
-	uint32_t chance = 0;
-
-	for (uint32_t i = 1; i < attempts && delay < settings->retry_most_ms;
-	     i++)
-		delay *= 2;
-	if (delay > settings->retry_most_ms)
-		delay = settings->retry_most_ms;
-	/* Up to a quarter less, so that what failed together does not come
-	 * back together. */
-	if (getrandom(&chance, sizeof(chance), 0) < 0)
-		chance = 0;
-	return delay - (int64_t)((double)delay / 4 * chance / UINT32_MAX);
-}
-
-/* How many workers one hop may have: half, unless it is alone. */
-static unsigned
-hop_most(const struct queue *queue)
-{
-	unsigned busy = 0;
-	unsigned half = queue->settings.workers / 2;
-
-	for (const struct hop *hop = queue->hops; hop != NULL;
-	     hop = hop->next) {
-		if (hop->due.count > 0 || hop->active > 0)
-			busy++;
-	}
-	if (busy <= 1)
-		return queue->settings.workers;
-	return half > 0 ? half : 1;
-}
-
-/* When hop has something for a worker; a time far off if not now known. */
-static int64_t
-hop_ready_at(const struct hop *hop, unsigned most, int64_t now)
-{
-	int64_t due;
-
-	if (hop->due.count == 0)
-		return now + NEVER_MS;
-	/* Whoever comes back wakes us.  After a failure one worker tries
-	 * alone. */
-	if (hop->active >= most || (hop->failures > 0 && hop->active > 0))
-		return now + NEVER_MS;
-	due = hop->due.slots[0]->due_ms;
-	return due > hop->until_ms ? due : hop->until_ms;
-}
-
-/* The hop that has waited longest comes next time round. */
-static void
-hop_to_end(struct queue *queue, struct hop *hop)
-{
-	struct hop **at = &queue->hops;
-
-	if (hop->next == NULL)
-		return;
-	while (*at != hop)
-		at = &(*at)->next;
-	*at = hop->next;
-	while (*at != NULL)
-		at = &(*at)->next;
-	*at = hop;
-	hop->next = NULL;
-}
-
-struct leg *
-index_pick(struct queue *queue, const struct next_hop *prefer, int64_t now,
-    int64_t *next_out)
-{
-	unsigned most = hop_most(queue);
-	struct hop *found = NULL;
-	int64_t next = now + NEVER_MS;
-
-	for (struct hop *hop = queue->hops; hop != NULL; hop = hop->next) {
-		int64_t at = hop_ready_at(hop, most, now);
-		bool preferred = prefer != NULL && leads_to(hop, prefer);
-
-		if (at <= now && (found == NULL || preferred))
-			found = hop;
-		if (at < next)
-			next = at;
-	}
-	*next_out = next;
-	if (found == NULL)
-		return NULL;
-	hop_to_end(queue, found);
-	return found->due.slots[0];
 }

@@ -1,9 +1,13 @@
 /*
  * server/queue_internal.h: what the files of the relay's queue share.
  *
- *     queue.c        opening, closing, taking and finishing deliveries
- *     queue_index.c  messages in memory: table, heaps, next hops
+ *     queue.c        opening, closing, and what a delivery is
+ *     queue_index.c  messages in memory: table, heaps
  *     queue_legs.c   a message's recipients, divided over next hops
+ *     queue_flow.c   what waits for a hop, in turn by user
+ *     queue_hop.c    hops, the sites they lead to, and whose turn it is
+ *     queue_pace.c   how many workers a site gets, and when
+ *     queue_take.c   work for workers, and what they say of sites
  *     queue_store.c  the segments in the in folder: reading
  *     queue_segment.c  files of messages: descriptors, unlinking
  *     queue_folder.c, queue_damage.c  names there; what is no record any more
@@ -26,6 +30,7 @@
 #define SERVER_QUEUE_INTERNAL_H
 
 #include <pthread.h>
+#include <sys/queue.h>
 
 #include "journal.h"
 #include "queue.h"
@@ -39,7 +44,7 @@ struct message_key {
 
 enum message_state {
 	MESSAGE_GHOST,    /* the log speaks of it; its segment was not read */
-	MESSAGE_WAITING,  /* some leg is in its hop's heap */
+	MESSAGE_WAITING,  /* some leg is in its flow's heap */
 	MESSAGE_ACTIVE,   /* a worker has a leg of it */
 	MESSAGE_HELD,     /* nothing else, until an operator releases it */
 	MESSAGE_COMPLETE, /* nothing left to do */
@@ -53,7 +58,7 @@ struct leg {
 	uint32_t index;   /* among the message's legs */
 	uint32_t pending; /* recipients that are not done; 0: it is over */
 	uint32_t attempts;
-	uint32_t due_at; /* place in the hop's heap, + 1; 0: in none */
+	uint32_t due_at; /* place in its flow's heap, + 1; 0: in none */
 	int64_t due_ms;  /* monotonic */
 	int64_t next_ms; /* the same as Unix time, for log and list */
 	bool active;     /* a worker has it */
@@ -98,6 +103,7 @@ struct queued {
 	uint64_t *done_more; /* of the others */
 	uint32_t done_more_words;
 	uint32_t generation; /* of the routes when it was divided */
+	uint32_t owner;      /* names the flow of its legs */
 	int64_t arrival_ms;  /* Unix */
 	int64_t age_ms;      /* Unix; when its age matters next */
 	uint32_t age_at;     /* place in a heap, + 1; 0: in none */
@@ -142,16 +148,90 @@ struct heap {
 	bool by_age; /* when their ages matter, else due */
 };
 
+/* When a flow or a hop is to be looked at again; see queue_flow.c. */
+struct waketime {
+	int64_t at_ms; /* monotonic */
+	size_t place;  /* among the timers, + 1; 0: not set */
+	struct flow *flow; /* whose it is, or: */
+	struct hop *hop;
+};
+
+/* A heap, the next one first. */
+struct waketimes {
+	struct waketime **slots;
+	size_t count, capacity;
+	size_t members; /* that may be set */
+};
+
+/* What waits for one hop of one user's messages. */
+struct flow {
+	uint32_t owner;
+	struct hop *hop;
+	struct heap due; /* the legs; never empty */
+	bool ready;      /* the first is due: it takes turns at the hop */
+	TAILQ_ENTRY(flow) turn;
+	struct waketime timer; /* while it is not */
+};
+
+/* May a site be tried, for messages that insist on TLS, or for others? */
+struct gate {
+	unsigned failures; /* since it last worked */
+	int64_t until_ms;  /* monotonic: nothing before */
+	bool probing;      /* a worker tries alone, after that */
+	uint32_t epoch;    /* what began in another one tells old news */
+};
+
+/* What connections are made to: a next hop, whatever ways lead to it. */
+struct site {
+	struct next_hop name; /* "" where ways end here */
+	struct queue *queue;
+	unsigned active;    /* workers that were sent to it */
+	unsigned connected; /* those, and idle ones, that keep a connection */
+	unsigned limit;     /* of active: what it has shown to bear */
+	unsigned threshold; /* up to it the limit doubles */
+	unsigned grown;     /* successes since the limit grew */
+	unsigned before;    /* the limit when it last worked */
+	uint32_t round;     /* of shrinking */
+	struct gate gates[2];
+	LIST_HEAD(, member) members;
+	TAILQ_HEAD(, hop) ready; /* hops with work for it, in turn */
+	bool in_turn;            /* there is some, and room for a worker */
+	int64_t turn_ms;         /* since when it waits for one */
+	TAILQ_ENTRY(site) turn;
+	LIST_ENTRY(site) all;
+};
+
+/* That a hop leads to a site. */
+struct member {
+	struct hop *hop;
+	struct site *site;
+	LIST_ENTRY(member) others;
+};
+
 /* What goes one way. */
 struct hop {
-	struct hop *next;
 	struct way way;
 	bool tls_optional; /* of messages that say so: RFC 8689, section 5 */
-	struct heap due;
-	unsigned active;
-	unsigned failures;
-	int64_t until_ms;    /* monotonic: nothing before */
+	struct queue *queue;
+	struct member sites[ROUTE_HOPS_MAX]; /* in the way's order */
+	size_t site_count;                   /* at least one */
+	void *flows;                         /* tree by owner */
+	TAILQ_HEAD(, flow) ready;            /* in turn */
+	struct site *target; /* whose turns it takes part in, or NULL */
+	TAILQ_ENTRY(hop) turn;
+	struct waketime timer;  /* until some site may be tried */
 	char last_text[256]; /* why it failed */
+};
+
+/* A worker's place at a site. */
+struct slot {
+	struct site *site; /* NULL: none */
+	bool tls_optional;
+	bool probe;     /* it tries alone */
+	bool connected; /* counted there */
+	bool failed;    /* the site, not the message */
+	uint32_t epoch, round;
+	unsigned tried; /* bits of the hop's sites */
 };
 
 /* What is copied from the configuration in force. */
@@ -160,7 +240,7 @@ struct queue_settings {
 	int64_t retry_first_ms, retry_most_ms, expire_ms;
 	int64_t delay_ms; /* age at which the sender is told; 0: never */
 	uint64_t reserve; /* free octets that the session role keeps */
-	unsigned workers;
+	unsigned workers, site_connections;
 };
 
 /* A record for the log, and what follows once it is synced. */
@@ -190,7 +270,13 @@ struct queue {
 	struct queued **table; /* by key */
 	size_t table_size, table_count;
 	struct heap ages;
-	struct hop *hops;
+	void *hops, *sites;   /* trees by way and by name */
+	struct hop *last_hop; /* looked up last */
+	LIST_HEAD(, site) all_sites;
+	TAILQ_HEAD(, site) turn;
+	int64_t turned_ms; /* a worker last left its connection's site */
+	struct waketimes waketimes;
+	uint64_t owner_seed;
 	struct segment **segments; /* by start-id and file; not our log's */
 	size_t segment_count, segment_capacity;
 	struct queue_counts counts;
@@ -285,30 +371,93 @@ bool heap_reserve(struct heap *heap, size_t count);
 bool heap_add(struct heap *heap, struct leg *leg);
 void heap_remove(struct heap *heap, struct leg *leg);
 
-struct hop *index_hop(struct queue *queue, const struct way *way,
-    bool tls_optional);
-/* The hop that names it in log and lists: its first. */
-const struct next_hop *hop_name(const struct hop *hop);
-/* To the heaps, due at due_ms; wakes a worker.  index_settle follows. */
+/* To the flows, due at due_ms; wakes a worker.  index_settle follows. */
 void index_wait(struct queue *queue, struct leg *leg, int64_t due_ms);
 /* Into the heap of ages anew, after what its age leads to has changed. */
 void index_age(struct queue *queue, struct queued *message);
 /* The same for all, after the settings have changed. */
 void index_age_all(struct queue *queue);
-/* Out of the due heap. */
+/* Out of its flow. */
 void index_unwait(struct leg *leg);
-/* All legs that wait: out of their heaps. */
+/* All legs that wait: out of their flows. */
 void index_unwait_all(struct queued *message);
 /* The state that follows from the legs and recipients. */
 void index_settle(struct queue *queue, struct queued *message);
 void index_set_state(struct queue *queue, struct queued *message,
     enum message_state state);
+
+/* queue_flow.c; callers hold lock. */
+
+/* Room for one more timer, which never fails then. */
+bool waketimes_reserve(struct waketimes *timers);
+void waketime_set(struct waketimes *timers, struct waketime *timer, int64_t at_ms);
+void waketime_cancel(struct waketimes *timers, struct waketime *timer);
+/* Look at all whose time has come; returns that of the next, or INT64_MAX. */
+int64_t waketimes_run(struct waketimes *timers, int64_t now_ms);
+/* Whose messages share a flow: by login, else by address, else our own. */
+uint32_t flow_owner(const struct queue *queue, const struct envelope *envelope);
+/* Into its flow, which is made if there is none; false without memory. */
+bool flow_add(struct leg *leg);
+/* Out of it, which ends with its last leg. */
+void flow_remove(struct leg *leg);
+/* The leg whose turn it is, of a hop with one that is ready. */
+struct leg *flow_turn(struct hop *hop);
+
+/* queue_hop.c; callers hold lock. */
+
+/* Found or made; NULL without memory.  They live as long as the queue. */
+struct hop *hop_get(struct queue *queue, const struct way *way,
+    bool tls_optional);
+void hops_free(struct queue *queue);
+/* The hop that names it in log and lists: its first. */
+const struct next_hop *hop_name(const struct hop *hop);
+/* NULL if nothing leads to it. */
+struct site *site_find(const struct queue *queue, const struct next_hop *name);
+/* Its flows, or whether sites may be tried, have changed. */
+void hop_settle(struct hop *hop);
+/* All hops that lead to it. */
+void site_gate_changed(struct site *site);
+/* Its work, or its room for workers, has changed. */
+void site_settle(struct site *site);
+/* Try the hop's sites as soon as there is work. */
+void hop_flush(struct hop *hop);
+/*
+ * The leg whose turn it is, with a slot for the worker; prefer (or NULL) is the
+ * site its connection leads to.  NULL: none now; *next_out (monotonic) is when
+ * to look again.
+ */
+struct leg *hop_pick(struct queue *queue, struct site *prefer, int64_t now_ms,
+    struct slot *slot, int64_t *next_out);
+/* As queue_next_hop: another place, for the site *index_out of the hop. */
+enum queue_next hop_next_site(struct hop *hop, struct slot *slot,
+    size_t *index_out);
+/* How long until a site of it may be tried; 0: now. */
+int64_t hop_wait_ms(const struct hop *hop, int64_t now_ms);
+
+/* queue_pace.c; callers hold lock. */
+
 /* After how long the attempt after the given number is due, jitter included. */
 int64_t backoff_ms(const struct queue_settings *settings, uint32_t attempts);
-/* The leg that prefer, or any hop, has due now; *next_out (monotonic) is when
- * to look again if there is none. */
-struct leg *index_pick(struct queue *queue, const struct next_hop *prefer,
-    int64_t now, int64_t *next_out);
+void pace_init(struct site *site);
+/* Workers that the site may have now; at most half of all. */
+unsigned pace_limit(const struct site *site);
+/* When it may be tried: a time that is past, one to come, or INT64_MAX while a
+ * worker tries it alone. */
+int64_t pace_open_ms(const struct site *site, bool tls_optional,
+    int64_t now_ms);
+/* A worker goes there; slot->tried stays. */
+void pace_take(struct site *site, bool tls_optional, bool connected,
+    struct slot *slot);
+/* It is done with it; an empty slot is fine. */
+void pace_release(struct slot *slot);
+/* A message, or the reply to it, got through.  True: it was away before. */
+bool pace_worked(struct slot *slot, int64_t now_ms);
+/* A connection broke under a message. */
+void pace_broke(struct slot *slot);
+/* A connection was refused.  False: nobody else has one, it is away. */
+bool pace_crowded(struct slot *slot);
+/* Nobody can use it now; true: this is news. */
+bool pace_failed(struct slot *slot, int64_t now_ms);
 
 /* queue_legs.c; callers hold lock. */
 
@@ -469,13 +618,15 @@ bool delivery_open(struct queue *queue, struct leg *leg,
 void delivery_close(struct queue *queue, struct delivery *delivery);
 /* What it stands for. */
 struct leg *delivery_leg(const struct delivery *delivery);
+/* The worker's place at a site; empty if no worker has the delivery. */
+struct slot *delivery_slot(const struct delivery *delivery);
 /* A message that could not be read: held if it is damaged, else later. */
 void queue_unreadable(struct queue *queue, struct leg *leg,
     const struct reason *why);
 /* Out of the heap and into the caller's hands, or back.  Callers hold lock;
  * index_settle follows. */
 void queue_lend(struct queue *queue, struct leg *leg);
-void queue_give_back(struct queue *queue, struct leg *leg);
+void queue_give_back(struct leg *leg);
 
 /* queue_done.c */
 

@@ -173,7 +173,7 @@ divide(struct queue *queue, struct queued *message,
 			continue;
 		way_find(queue->config, queue->routes, envelope->reverse_path,
 		    envelope->recipients[i].forward_path, &way);
-		hop = index_hop(queue, &way, envelope->tls_optional);
+		hop = hop_get(queue, &way, envelope->tls_optional);
 		leg = hop == NULL ? NULL : find_leg(message, hop);
 		if (leg == NULL || !put_recipient(message, i, leg))
 			return false;
@@ -233,6 +233,7 @@ legs_divide(struct queue *queue, struct queued *message,
     const struct envelope *envelope)
 {
 	message->leg = (struct leg){ .message = message };
+	message->owner = flow_owner(queue, envelope);
 	if (!divide(queue, message, envelope)) {
 		forget_legs(message);
 		return false;

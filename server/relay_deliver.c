@@ -235,31 +235,64 @@ hop_is_at_fault(const struct judgement *judgement)
 	       !judgement_wants_requiretls(judgement);
 }
 
-/* is_last: no other hop of the way is left. */
-static void
+/* What the queue is told of the hop.  False: it takes others' mail, but not one
+ * more connection. */
+static bool
+hop_failed(struct queue *queue, const struct delivery *delivery,
+    const struct judgement *judgement)
+{
+	if (!hop_is_at_fault(judgement))
+		return true;
+	if (!judgement->made || judgement_any_passes(judgement))
+		return !queue_hop_refused(queue, delivery);
+	queue_hop_failed(queue, delivery);
+	return true;
+}
+
+/* True: another hop of the way is delivery->hop now. */
+static bool
 open_failed(struct relay_deliverer *deliverer, struct queue *queue,
     struct delivery *delivery, const struct judgement *judgement,
-    const struct upstream_failure *failure, bool is_last)
+    const struct upstream_failure *failure)
 {
+	enum queue_next next = QUEUE_NEXT_LATER;
+
 	if (judgement->made) {
 		report_decisions(delivery, judgement, true);
 		book_decisions(deliverer->thread.book, judgement, true, false);
 	}
 	if (!judgement->made || judgement_any_passes(judgement))
 		log_no_connection(delivery, failure);
-	if (!is_last)
-		return;
-	if (judgement->made)
-		refuse(delivery, judgement);
-	fail_all(delivery, judgement, failure);
-	if (hop_is_at_fault(judgement))
-		queue_hop_failed(queue, delivery);
+	if (hop_failed(queue, delivery, judgement))
+		next = queue_next_hop(queue, delivery);
+	if (next == QUEUE_NEXT_NONE) {
+		if (judgement->made)
+			refuse(delivery, judgement);
+		fail_all(delivery, judgement, failure);
+	}
+	return next == QUEUE_NEXT_TAKEN;
 }
 
 unsigned long long
 relay_deliver_clear_count(void)
 {
 	return atomic_load(&clear_count);
+}
+
+/* The connection broke, or was ended, rather than that a message was refused:
+ * RFC 3463, X.4.2, and RFC 5321, section 3.8. */
+static bool
+is_broken(const struct delivery *delivery)
+{
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		const struct delivery_recipient *r = &delivery->recipients[i];
+
+		if (r->outcome == OUTCOME_TEMPORARY &&
+		    (strcmp(r->status, "4.4.2") == 0 ||
+			strncmp(r->text, "421", 3) == 0))
+			return true;
+	}
+	return false;
 }
 
 /* All that can be sent over the connection that is there; true if what is left
@@ -278,13 +311,16 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 		    upstream_said_mail(deliverer->upstream));
 	switch (end) {
 	case MAIL_KEEP:
-		queue_hop_worked(queue, delivery->way);
+		queue_hop_worked(queue, delivery);
 		return false;
 	case MAIL_CLOSE:
-		queue_hop_worked(queue, delivery->way);
+		if (is_broken(delivery))
+			queue_hop_broke(queue, delivery);
+		else
+			queue_hop_worked(queue, delivery);
 		break;
 	case MAIL_REFUSED_HOP:
-		queue_hop_failed(queue, delivery);
+		queue_hop_refused(queue, delivery);
 		break;
 	case MAIL_AGAIN:
 		break;
@@ -294,11 +330,11 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 	return end == MAIL_AGAIN;
 }
 
-/* False if there was no connection, and another hop is to be tried. */
+/* True if there was no connection, and delivery->hop is another hop. */
 static bool
 deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
     struct relay_config *config, struct delivery *delivery,
-    struct judgement *judgement, bool is_last)
+    struct judgement *judgement)
 {
 	struct upstream_failure failure = { .status = "4.4.1" };
 
@@ -306,7 +342,7 @@ deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
 		if (upstream_may_serve(deliverer->upstream, config,
 			&delivery->hop, judgement)) {
 			if (!transact(deliverer, queue, delivery, judgement))
-				return true;
+				return false;
 		} else {
 			upstream_quit(deliverer->upstream);
 			deliverer->upstream = NULL;
@@ -314,25 +350,23 @@ deliver_judged(struct relay_deliverer *deliverer, struct queue *queue,
 	}
 	for (int fresh = 0; fresh < FRESH_MOST; fresh++) {
 		if (!upstream_open(&deliverer->upstream, &deliverer->thread,
-			config, &delivery->hop, judgement, &failure)) {
-			open_failed(deliverer, queue, delivery, judgement,
-			    &failure, is_last);
-			return is_last;
-		}
+			config, &delivery->hop, judgement, &failure))
+			return open_failed(deliverer, queue, delivery,
+			    judgement, &failure);
 		if (!transact(deliverer, queue, delivery, judgement))
 			break;
 	}
-	return true;
+	return false;
 }
 
-/* Over delivery->hop.  False as deliver_judged. */
+/* Over delivery->hop.  True as deliver_judged. */
 static bool
 deliver_over(struct relay_deliverer *deliverer, struct queue *queue,
-    struct relay_config *config, struct delivery *delivery, bool is_last)
+    struct relay_config *config, struct delivery *delivery)
 {
 	struct judgement *judgement;
 	struct reason why;
-	bool done;
+	bool again;
 
 	if (!judgement_new(&judgement, config, delivery, time(NULL), &why)) {
 		/* Never "no row": a table that cannot be asked refuses. */
@@ -343,12 +377,11 @@ deliver_over(struct relay_deliverer *deliverer, struct queue *queue,
 		    "policy", "queue=%s site=%s verdict=refuse reason=%s",
 		    delivery->envelope.queue_id, delivery->hop.host,
 		    reason_word(why.code));
-		return true;
+		return false;
 	}
-	done = deliver_judged(deliverer, queue, config, delivery, judgement,
-	    is_last);
+	again = deliver_judged(deliverer, queue, config, delivery, judgement);
 	judgement_free(judgement);
-	return done;
+	return again;
 }
 
 /* What the route itself says of all recipients. */
@@ -374,40 +407,16 @@ end_here(struct delivery *delivery)
 	}
 }
 
-/* A kept connection to one of the way's hops comes first: it is up. */
-static size_t
-first_hop(const struct relay_deliverer *deliverer, const struct way *way)
-{
-	for (size_t i = 0; deliverer->upstream != NULL && i < way->hop_count;
-	     i++)
-		if (next_hop_same(&way->hops[i],
-			upstream_hop(deliverer->upstream)))
-			return i;
-	return 0;
-}
-
 void
 relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
     struct relay_config *config, struct delivery *delivery)
 {
-	const struct way *way = delivery->way;
-	size_t first = first_hop(deliverer, way);
-
 	for (size_t i = 0; i < delivery->recipient_count; i++)
 		delivery->recipients[i].outcome = OUTCOME_NONE;
-	if (way->kind != ROUTE_RELAY) {
+	if (delivery->way->kind != ROUTE_RELAY) {
 		end_here(delivery);
 		return;
 	}
-	for (size_t tried = 0; tried < way->hop_count; tried++) {
-		/* In the order of the route, but for the kept one. */
-		size_t i = tried == 0       ? first
-			   : tried <= first ? tried - 1
-					    : tried;
-
-		delivery->hop = way->hops[i];
-		if (deliver_over(deliverer, queue, config, delivery,
-			tried + 1 == way->hop_count))
-			return;
-	}
+	while (deliver_over(deliverer, queue, config, delivery))
+		continue;
 }

@@ -543,14 +543,12 @@ test_hop(void **state)
 {
 	struct world *world = *state;
 	struct delivery *delivery, *second;
-	const struct way *way;
 
 	world->config.retry_first_s = world->config.retry_most_s = 1;
 	queue_configure(world->queue, &world->config, NULL);
 	submit_one(world, NULL);
 	submit_one(world, NULL);
 	delivery = queue_take(world->queue, NULL, 1000);
-	way = delivery->way;
 	queue_hop_failed(world->queue, delivery);
 	finish(world, delivery, OUTCOME_NONE, "", "connection refused");
 	assert_null(queue_take(world->queue, NULL, 300));
@@ -558,44 +556,41 @@ test_hop(void **state)
 	assert_non_null(delivery);
 	assert_int_equal(delivery->attempt, 1);
 	assert_null(queue_take(world->queue, NULL, 300));
-	queue_hop_worked(world->queue, way);
+	queue_hop_worked(world->queue, delivery);
 	second = queue_take(world->queue, NULL, 1500);
 	assert_non_null(second);
 	finish(world, delivery, OUTCOME_DELIVERED, "", "250");
 	finish(world, second, OUTCOME_DELIVERED, "", "250");
 }
 
-/* Not more than half of the workers for one hop, unless it is alone. */
+/* Not more than half of the workers for one hop, even while it is alone:
+ * another may come to be known while they all hang. */
 static void
 test_half(void **state)
 {
 	struct world *world = *state;
-	struct delivery *taken[4], *other;
+	struct delivery *taken[4];
 
 	for (int i = 0; i < 6; i++)
 		submit_one(world, NULL);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 2; i++) {
 		taken[i] = queue_take(world->queue, NULL, 1000);
 		assert_non_null(taken[i]);
 	}
 	assert_null(queue_take(world->queue, NULL, 20)); /* 4 workers */
-	for (int i = 0; i < 4; i++)
-		finish(world, taken[i], OUTCOME_NONE, "", "");
 	/* A second hop, by a configuration that routes elsewhere. */
 	world->config.smarthost.host = "other.example";
 	queue_configure(world->queue, &world->config, NULL);
 	submit_one(world, NULL);
-	taken[0] = queue_take(world->queue, NULL, 2000);
-	taken[1] = queue_take(world->queue, NULL, 2000);
-	assert_non_null(taken[0]);
-	assert_non_null(taken[1]);
-	assert_string_equal(taken[0]->hop.host, "other.example");
-	assert_string_equal(taken[1]->hop.host, "other.example");
-	other = queue_take(world->queue, NULL, 300);
-	if (other != NULL)
-		finish(world, other, OUTCOME_DELIVERED, "", "250");
-	finish(world, taken[0], OUTCOME_DELIVERED, "", "250");
-	finish(world, taken[1], OUTCOME_DELIVERED, "", "250");
+	submit_one(world, NULL);
+	for (int i = 2; i < 4; i++) {
+		taken[i] = queue_take(world->queue, NULL, 1000);
+		assert_non_null(taken[i]);
+		assert_string_equal(taken[i]->hop.host, "other.example");
+	}
+	assert_null(queue_take(world->queue, NULL, 20));
+	for (int i = 0; i < 4; i++)
+		finish(world, taken[i], OUTCOME_DELIVERED, "", "250");
 }
 
 /* A flipped bit in a body: held and reported, never sent. */

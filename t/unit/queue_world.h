@@ -45,6 +45,7 @@ struct world {
 	pthread_mutex_t lock; /* of queue, between us and the committer */
 	bool deaf;            /* notices are lost */
 	bool device;          /* what is submitted is a device's */
+	const char *login;    /* who submits it, or NULL */
 	uint8_t notify;       /* of what is submitted */
 	uint64_t rotate;
 	uint64_t segment;
@@ -193,6 +194,8 @@ submit(struct world *world, const char *from, const char *const *to,
 	envelope.arrival_ms = queue_now_ms();
 	envelope.reverse_path = strdup(from);
 	envelope.device = world->device;
+	if (world->login != NULL)
+		envelope.login = strdup(world->login);
 	for (; *to != NULL; to++)
 		assert_true(envelope_add_recipient(&envelope, *to));
 	for (size_t i = 0; i < envelope.recipient_count; i++)
