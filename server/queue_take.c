@@ -193,6 +193,7 @@ queue_hop_failed(struct queue *queue, const struct delivery *delivery)
 	is_news = pace_failed(slot, now);
 	failures = slot->site->gates[slot->tls_optional].failures;
 	wait = slot->site->gates[slot->tls_optional].until_ms - now;
+	is_news = is_news && !queue->stop; /* we gave up waiting then */
 	pthread_mutex_unlock(&queue->lock);
 	if (is_news)
 		say_away(&delivery->hop, failures, wait);
