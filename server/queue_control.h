@@ -15,9 +15,10 @@
  *                is done with (state done) and known still
  *     leg        SHOW: one a next hop: host, port, state, recipients (how many
  *                are pending), attempts, next, status, reason
- *     attempt    SHOW: number, when, next, host, port, remote, decision, and
- *                outcomes (rcpt, outcome, status, text); a long one comes in
- *                several
+ *     attempt    SHOW: number, when, next, host, port, remote, decision,
+ *                left_out (how many before it were not kept), and outcomes
+ *                (rcpt, outcome, status, text); a long one comes in several;
+ *                delay-notice: the same, when the sender was told of it
  *     header     SHOW: text; the message's header in pieces, in order
  *     body       SHOW, if asked: text; the empty line and the body, the same
  *     row        SUMMARY, one a site and reason, the most first: host, reason,

@@ -14,6 +14,7 @@
  *     queue_compact.c, queue_kept.c  what is left of a segment, in less room
  *     queue_log.c    the relay's own log: its writer thread, rotation
  *     queue_record.c, queue_recover.c  its records; reading it at a start
+ *     queue_history.c  attempts that are kept when it is rewritten
  *     queue_done.c   what becomes of a message after an attempt
  *     queue_age.c    what becomes of it by its age alone
  *     queue_notice.c  the mail of an alarm
@@ -324,6 +325,8 @@ enum attempt_flag {
 	/* None of its own: its number's sender was told of the delay, in the
 	 * notice that is named as bounce. */
 	ATTEMPT_TOLD = 8,
+	/* By a rotation, for the story alone: a STATE follows. */
+	ATTEMPT_COPIED = 16,
 };
 
 /* A way's flags in a STATE. */
@@ -343,6 +346,8 @@ struct attempt {
 	uint64_t bounce;    /* serial of the bounce made for it, or 0 */
 	uint32_t prev_file; /* of the message's attempt before; 0: none */
 	uint64_t prev_offset;
+	uint32_t gap; /* attempts between that one and this that were not kept */
+	bool has_gap; /* it is in the record */
 	char *host;
 	uint16_t port;
 	char *remote, *decision;
@@ -583,6 +588,8 @@ void log_stop(struct queue *queue);
 /* Register a file of the log; fd is handed over.  Callers hold lock. */
 struct segment *log_segment_new(struct queue *queue, uint32_t file, int fd,
     const struct journal_header *header);
+/* A file of the log by its number, or NULL.  Callers hold lock. */
+struct segment *log_segment_find(const struct queue *queue, uint32_t file);
 /* NULL without memory; octets are copied. */
 struct log_entry *log_entry_new(enum journal_type type, const void *envelope,
     size_t envelope_len, const void *head, size_t head_len, const void *body,
@@ -597,10 +604,18 @@ bool log_wait(struct queue *queue, int timeout_ms);
 struct log_entry *log_attempt_entry(const struct attempt *attempt);
 /* Where the message's attempt before this one stands; while it is written. */
 void log_chain_attempt(struct log_entry *entry, uint32_t file, uint64_t offset);
+void log_unchain_attempt(struct log_entry *entry, uint32_t *file_out,
+    uint64_t *offset_out);
 struct log_entry *log_key_entry(enum journal_type type, struct message_key key,
     const char *text);
+/* In the copy of an ATTEMPT: its new earlier one, and how many are left out
+ * between.  Octets have room for 4 more than envelope_len. */
+void attempt_copied(struct journal_record *record, unsigned char *octets,
+    bool has_gap, uint32_t file, uint64_t offset, uint32_t gap);
 /* What a snapshot keeps of a message; callers hold lock. */
 struct log_entry *log_state_entry(const struct queued *message);
+/* Where the message's last attempt stands in the STATE's own file, or 0. */
+void log_place_state(struct log_entry *entry, uint64_t offset);
 struct message_key log_get_key(struct wire_reader *r);
 bool attempt_decode(struct attempt *attempt_out, const void *octets, size_t len,
     struct reason *why);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "queue_history.h"
 
 enum { LOG_FILE_MODE = 0600, LOG_RETRY_MS = 1000 };
 
@@ -69,10 +70,22 @@ log_segment_new(struct queue *queue, uint32_t file, int fd,
 	return segment;
 }
 
+struct segment *
+log_segment_find(const struct queue *queue, uint32_t file)
+{
+	struct segment *segment;
+
+	for (segment = queue->log_files; segment != NULL;
+	     segment = segment->next)
+		if (segment->file == file)
+			break;
+	return segment;
+}
+
 /* The keeper's writing. */
 
 /* Several workers may have ended attempts at one message: which came before
- * which is known only now.  If the batch fails the chain has a gap. */
+ * which is known only now. */
 static bool
 write_entry(struct queue *queue, uint32_t file, struct log_entry *entry)
 {
@@ -109,6 +122,25 @@ write_entries(struct queue *queue, struct journal *journal, uint32_t file,
 			return false;
 	}
 	return true;
+}
+
+/* They were written to that file, or some of them, and do not stand there: each
+ * message's last attempt is again the one before the first of these. */
+static void
+unchain_entries(struct queue *queue, uint32_t file, struct log_entry *entry)
+{
+	pthread_mutex_lock(&queue->lock);
+	for (; entry != NULL; entry = entry->next) {
+		struct queued *message = entry->message;
+
+		if (entry->record.type == JOURNAL_ATTEMPT && message != NULL &&
+		    entry->record.offset != 0 && message->last_file == file &&
+		    message->last_offset >= entry->record.offset)
+			log_unchain_attempt(entry, &message->last_file,
+			    &message->last_offset);
+		entry->record.offset = 0;
+	}
+	pthread_mutex_unlock(&queue->lock);
 }
 
 /* What rests on records that are now settled. */
@@ -175,11 +207,12 @@ put_back_entries(struct queue *queue, struct log_entry *first)
 /* What is kept of one message over a rotation besides its STATE. */
 struct kept {
 	struct queued *message;
-	bool own; /* its record too */
+	bool own;           /* its record too */
+	bool wants_history; /* its attempts too */
+	/* Where the last attempt stood before. */
 	uint32_t last_file;
 	uint64_t last_offset;
-	uint64_t new_attempt; /* offset in the new file, 0: none */
-	uint64_t new_offset;  /* of its record */
+	uint64_t new_offset; /* of its record */
 };
 
 struct snapshot {
@@ -187,6 +220,7 @@ struct snapshot {
 	struct log_entry *states, **states_end;
 	struct kept *kept;
 	size_t count, capacity;
+	size_t histories;
 };
 
 static bool
@@ -221,10 +255,13 @@ snapshot_add(struct snapshot *snapshot, struct queued *message)
 	snapshot->kept[snapshot->count++] = (struct kept){
 		.message = message,
 		.own = own,
-		.last_file =
-		    message->state == MESSAGE_COMPLETE ? 0 : message->last_file,
+		.wants_history = message->last_file != 0 &&
+				 message->state != MESSAGE_COMPLETE,
+		.last_file = message->last_file,
 		.last_offset = message->last_offset,
 	};
+	snapshot->histories +=
+	    snapshot->kept[snapshot->count - 1].wants_history;
 	return true;
 }
 
@@ -288,36 +325,60 @@ copy_own(struct queue *queue, struct kept *kept, struct journal *journal,
 	return true;
 }
 
-static struct segment *
-own_segment(struct queue *queue, uint32_t file)
+/* The message's last attempt stands there now: what is pending comes after
+ * it. */
+static void
+place_attempt(struct queue *queue, struct queued *message, uint32_t file,
+    uint64_t offset)
 {
-	struct segment *segment;
-
 	pthread_mutex_lock(&queue->lock);
-	for (segment = queue->log_files; segment != NULL;
-	     segment = segment->next) {
-		if (segment->file == file)
-			break;
-	}
+	message->last_file = offset != 0 ? file : 0;
+	message->last_offset = offset;
 	pthread_mutex_unlock(&queue->lock);
-	return segment;
 }
 
 static bool
-copy_attempt(struct queue *queue, struct kept *kept, struct journal *journal,
-    struct reason *why)
+copy_histories(struct queue *queue, struct snapshot *snapshot,
+    struct journal *journal, struct reason *why)
 {
-	struct segment *segment;
+	struct history *history =
+	    history_begin(queue, journal, snapshot->histories);
+	bool ok = true;
 
-	if (kept->last_file == 0)
-		return true;
-	segment = own_segment(queue, kept->last_file);
-	/* History only: the STATE says what counts. */
-	return segment == NULL ||
-	       journal_copy(journal, queue->batch, segment->fd,
-		   &segment->header, kept->last_offset, 0, &kept->new_attempt,
-		   why) ||
-	       why->code == REASON_DAMAGED;
+	if (history == NULL)
+		return fail(why, REASON_NO_MEMORY, "relay log: attempts");
+	for (size_t i = 0; ok && i < snapshot->count; i++) {
+		struct kept *kept = &snapshot->kept[i];
+		uint64_t offset;
+
+		if (!kept->wants_history)
+			continue;
+		ok = history_copy(history, kept->message->key, kept->last_file,
+		    kept->last_offset, &offset, why);
+		if (ok)
+			place_attempt(queue, kept->message,
+			    journal->header.file, offset);
+	}
+	return history_end(history, ok, why);
+}
+
+/* Into the STATEs, now that what was pending is written too. */
+static void
+place_states(struct queue *queue, const struct snapshot *snapshot,
+    uint32_t file)
+{
+	struct log_entry *state = snapshot->states;
+
+	for (size_t i = 0; i < snapshot->count; i++, state = state->next) {
+		const struct queued *message = snapshot->kept[i].message;
+		uint64_t offset = 0;
+
+		pthread_mutex_lock(&queue->lock);
+		if (message->last_file == file)
+			offset = message->last_offset;
+		pthread_mutex_unlock(&queue->lock);
+		log_place_state(state, offset);
+	}
 }
 
 /* Bounces and pending entries first, and settled, before any STATE that may
@@ -332,13 +393,12 @@ snapshot_write(struct queue *queue, struct snapshot *snapshot,
 		if (kept->own && !copy_own(queue, kept, journal, why))
 			return false;
 	}
-	for (size_t i = 0; i < snapshot->count; i++) {
-		if (!copy_attempt(queue, &snapshot->kept[i], journal, why))
-			return false;
-	}
-	return write_entries(queue, journal, file, snapshot->taken, why) &&
-	       journal_sync(journal, why) &&
-	       write_entries(queue, journal, file, snapshot->states, why) &&
+	if (!copy_histories(queue, snapshot, journal, why) ||
+	    !write_entries(queue, journal, file, snapshot->taken, why) ||
+	    !journal_sync(journal, why))
+		return false;
+	place_states(queue, snapshot, file);
+	return write_entries(queue, journal, file, snapshot->states, why) &&
 	       journal_sync(journal, why);
 }
 
@@ -350,12 +410,6 @@ relocate(struct queue *queue, const struct snapshot *snapshot,
 	for (size_t i = 0; i < snapshot->count; i++) {
 		const struct kept *kept = &snapshot->kept[i];
 
-		/* Unless a later attempt was written with the entries. */
-		if (kept->message->last_file != segment->file) {
-			kept->message->last_file =
-			    kept->new_attempt != 0 ? segment->file : 0;
-			kept->message->last_offset = kept->new_attempt;
-		}
 		if (!kept->own)
 			continue;
 		kept->message->segment = segment;
@@ -428,38 +482,75 @@ drop_old_files(struct queue *queue)
 		    "trouble=\"relay folder: fsync: %s\"", strerror(errno));
 }
 
+/* The new file goes, and the old ones count again; one who reads it yet keeps
+ * it until the next rotation. */
 static void
-rotate_undo(struct queue *queue, struct journal *fresh, const char *name)
+rotate_undo(struct queue *queue, const struct snapshot *snapshot,
+    struct segment *segment, const char *name)
 {
+	struct segment **at = &queue->log_files;
+	bool read;
+
+	unlinkat(queue->relay_folder, name, 0);
+	pthread_mutex_lock(&queue->lock);
+	for (size_t i = 0; i < snapshot->count; i++) {
+		const struct kept *kept = &snapshot->kept[i];
+
+		kept->message->last_file = kept->last_file;
+		kept->message->last_offset = kept->last_offset;
+	}
+	read = segment->users > 0;
+	while (!read && *at != segment)
+		at = &(*at)->next;
+	if (!read)
+		*at = segment->next;
+	pthread_mutex_unlock(&queue->lock);
+	if (read)
+		return;
+	close(segment->fd);
+	free(segment);
+}
+
+/* A new file, registered so that what it holds can be read at once. */
+static struct segment *
+rotate_begin(struct queue *queue, struct journal *fresh,
+    char name[static JOURNAL_NAME_SIZE], struct reason *why)
+{
+	uint32_t file = ++queue->log_number;
+	struct segment *segment;
+
+	snprintf(name, JOURNAL_NAME_SIZE, "log.%" PRIu32, file);
+	if (!journal_create(fresh, queue->relay_folder, name, LOG_FILE_MODE,
+		JOURNAL_LOG, queue->start_id, file, true, why))
+		return NULL;
+	pthread_mutex_lock(&queue->lock);
+	segment = log_segment_new(queue, file, fresh->fd, &fresh->header);
+	pthread_mutex_unlock(&queue->lock);
+	if (segment != NULL)
+		return segment;
 	unlinkat(queue->relay_folder, name, 0);
 	journal_close(fresh);
+	fail(why, REASON_NO_MEMORY, "relay log");
+	return NULL;
 }
 
 static bool
 log_rotate(struct queue *queue, struct reason *why)
 {
-	uint32_t file = ++queue->log_number;
 	struct snapshot snapshot;
 	struct segment *segment;
 	struct journal fresh;
 	char name[JOURNAL_NAME_SIZE];
-	bool ok;
 
-	snprintf(name, sizeof(name), "log.%" PRIu32, file);
-	if (!journal_create(&fresh, queue->relay_folder, name, LOG_FILE_MODE,
-		JOURNAL_LOG, queue->start_id, file, true, why))
+	segment = rotate_begin(queue, &fresh, name, why);
+	if (segment == NULL)
 		return false;
-	ok = snapshot_make(queue, &snapshot, why) &&
-	     snapshot_write(queue, &snapshot, &fresh, file, why);
-	pthread_mutex_lock(&queue->lock);
-	segment =
-	    ok ? log_segment_new(queue, file, fresh.fd, &fresh.header) : NULL;
-	pthread_mutex_unlock(&queue->lock);
-	if (segment == NULL) {
-		rotate_undo(queue, &fresh, name);
+	if (!snapshot_make(queue, &snapshot, why) ||
+	    !snapshot_write(queue, &snapshot, &fresh, segment->file, why)) {
+		rotate_undo(queue, &snapshot, segment, name);
 		put_back_entries(queue, snapshot.taken);
 		snapshot_free(&snapshot);
-		return ok ? fail(why, REASON_NO_MEMORY, "relay log") : false;
+		return false;
 	}
 	relocate(queue, &snapshot, segment);
 	queue->log = fresh;
@@ -503,6 +594,7 @@ log_flush(struct queue *queue, struct reason *why)
 		settle_entries(queue, taken);
 		return true;
 	}
+	unchain_entries(queue, queue->log_segment->file, taken);
 	/* After a failed sync the file is never added to again. */
 	if (!journal_abandon(&queue->log) || wrote)
 		queue->log_broken = true;

@@ -202,7 +202,8 @@ copy_legs(struct look *look, const struct queued *message)
 }
 
 static bool
-copy_locked(struct look *look, struct queued *message)
+copy_locked(const struct queue *queue, struct look *look,
+    struct queued *message)
 {
 	look->key = message->key;
 	memcpy(look->queue_id, message->queue_id, QUEUE_ID_SIZE);
@@ -229,6 +230,13 @@ copy_locked(struct look *look, struct queued *message)
 	}
 	look->segment = message->segment;
 	look->segment->users++;
+	/* A chain stands in one file, but for a tool's that reads the files of
+	 * before: nobody drops those. */
+	if (queue->log_segment != NULL &&
+	    look->last_file == queue->log_segment->file) {
+		look->attempts_in = queue->log_segment;
+		look->attempts_in->users++;
+	}
 	return true;
 }
 
@@ -244,7 +252,7 @@ look_copy(struct queue *queue, struct message_key key,
 	pthread_mutex_lock(&queue->lock);
 	message = index_find(queue, key);
 	ok = message != NULL && look_fits(message, filter, now_ms) &&
-	     copy_locked(look, message);
+	     copy_locked(queue, look, message);
 	pthread_mutex_unlock(&queue->lock);
 	if (!ok)
 		look_fini(queue, look);
@@ -258,6 +266,8 @@ look_fini(struct queue *queue, struct look *look)
 		envelope_fini(&look->envelope);
 	if (look->segment != NULL)
 		store_segment_release(queue, look->segment);
+	if (look->attempts_in != NULL)
+		store_segment_release(queue, look->attempts_in);
 	free(look->octets);
 	free(look->done);
 	free(look->leg_of);

@@ -36,6 +36,7 @@ struct look {
 	int64_t arrival_ms;
 	uint32_t last_file;
 	uint64_t last_offset;
+	struct segment *attempts_in; /* in use, so that it outlives a rotation */
 	bool *done;       /* a recipient */
 	uint32_t *leg_of; /* a recipient */
 	struct look_leg *legs;

@@ -6,11 +6,14 @@
  *     ATTEMPT       when u64, next u64, attempt u32, flags u8, bounce u64,
  *                   earlier attempt's file u32 and offset u64, host s,
  *                   port u16, remote s, decision s, count u32, and each:
- *                   recipient u32, outcome u8, status s, text s
+ *                   recipient u32, outcome u8, status s, text s; then u32: how
+ *                   many attempts between the earlier one and this one a
+ *                   rotation left out (absent: none)
  *     STATE         attempts u32, next u64, flags u8, words u32, u64 each,
  *                   ways u32, and each: host s, port u16, attempts u32,
- *                   next u64, flags u8 (1 held, 2 told of the delay): what a
- *                   snapshot keeps; next is 0
+ *                   next u64, flags u8 (1 held, 2 told of the delay), and
+ *                   u64: where its last ATTEMPT stands in the same file, or 0
+ *                   (absent: not known): what a snapshot keeps; next is 0
  *     HELD, REMOVED, RELEASED text s; of HELD the record's number is 1 if an
  *                   operator did it
  */
@@ -24,7 +27,10 @@
 enum {
 	/* Of an ATTEMPT's earlier one: after key, times, number, flags and
 	 * bounce. */
-	PREVIOUS_AT = 16 + 8 + 8 + 4 + 1 + 8,
+	FLAGS_AT = 16 + 8 + 8 + 4,
+	PREVIOUS_AT = FLAGS_AT + 1 + 8,
+	GAP_OCTETS = 4,   /* at an ATTEMPT's end */
+	PLACE_OCTETS = 8, /* at a STATE's */
 	TEXT_MAX = 1024,
 	TEXTS_MAX = 3 * 1024 * 1024, /* of all recipients of one attempt */
 };
@@ -132,6 +138,7 @@ log_attempt_entry(const struct attempt *attempt)
 		put_text(&w, one->status, most);
 		put_text(&w, one->text, most);
 	}
+	wire_put_u32(&w, 0);
 	if (!w.failed)
 		entry = log_entry_new(JOURNAL_ATTEMPT, octets, w.len, NULL, 0,
 		    NULL, 0);
@@ -149,6 +156,49 @@ log_chain_attempt(struct log_entry *entry, uint32_t file, uint64_t offset)
 	wire_put_u64(&w, offset);
 	entry->record.envelope_crc =
 	    crc32c(0, entry->octets, entry->record.envelope_len);
+}
+
+void
+log_unchain_attempt(struct log_entry *entry, uint32_t *file_out,
+    uint64_t *offset_out)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, entry->octets + PREVIOUS_AT, 4 + 8);
+	*file_out = wire_get_u32(&r);
+	*offset_out = wire_get_u64(&r);
+}
+
+void
+log_place_state(struct log_entry *entry, uint64_t offset)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w,
+	    entry->octets + entry->record.envelope_len - PLACE_OCTETS,
+	    PLACE_OCTETS);
+	wire_put_u64(&w, offset);
+	entry->record.envelope_crc =
+	    crc32c(0, entry->octets, entry->record.envelope_len);
+}
+
+void
+attempt_copied(struct journal_record *record, unsigned char *octets,
+    bool has_gap, uint32_t file, uint64_t offset, uint32_t gap)
+{
+	struct wire_writer w;
+
+	if (!has_gap)
+		record->envelope_len += GAP_OCTETS;
+
+	octets[FLAGS_AT] |= ATTEMPT_COPIED;
+	wire_writer_init(&w, octets + PREVIOUS_AT, 4 + 8);
+	wire_put_u32(&w, file);
+	wire_put_u64(&w, offset);
+	wire_writer_init(&w, octets + record->envelope_len - GAP_OCTETS,
+	    GAP_OCTETS);
+	wire_put_u32(&w, gap);
+	record->envelope_crc = crc32c(0, octets, record->envelope_len);
 }
 
 struct log_entry *
@@ -241,6 +291,7 @@ log_state_entry(const struct queued *message)
 	for (uint32_t i = 0; i < message->done_more_words; i++)
 		wire_put_u64(&w, message->done_more[i]);
 	put_ways(&w, message);
+	wire_put_u64(&w, 0); /* log_place_state knows */
 	if (!w.failed)
 		entry = log_entry_new(JOURNAL_STATE, octets, w.len, NULL, 0,
 		    NULL, 0);
@@ -300,6 +351,7 @@ attempt_decode(struct attempt *attempt_out, const void *octets, size_t len,
 	struct attempt attempt = { .count = 0 };
 	struct wire_reader r;
 	uint32_t count;
+	bool ok;
 
 	wire_reader_init(&r, octets, len);
 	attempt.key = log_get_key(&r);
@@ -315,8 +367,11 @@ attempt_decode(struct attempt *attempt_out, const void *octets, size_t len,
 	attempt.remote = wire_get_string_new(&r, TEXT_MAX);
 	attempt.decision = wire_get_string_new(&r, TEXT_MAX);
 	count = wire_get_u32(&r);
-	if (r.failed || !attempt_get_recipients(&attempt, &r, count) ||
-	    !wire_reader_done(&r)) {
+	ok = !r.failed && attempt_get_recipients(&attempt, &r, count);
+	attempt.has_gap = ok && !wire_reader_done(&r);
+	if (attempt.has_gap)
+		attempt.gap = wire_get_u32(&r);
+	if (!ok || !wire_reader_done(&r)) {
 		attempt_fini(&attempt);
 		return fail(why, REASON_DAMAGED,
 		    "relay log: attempt is malformed");

@@ -69,6 +69,10 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 				message_set_done(message,
 				    attempt.recipients[i].index);
 		}
+	}
+	/* The STATE that follows a copy says how things stood in the end; a
+	 * rotation that was cut off has none, and the older file says all. */
+	if (message != NULL && (attempt.flags & ATTEMPT_COPIED) == 0) {
 		recall(message, attempt.host, attempt.port, attempt.number,
 		    attempt.next_ms, (attempt.flags & ATTEMPT_HELD) != 0,
 		    (attempt.flags & ATTEMPT_TOLD) != 0 && bounced);
@@ -119,9 +123,23 @@ recall_ways(struct queued *message, struct wire_reader *r)
 	}
 }
 
+/* Absent in logs that kept one attempt only, whose place is its own. */
 static void
-apply_state(struct queue *queue, const struct journal_record *record,
-    const void *octets)
+recall_place(struct queued *message, const struct segment *segment,
+    struct wire_reader *r)
+{
+	uint64_t offset;
+
+	if (r->failed || wire_reader_done(r))
+		return;
+	offset = wire_get_u64(r);
+	message->last_file = offset != 0 ? segment->file : 0;
+	message->last_offset = offset;
+}
+
+static void
+apply_state(struct queue *queue, const struct segment *segment,
+    const struct journal_record *record, const void *octets)
 {
 	struct wire_reader r;
 	struct message_key key;
@@ -155,6 +173,7 @@ apply_state(struct queue *queue, const struct journal_record *record,
 	if ((flags & ATTEMPT_COMPLETE) != 0)
 		message->settled = true;
 	recall_ways(message, &r);
+	recall_place(message, segment, &r);
 }
 
 static void
@@ -208,7 +227,7 @@ apply(struct queue *queue, struct segment *segment,
 		apply_attempt(queue, segment, record, octets);
 		break;
 	case JOURNAL_STATE:
-		apply_state(queue, record, octets);
+		apply_state(queue, segment, record, octets);
 		break;
 	case JOURNAL_HELD:
 	case JOURNAL_REMOVED:
@@ -364,11 +383,7 @@ log_read_attempt(struct queue *queue, uint32_t file, uint64_t offset,
 	bool ok;
 
 	pthread_mutex_lock(&queue->lock);
-	for (segment = queue->log_files; segment != NULL;
-	     segment = segment->next) {
-		if (segment->file == file)
-			break;
-	}
+	segment = log_segment_find(queue, file);
 	if (segment != NULL)
 		segment->users++; /* own files are always open */
 	pthread_mutex_unlock(&queue->lock);

@@ -12,7 +12,8 @@
 enum {
 	LIST_RECIPIENTS = 16,
 	ATTEMPT_OUTCOMES = 6, /* in one object: it has to fit a packet */
-	ATTEMPTS_MOST = 100,  /* told by SHOW, the latest */
+	ATTEMPTS_MOST = 300,  /* told by SHOW, the latest */
+	COUNTED_MOST = 10000, /* of the others, how many they are */
 	PIECE = 4 * 1024,
 	BODY_WINDOW = 2 * PIECE,
 	UTF8_REST = 3, /* octets of a character that is not whole, at most */
@@ -197,9 +198,10 @@ outcome_object(const struct envelope *envelope,
 	return object;
 }
 
+/* left_out: of those before it. */
 static bool
 tell_attempt(const struct queue_teller *told, const struct envelope *envelope,
-    const struct attempt *attempt)
+    const struct attempt *attempt, uint64_t left_out)
 {
 	size_t i = 0;
 	bool ok;
@@ -229,41 +231,67 @@ tell_attempt(const struct queue_teller *told, const struct envelope *envelope,
 		    json_text(attempt->remote));
 		json_object_set_new(object, "decision",
 		    json_text(attempt->decision));
+		json_object_set_new(object, "left_out",
+		    json_integer((json_int_t)left_out));
 		json_object_set_new(object, "outcomes", outcomes);
+		left_out = 0;
 		ok = queue_tell_object(told, object);
 	} while (ok && i < attempt->count);
 	return ok;
 }
 
-/* Each attempt's record names the one before; told from the first on. */
+/* Where an attempt stands. */
+struct place {
+	uint32_t file;
+	uint64_t offset;
+};
+
+/* Each attempt's record names the one before, which was written before it. */
+static bool
+step_back(struct queue *queue, struct place *at, uint32_t *gap_out)
+{
+	struct attempt attempt;
+	struct reason why;
+	bool before;
+
+	if (at->file == 0 ||
+	    !log_read_attempt(queue, at->file, at->offset, &attempt, &why))
+		return false;
+	before =
+	    attempt.prev_file < at->file ||
+	    (attempt.prev_file == at->file && attempt.prev_offset < at->offset);
+	at->file = before ? attempt.prev_file : 0;
+	at->offset = attempt.prev_offset;
+	*gap_out = attempt.gap;
+	attempt_fini(&attempt);
+	return true;
+}
+
 static bool
 tell_attempts(struct queue *queue, const struct queue_teller *told,
     const struct look *look)
 {
-	struct {
-		uint32_t file;
-		uint64_t offset;
-	} places[ATTEMPTS_MOST];
-	struct attempt attempt;
-	struct reason why;
-	uint32_t file = look->last_file;
-	uint64_t offset = look->last_offset;
+	struct place places[ATTEMPTS_MOST];
+	struct place at = { look->last_file, look->last_offset }, from = at;
+	uint64_t before = 0; /* those that are told */
 	size_t count = 0;
+	uint32_t gap = 0;
 	bool ok = true;
 
-	while (count < ATTEMPTS_MOST && file != 0 &&
-	       log_read_attempt(queue, file, offset, &attempt, &why)) {
-		places[count].file = file;
-		places[count++].offset = offset;
-		file = attempt.prev_file;
-		offset = attempt.prev_offset;
-		attempt_fini(&attempt);
-	}
+	for (; count < ATTEMPTS_MOST && step_back(queue, &at, &gap); from = at)
+		places[count++] = from;
+	for (size_t i = 0; i < COUNTED_MOST && step_back(queue, &at, &gap); i++)
+		before += 1 + gap;
 	while (ok && count-- > 0) {
+		struct attempt attempt;
+		struct reason why;
+
 		if (!log_read_attempt(queue, places[count].file,
 			places[count].offset, &attempt, &why))
 			continue;
-		ok = tell_attempt(told, &look->envelope, &attempt);
+		ok = tell_attempt(told, &look->envelope, &attempt,
+		    attempt.gap + before);
+		before = 0;
 		attempt_fini(&attempt);
 	}
 	return ok;

@@ -185,6 +185,9 @@ print_attempt(const json_t *object)
 
 	if (localtime_r(&when, &tm) != NULL)
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S %z", &tm);
+	if (number_of(object, "left_out") > 0)
+		printf("%" JSON_INTEGER_FORMAT " attempts not kept\n",
+		    number_of(object, "left_out"));
 	if (strcmp(text_of(object, "kind"), "delay-notice") == 0) {
 		printf("delay told, %s\n", date);
 		return;

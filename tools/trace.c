@@ -157,6 +157,13 @@ print_attempts(struct story *story)
 
 	json_array_foreach(story->objects, i, object)
 	{
+		if (number_of(object, "left_out") > 0) {
+			print_same(story, before);
+			before = NULL;
+			printf("%21s%" JSON_INTEGER_FORMAT
+			       " attempts not kept\n",
+			    "", number_of(object, "left_out"));
+		}
 		if (is_kind(object, "delay-notice")) {
 			print_same(story, before);
 			before = NULL;
