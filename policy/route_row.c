@@ -259,6 +259,23 @@ parse_error(struct route *out, const char *status, const char *text,
 	return true;
 }
 
+/* Why, for lists; or nothing. */
+static bool
+parse_hold(struct route *out, const char *text, struct reason *why)
+{
+	out->kind = ROUTE_HOLD;
+	if (text == NULL)
+		return true;
+	if (!is_reply_text(text) || *text == '\0' ||
+	    strlen(text) >= sizeof(out->text))
+		return fail(why, REASON_SYNTAX,
+		    "hold: the text has 1 to %d printable ASCII characters, in "
+		    "quotes",
+		    ROUTE_TEXT_SIZE - 1);
+	strcpy(out->text, text);
+	return true;
+}
+
 static bool
 parse_where(struct route *out, char *word, const char *last, struct reason *why)
 {
@@ -270,6 +287,8 @@ parse_where(struct route *out, char *word, const char *last, struct reason *why)
 		       fail(why, REASON_SYNTAX,
 			   "\"%.40s\" after %s, expected nothing", last, word);
 	}
+	if (strcasecmp(word, "hold") == 0)
+		return parse_hold(out, last, why);
 	if (last != NULL && strcmp(last, "smtp") != 0 &&
 	    strcmp(last, "smtps") != 0)
 		return fail(why, REASON_SYNTAX,
@@ -348,6 +367,11 @@ route_print(const struct route *route, char *out, size_t size)
 		return;
 	case ROUTE_DISCARD:
 		put(&page, "discard");
+		return;
+	case ROUTE_HOLD:
+		put(&page, route->text[0] != '\0' ? "hold " : "hold");
+		if (route->text[0] != '\0')
+			put_quoted(&page, route->text);
 		return;
 	case ROUTE_RELAY:
 		break;

@@ -361,6 +361,7 @@ routes_rows(const struct routes *routes)
 struct search {
 	const struct routes *routes;
 	enum route_by by;
+	bool released; /* rows with hold do not speak */
 	struct route *out;
 	enum route_found found;
 	route_tried tried;
@@ -389,8 +390,11 @@ try_key(struct search *s, char kind, const char *text)
 		break;
 	case MAP_FOUND:
 		s->found = ROUTE_FOUND;
-		if (route_decode(s->out, key, key_len, value, len, &inner))
+		if (route_decode(s->out, key, key_len, value, len, &inner)) {
+			if (s->released && s->out->kind == ROUTE_HOLD)
+				s->found = ROUTE_NONE;
 			break;
+		}
 		fail(s->why, REASON_TABLE, "routes: %.200s", inner.text);
 		s->found = ROUTE_FAILED;
 		break;
@@ -428,6 +432,17 @@ try_path(struct search *s, enum route_by by, const char *path)
 	return !path_host(host, path) || try_host(s, host);
 }
 
+static enum route_found
+find(struct search *s, const char *reverse_path, const char *forward_path)
+{
+	if (try_path(s, ROUTE_BY_RCPT, forward_path) &&
+	    try_path(s, ROUTE_BY_FROM, reverse_path)) {
+		s->by = ROUTE_BY_ANY;
+		try_key(s, '*', "*");
+	}
+	return s->found;
+}
+
 enum route_found
 routes_find(const struct routes *routes, const char *reverse_path,
     const char *forward_path, struct route *out, route_tried tried,
@@ -440,10 +455,21 @@ routes_find(const struct routes *routes, const char *reverse_path,
 		.context = context,
 		.why = why };
 
-	if (try_path(&s, ROUTE_BY_RCPT, forward_path) &&
-	    try_path(&s, ROUTE_BY_FROM, reverse_path)) {
-		s.by = ROUTE_BY_ANY;
-		try_key(&s, '*', "*");
-	}
-	return s.found;
+	return find(&s, reverse_path, forward_path);
+}
+
+enum route_found
+routes_find_released(const struct routes *routes, const char *reverse_path,
+    const char *forward_path, struct route *out, route_tried tried,
+    void *context, struct reason *why)
+{
+	struct search s = { .routes = routes,
+		.released = true,
+		.out = out,
+		.found = ROUTE_NONE,
+		.tried = tried,
+		.context = context,
+		.why = why };
+
+	return find(&s, reverse_path, forward_path);
 }

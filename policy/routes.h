@@ -12,6 +12,7 @@
  *        or srv:DOMAIN, hosts and ports as the domain's SRV records say;
  *        error:X.Y.Z "TEXT"   refused or bounced with that status and text
  *        discard              accepted and dropped
+ *        hold ["TEXT"]        accepted and held for the operator
  *
  * The recipient's rows speak before the sender's: mailbox, then domain, then
  * the longest suffix; then "*".  Compiled, checked and swapped like the site
@@ -37,6 +38,7 @@ enum route_kind {
 	ROUTE_RELAY,
 	ROUTE_ERROR,
 	ROUTE_DISCARD,
+	ROUTE_HOLD,
 };
 
 enum route_by { ROUTE_BY_RCPT, ROUTE_BY_FROM, ROUTE_BY_ANY };
@@ -56,7 +58,7 @@ struct route {
 	size_t hop_count; /* ROUTE_RELAY: at least 1 */
 	struct route_hop hops[ROUTE_HOPS_MAX];
 	char status[ROUTE_STATUS_SIZE]; /* ROUTE_ERROR: "5.1.2" */
-	char text[ROUTE_TEXT_SIZE];     /* ROUTE_ERROR */
+	char text[ROUTE_TEXT_SIZE];     /* ROUTE_ERROR; ROUTE_HOLD: or "" */
 };
 
 enum route_parse { ROUTE_ROW, ROUTE_EMPTY, ROUTE_BAD };
@@ -101,6 +103,10 @@ typedef void (*route_tried)(void *context, enum route_by by, const char *key,
  * row".  tried may be NULL.
  */
 enum route_found routes_find(const struct routes *routes,
+    const char *reverse_path, const char *forward_path, struct route *out,
+    route_tried tried, void *context, struct reason *why);
+/* The same for mail that was released: as if rows with hold were not there. */
+enum route_found routes_find_released(const struct routes *routes,
     const char *reverse_path, const char *forward_path, struct route *out,
     route_tried tried, void *context, struct reason *why);
 

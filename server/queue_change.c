@@ -81,7 +81,8 @@ has_held_leg(const struct queued *message)
 	return false;
 }
 
-/* Due now; attempts go on being counted. */
+/* Due now; attempts go on being counted.  What a route held is routed again by
+ * the worker that takes it. */
 static enum change
 release(struct queue *queue, struct queued *message)
 {
@@ -93,6 +94,12 @@ release(struct queue *queue, struct queued *message)
 	    "released by the operator");
 	if (entry == NULL)
 		return CHANGE_FAILED;
+	if (message->held_line != 0) {
+		entry->record.number = RELEASED_ROUTE;
+		message->passed = true;
+		message->held_line = 0;
+		message->generation = queue->generation - 1;
+	}
 	message->held = message->by_operator = false;
 	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
 		leg->held = false;

@@ -9,7 +9,8 @@
  *                (queued, deferred, active, held), arrival and next (Unix
  *                seconds), size, attempts, from, recipients (pending ones, at
  *                most 16) and recipient_count, recipient_total, host, port,
- *                status, reason, login, client; held ones have by_operator;
+ *                status, reason, login, client; held ones have by_operator,
+ *                those of which a route holds some have route_line;
  *                SHOW: session, listener, tls, envid, smtputf8, requiretls
  *                TRACE: as SHOW, but for header and body; also of one that
  *                is done with (state done) and known still

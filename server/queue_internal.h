@@ -95,6 +95,7 @@ struct queued {
 	bool remove : 1;      /* by the operator, while a worker has it */
 	bool held : 1;        /* all of it: it could not be read, or: */
 	bool by_operator : 1; /* an operator holds it, until he releases it */
+	bool passed : 1;      /* released from a route: none holds it now */
 	bool settled : 1;     /* complete, and that is on stable storage */
 	bool told : 1;        /* of the delay of all legs: others need no more */
 	uint32_t attempts;    /* the most of any leg */
@@ -105,6 +106,7 @@ struct queued {
 	uint32_t done_more_words;
 	uint32_t generation; /* of the routes when it was divided */
 	uint32_t owner;      /* names the flow of its legs */
+	uint32_t held_line;  /* of the routes, which hold some of it; or 0 */
 	int64_t arrival_ms;  /* Unix */
 	int64_t age_ms;      /* Unix; when its age matters next */
 	uint32_t age_at;     /* place in a heap, + 1; 0: in none */
@@ -315,7 +317,15 @@ struct queue {
 };
 
 /* The number of a HELD record. */
-enum { HELD_UNREADABLE = 0, HELD_BY_OPERATOR = 1 };
+enum {
+	HELD_UNREADABLE = 0,
+	HELD_BY_OPERATOR = 1,
+	HELD_BY_ROUTE = 2, /* and the row's line from HELD_LINE_SHIFT on */
+	HELD_LINE_SHIFT = 8,
+};
+
+/* Of a RELEASED one: from routes too. */
+enum { RELEASED_ROUTE = 1 };
 
 /* An attempt as the log tells it. */
 enum attempt_flag {
@@ -327,6 +337,7 @@ enum attempt_flag {
 	ATTEMPT_TOLD = 8,
 	/* By a rotation, for the story alone: a STATE follows. */
 	ATTEMPT_COPIED = 16,
+	STATE_PASSED = 32,
 };
 
 /* A way's flags in a STATE. */

@@ -95,7 +95,9 @@ legs_recall(struct queued *message)
 	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
 		struct recalled *recalled;
 
-		if (leg->hop == NULL || (leg->attempts == 0 && !leg->told))
+		/* What is over says nothing of when others are due. */
+		if (leg->hop == NULL || leg->pending == 0 ||
+		    (leg->attempts == 0 && !leg->told))
 			continue;
 		recalled = legs_recalled(message, hop_name(leg->hop)->host,
 		    hop_name(leg->hop)->port);
@@ -171,7 +173,8 @@ divide(struct queue *queue, struct queued *message,
 	for (uint32_t i = 0; i < message->recipients; i++) {
 		if (message_is_done(message, i))
 			continue;
-		way_find(queue->config, queue->routes, envelope->reverse_path,
+		(message->passed ? way_find_released : way_find)(queue->config,
+		    queue->routes, envelope->reverse_path,
 		    envelope->recipients[i].forward_path, &way);
 		hop = hop_get(queue, &way, envelope->tls_optional);
 		leg = hop == NULL ? NULL : find_leg(message, hop);
@@ -228,6 +231,46 @@ take_recalled(struct queued *message, struct leg *leg)
 	}
 }
 
+/* Once, on stable storage too: a hold lasts longer than its row. */
+static void
+hold_by_route(struct queue *queue, struct queued *message, unsigned line)
+{
+	struct log_entry *entry;
+
+	if (message->held_line != 0)
+		return;
+	message->held_line = line;
+	if (queue->read_only)
+		return;
+	entry = log_key_entry(JOURNAL_HELD, message->key, "held by its route");
+	if (entry == NULL)
+		return; /* the row holds it again at the next start */
+	entry->record.number = HELD_BY_ROUTE | (uint64_t)line
+						   << HELD_LINE_SHIFT;
+	entry->message = message;
+	log_add(queue, entry);
+}
+
+/* Legs whose way is to be held; if there is none (any more) all that is left of
+ * a message that a row held before: which were meant is not known. */
+static void
+hold_legs(struct queue *queue, struct queued *message)
+{
+	bool some = false;
+
+	if (message->settled)
+		return;
+	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
+		if (leg->hop == NULL || leg->hop->way.kind != ROUTE_HOLD)
+			continue;
+		hold_by_route(queue, message, leg->hop->way.line);
+		leg->held = some = true;
+	}
+	for (struct leg *leg = &message->leg;
+	     !some && message->held_line != 0 && leg != NULL; leg = leg->next)
+		leg->held = leg->hop != NULL;
+}
+
 bool
 legs_divide(struct queue *queue, struct queued *message,
     const struct envelope *envelope)
@@ -245,6 +288,11 @@ legs_divide(struct queue *queue, struct queued *message,
 			continue; /* all recipients are done */
 		leg->told = message->told;
 		take_recalled(message, leg);
+	}
+	hold_legs(queue, message);
+	for (struct leg *leg = &message->leg; leg != NULL; leg = leg->next) {
+		if (leg->hop == NULL)
+			continue;
 		if (message->held || message->settled || leg->held)
 			continue;
 		index_wait(queue, leg, first_due(queue, leg));

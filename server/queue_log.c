@@ -158,6 +158,12 @@ settle_entries(struct queue *queue, struct log_entry *entry)
 			&entry->record, entry->octets, &why))
 			log_line(SAY_ALARM, "queue", "trouble=\"%s\"",
 			    why.text);
+		if (entry->record.type == JOURNAL_HELD &&
+		    entry->record.number >> HELD_LINE_SHIFT != 0)
+			log_line(SAY_NOTE, "hold",
+			    "queue=%s by=route line=%" PRIu64,
+			    entry->message->queue_id,
+			    entry->record.number >> HELD_LINE_SHIFT);
 		if (entry->completes)
 			store_completed(queue, entry->message);
 		log_entry_free(entry);
@@ -234,6 +240,7 @@ snapshot_add(struct snapshot *snapshot, struct queued *message)
 		return true; /* nothing needs it any more */
 	if (!own && message->attempts == 0 && message->done == 0 &&
 	    message->done_more_words == 0 && !message->held &&
+	    message->held_line == 0 && !message->passed &&
 	    !message->settled && message->state != MESSAGE_HELD &&
 	    message->state != MESSAGE_COMPLETE)
 		return true; /* its record says all */

@@ -180,6 +180,20 @@ count_legs(const struct queued *message)
 	return count;
 }
 
+/* What was said at an attempt before is not why it waits. */
+static void
+tell_route_hold(struct look_leg *out, const struct leg *leg, uint32_t line)
+{
+	const struct way *way = &leg->hop->way;
+	bool speaks = way->kind == ROUTE_HOLD;
+
+	snprintf(out->text, sizeof(out->text),
+	    "held by line %u of the routes%s%s", speaks ? way->line : line,
+	    speaks && way->text[0] != '\0' ? ": " : "",
+	    speaks ? way->text : ", as they were");
+	out->told = true;
+}
+
 static void
 copy_legs(struct look *look, const struct queued *message)
 {
@@ -198,6 +212,8 @@ copy_legs(struct look *look, const struct queued *message)
 		out->kind = leg->hop->way.kind;
 		snprintf(out->text, sizeof(out->text), "%s",
 		    leg->hop->last_text);
+		if (leg->held && message->held_line != 0)
+			tell_route_hold(out, leg, message->held_line);
 	}
 }
 
@@ -209,6 +225,7 @@ copy_locked(const struct queue *queue, struct look *look,
 	memcpy(look->queue_id, message->queue_id, QUEUE_ID_SIZE);
 	look->state = look_state(message);
 	look->by_operator = message->held && message->by_operator;
+	look->held_line = message->held_line;
 	look->offset = message->offset;
 	look->message_octets = message->octets;
 	look->attempts = message->attempts;

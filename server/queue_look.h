@@ -29,6 +29,7 @@ struct look {
 	char queue_id[QUEUE_ID_SIZE];
 	enum queue_state state;
 	bool by_operator; /* held by one */
+	uint32_t held_line; /* of the routes, which hold some of it; or 0 */
 	struct segment *segment; /* in use */
 	uint64_t offset;         /* in it */
 	uint64_t message_octets; /* head and body */

@@ -11,11 +11,13 @@
  *                   rotation left out (absent: none)
  *     STATE         attempts u32, next u64, flags u8, words u32, u64 each,
  *                   ways u32, and each: host s, port u16, attempts u32,
- *                   next u64, flags u8 (1 held, 2 told of the delay), and
- *                   u64: where its last ATTEMPT stands in the same file, or 0
- *                   (absent: not known): what a snapshot keeps; next is 0
- *     HELD, REMOVED, RELEASED text s; of HELD the record's number is 1 if an
- *                   operator did it
+ *                   next u64, flags u8 (1 held, 2 told of the delay); then,
+ *                   absent in older logs, u32: the line of the routes that
+ *                   hold some of it, or 0, and u64: where its last ATTEMPT
+ *                   stands in the same file, or 0: what a snapshot keeps; next
+ *                   is 0
+ *     HELD, REMOVED, RELEASED text s; of HELD and RELEASED the record's number
+ *                   says who did it
  */
 #include "queue_internal.h"
 
@@ -228,7 +230,8 @@ put_way(struct wire_writer *w, const char *host, uint16_t port,
 static bool
 has_way(const struct leg *leg)
 {
-	return leg->hop != NULL && (leg->attempts > 0 || leg->told);
+	return leg->hop != NULL && leg->pending > 0 &&
+	       (leg->attempts > 0 || leg->told);
 }
 
 /* What is known by the names of hops: of legs, or of a message that has none
@@ -285,12 +288,14 @@ log_state_entry(const struct queued *message)
 	wire_put_u8(&w,
 	    (uint8_t)((complete ? ATTEMPT_COMPLETE : 0) |
 		      (message->held ? ATTEMPT_HELD : 0) |
-		      (message->by_operator ? STATE_BY_OPERATOR : 0)));
+		      (message->by_operator ? STATE_BY_OPERATOR : 0) |
+		      (message->passed ? STATE_PASSED : 0)));
 	wire_put_u32(&w, 1 + message->done_more_words);
 	wire_put_u64(&w, message->done);
 	for (uint32_t i = 0; i < message->done_more_words; i++)
 		wire_put_u64(&w, message->done_more[i]);
 	put_ways(&w, message);
+	wire_put_u32(&w, message->held_line);
 	wire_put_u64(&w, 0); /* log_place_state knows */
 	if (!w.failed)
 		entry = log_entry_new(JOURNAL_STATE, octets, w.len, NULL, 0,

@@ -39,6 +39,16 @@ recall(struct queued *message, const char *host, uint16_t port,
 		recalled->told = true;
 }
 
+/* Who is done with is no reason for others to wait. */
+static bool
+leaves_some(const struct attempt *attempt)
+{
+	for (size_t i = 0; i < attempt->count; i++)
+		if (attempt->recipients[i].outcome == OUTCOME_TEMPORARY)
+			return true;
+	return (attempt->flags & ATTEMPT_HELD) != 0;
+}
+
 static void
 apply_attempt(struct queue *queue, const struct segment *segment,
     const struct journal_record *record, const void *octets)
@@ -74,7 +84,7 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 	 * rotation that was cut off has none, and the older file says all. */
 	if (message != NULL && (attempt.flags & ATTEMPT_COPIED) == 0) {
 		recall(message, attempt.host, attempt.port, attempt.number,
-		    attempt.next_ms, (attempt.flags & ATTEMPT_HELD) != 0,
+		    leaves_some(&attempt) ? attempt.next_ms : 0, (attempt.flags & ATTEMPT_HELD) != 0,
 		    (attempt.flags & ATTEMPT_TOLD) != 0 && bounced);
 		if ((attempt.flags & ATTEMPT_COMPLETE) != 0 && bounced)
 			message->settled = true;
@@ -132,6 +142,7 @@ recall_place(struct queued *message, const struct segment *segment,
 
 	if (r->failed || wire_reader_done(r))
 		return;
+	message->held_line = wire_get_u32(r);
 	offset = wire_get_u64(r);
 	message->last_file = offset != 0 ? segment->file : 0;
 	message->last_offset = offset;
@@ -170,6 +181,7 @@ apply_state(struct queue *queue, const struct segment *segment,
 		message->attempts = attempts;
 	message->held = (flags & ATTEMPT_HELD) != 0;
 	message->by_operator = (flags & STATE_BY_OPERATOR) != 0;
+	message->passed = (flags & STATE_PASSED) != 0;
 	if ((flags & ATTEMPT_COMPLETE) != 0)
 		message->settled = true;
 	recall_ways(message, &r);
@@ -189,11 +201,18 @@ apply_key(struct queue *queue, const struct journal_record *record,
 	message = r.failed ? NULL : index_get(queue, key);
 	if (message == NULL)
 		return;
-	if (record->type == JOURNAL_HELD) {
+	if (record->type == JOURNAL_HELD &&
+	    record->number >> HELD_LINE_SHIFT != 0) {
+		message->held_line =
+		    (uint32_t)(record->number >> HELD_LINE_SHIFT);
+	} else if (record->type == JOURNAL_HELD) {
 		message->held = true;
 		message->by_operator = record->number == HELD_BY_OPERATOR;
 	} else if (record->type == JOURNAL_RELEASED) {
 		message->held = message->by_operator = false;
+		message->held_line = 0;
+		if (record->number == RELEASED_ROUTE)
+			message->passed = true;
 		release_ways(message);
 	} else {
 		message->settled = true;

@@ -69,6 +69,9 @@ set_reason(json_t *object, const struct look *look, const struct look_leg *leg)
 	if (look->state == QUEUE_HELD)
 		json_object_set_new(object, "by_operator",
 		    json_boolean(look->by_operator));
+	if (look->held_line != 0)
+		json_object_set_new(object, "route_line",
+		    json_integer(look->held_line));
 }
 
 static json_t *

@@ -413,6 +413,10 @@ relay_deliver(struct relay_deliverer *deliverer, struct queue *queue,
 {
 	for (size_t i = 0; i < delivery->recipient_count; i++)
 		delivery->recipients[i].outcome = OUTCOME_NONE;
+	/* Released while another worker has a part of it: it is routed again
+	 * when that is back. */
+	if (delivery->way->kind == ROUTE_HOLD)
+		return;
 	if (delivery->way->kind != ROUTE_RELAY) {
 		end_here(delivery);
 		return;

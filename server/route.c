@@ -43,21 +43,15 @@ _Static_assert(sizeof(((struct next_hop *)0)->host) >=
 		   sizeof(((struct route_hop *)0)->host),
     "any host of a route fits");
 
-void
-way_find(const struct config *config, const struct routes *routes,
-    const char *reverse_path, const char *forward_path, struct way *way_out)
+static void
+take_found(struct way *way_out, enum route_found found,
+    const struct route *route, const struct config *config,
+    const struct reason *why)
 {
-	enum route_found found = ROUTE_NONE;
-	struct route route;
-	struct reason why;
-
 	memset(way_out, 0, sizeof(*way_out));
-	if (routes != NULL)
-		found = routes_find(routes, reverse_path, forward_path, &route,
-		    NULL, NULL, &why);
 	switch (found) {
 	case ROUTE_FOUND:
-		take_route(way_out, &route);
+		take_route(way_out, route);
 		return;
 	case ROUTE_NONE:
 		to_smarthost(way_out, config);
@@ -66,10 +60,38 @@ way_find(const struct config *config, const struct routes *routes,
 		break;
 	}
 	log_line(SAY_ERROR, "routes", "reason=%s detail=\"%s\"",
-	    reason_word(why.code), why.text);
+	    reason_word(why->code), why->text);
 	way_out->kind = ROUTE_ERROR;
 	strcpy(way_out->status, "4.3.0");
 	strcpy(way_out->text, "the table of routes cannot be read");
+}
+
+void
+way_find(const struct config *config, const struct routes *routes,
+    const char *reverse_path, const char *forward_path, struct way *way_out)
+{
+	enum route_found found = ROUTE_NONE;
+	struct route route;
+	struct reason why;
+
+	if (routes != NULL)
+		found = routes_find(routes, reverse_path, forward_path, &route,
+		    NULL, NULL, &why);
+	take_found(way_out, found, &route, config, &why);
+}
+
+void
+way_find_released(const struct config *config, const struct routes *routes,
+    const char *reverse_path, const char *forward_path, struct way *way_out)
+{
+	enum route_found found = ROUTE_NONE;
+	struct route route;
+	struct reason why;
+
+	if (routes != NULL)
+		found = routes_find_released(routes, reverse_path, forward_path,
+		    &route, NULL, NULL, &why);
+	take_found(way_out, found, &route, config, &why);
 }
 
 bool

@@ -27,7 +27,7 @@ struct way {
 	/* ROUTE_RELAY: the first before the others; at least one. */
 	size_t hop_count;
 	struct next_hop hops[ROUTE_HOPS_MAX];
-	/* ROUTE_ERROR. */
+	/* ROUTE_ERROR; of ROUTE_HOLD the text, which may be "". */
 	char status[ROUTE_STATUS_SIZE];
 	char text[ROUTE_TEXT_SIZE];
 };
@@ -39,6 +39,12 @@ struct way {
  */
 void way_find(const struct config *config, const struct routes *routes,
     const char *reverse_path, const char *forward_path, struct way *way_out);
+
+/* The same for a message that an operator released from such a row: as if rows
+ * with hold were not there. */
+void way_find_released(const struct config *config,
+    const struct routes *routes, const char *reverse_path,
+    const char *forward_path, struct way *way_out);
 
 bool way_same(const struct way *a, const struct way *b);
 bool next_hop_same(const struct next_hop *a, const struct next_hop *b);

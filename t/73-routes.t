@@ -152,6 +152,33 @@ subtest 'refused and discarded' => sub {
 	is_deeply(recipients($first, $mark), [], 'nobody has it');
 };
 
+subtest 'held' => sub {
+	like(routes('kept.example rcpt hold "under review"',
+			"* any $two smtp"), qr/result=ok/, 'reload');
+	my ($reply, $mark) = submit('alice@example.org', 'a@kept.example',
+		'b@other.example');
+	like($reply, qr/^250/, 'accepted');
+	arrives($second, $mark, 'the other recipient has it');
+	ok($instance->logged(qr/hold queue=\S+ by=route line=1/), 'logged');
+	my ($held) = $instance->queue;
+	is($held->{state}, 'held', 'listed as held');
+	is($held->{reason}, 'held by line 1 of the routes: under review',
+		'with the line and the text');
+	is($held->{route_line}, 1, 'the line alone too');
+	is_deeply($held->{recipients}, ['a@kept.example'], 'for one');
+	my (undef, $explained) = $instance->tool('route', 'explain',
+		'alice@example.org', 'a@kept.example');
+	like($explained, qr/routes:1 speaks\nheld for the operator: under review/,
+		'explained');
+	like(routes("* any $two smtp"), qr/result=ok/, 'the row is removed');
+	$instance->tool('queue', 'flush');
+	is(scalar(@{ recipients($second, $mark) }), 1, 'held still');
+	$instance->tool('queue', 'release', $held->{queue});
+	ok(wait_until { !$instance->queue }, 'released, it goes');
+	is_deeply([sort @{ recipients($second, $mark) }],
+		['a@kept.example', 'b@other.example'], 'to whom it was for');
+};
+
 subtest 'mail that waits for a domain that is refused now' => sub {
 	$first->stop;
 	my ($reply, $mark) = submit('alice@example.org', 'a@closing.example');

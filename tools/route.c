@@ -227,7 +227,8 @@ hop_object(const struct policy *policy, const struct next_hop *hop,
 
 static const char *const kinds[] = { [ROUTE_RELAY] = "relay",
 	[ROUTE_ERROR] = "error",
-	[ROUTE_DISCARD] = "discard" };
+	[ROUTE_DISCARD] = "discard",
+	[ROUTE_HOLD] = "hold" };
 
 static json_t *
 explain(const struct table_of_routes *t, const struct policy *policy,
@@ -285,6 +286,10 @@ print_way(const json_t *answer)
 		    text_in(answer, "text"));
 	else if (strcmp(kind, "discard") == 0)
 		printf("discarded\n");
+	else if (strcmp(kind, "hold") == 0)
+		printf("held for the operator%s%s\n",
+		    text_in(answer, "text")[0] != '\0' ? ": " : "",
+		    text_in(answer, "text"));
 	json_array_foreach(json_object_get(answer, "hops"), i, one)
 	{
 		printf("%s ", i == 0 ? "to" : "else to");

@@ -49,6 +49,10 @@ static const struct {
 	    "* any h.example:465,srv:isp.example,srv:other.example smtps", "" },
 	{ "* any srv:465", "* any srv:465 smtps", "" }, /* a host, its port */
 	{ "* any srv", "* any srv:465 smtps", "" },
+	{ "a.example from Hold", "a.example from hold", "" },
+	{ "a.example rcpt hold audit", "a.example rcpt hold \"audit\"", "" },
+	{ "* any hold \"a \\\"b\\\"\"", "* any hold \"a \\\"b\\\"\"", "" },
+	{ "a.example rcpt hold:465", "a.example rcpt hold:465 smtps", "" },
 
 	{ "j@\xc3\xbc.example rcpt discard", NULL, "A-label form xn--tda" },
 	{ "j\xfc@x.example rcpt discard", NULL, "expected UTF-8" },
@@ -90,6 +94,8 @@ static const struct {
 	{ "a.example rcpt error:5.1.2 \"n\xc3\xb6\"", NULL, "ASCII" },
 	{ "a.example rcpt error:5.1.2 \"\"", NULL, "ASCII" },
 	{ "a.example rcpt discard it", NULL, "expected nothing" },
+	{ "a.example rcpt hold \"\"", NULL, "1 to 199" },
+	{ "a.example rcpt hold \"n\xc3\xb6\"", NULL, "ASCII" },
 	{ "a.example rcpt \"h", NULL, "quote" },
 };
 

@@ -4,9 +4,12 @@
  */
 #include "queue_world.h"
 
+#include <jansson.h>
 #include <unistd.h>
 
 #include "../../policy/routes.h"
+#include "../../server/queue_change.h"
+#include "../../server/queue_control.h"
 
 static const char ROUTES[] =
     "a.example rcpt hop-a.example:465\n"
@@ -207,12 +210,155 @@ test_kinds(void **state)
 		case ROUTE_DISCARD:
 			finish(world, one, OUTCOME_DISCARDED, "", "");
 			break;
+		case ROUTE_HOLD:
+			assert_true(false); /* workers get none */
 		}
 	}
 	assert_int_equal(seen,
 	    1u << ROUTE_RELAY | 1u << ROUTE_ERROR | 1u << ROUTE_DISCARD);
 	queue_restart(world);
 	queue_committed(world->queue, world->start_id, 1, 1 << 20, false);
+	assert_null(queue_take(world->queue, NULL, 100));
+}
+
+static bool
+gather(void *context, const char *octets, size_t len)
+{
+	json_t *object = json_loadb(octets, len, 0, NULL);
+
+	assert_non_null(object);
+	json_array_append_new(context, object);
+	return true;
+}
+
+static json_t *
+listed(struct world *world)
+{
+	const struct queue_request list = { .verb = QUEUE_LIST };
+	json_t *objects = json_array();
+	struct reason why;
+
+	if (!queue_control_tell(world->queue, &list, gather, objects, &why))
+		end_with(&why);
+	assert_int_equal(json_array_size(objects), 1);
+	return objects;
+}
+
+static void
+assert_listed(struct world *world, const char *state, const char *reason)
+{
+	json_t *objects = listed(world);
+	const json_t *one = json_array_get(objects, 0);
+
+	assert_string_equal(json_string_value(json_object_get(one, "state")),
+	    state);
+	assert_string_equal(json_string_value(json_object_get(one, "reason")),
+	    reason);
+	json_decref(objects);
+}
+
+static unsigned
+release_all(struct world *world)
+{
+	const struct queue_request release = { .verb = QUEUE_RELEASE,
+		.all = true };
+	struct queue_changed changed;
+	struct reason why;
+
+	if (!queue_change(world->queue, &release, &changed, &why))
+		end_with(&why);
+	return (unsigned)changed.changed;
+}
+
+static void
+start_again(struct world *world)
+{
+	queue_restart(world);
+	queue_committed(world->queue, world->start_id, 1, 1 << 20, false);
+}
+
+/* What a row holds stays held, over restarts and without the row, until it is
+ * released; then it goes as if there were no such rows. */
+static void
+test_route_hold(void **state)
+{
+	static const char *const to[] = { "x@kept.example", "y@b.example",
+		NULL };
+	struct world *world = *state;
+	struct delivery *one;
+
+	route(world, "b.example rcpt hop-b.example:465\n"
+		     "kept.example rcpt hold \"under review\"\n"
+		     ".example rcpt hold\n");
+	submit_to(world, to);
+	one = take(world, "hop-b.example");
+	assert_int_equal(one->recipient_count, 1);
+	finish(world, one, OUTCOME_DELIVERED, "", "250");
+	assert_null(queue_take(world->queue, NULL, 100));
+	assert_listed(world, "held",
+	    "held by line 2 of the routes: under review");
+	for (int i = 0; i < 2; i++) { /* the second reads a snapshot */
+		start_again(world);
+		assert_null(queue_take(world->queue, NULL, 100));
+		assert_listed(world, "held",
+		    "held by line 2 of the routes: under review");
+	}
+	route(world, "* any hop-c.example:465\n");
+	start_again(world);
+	assert_null(queue_take(world->queue, NULL, 100));
+	assert_listed(world, "held",
+	    "held by line 2 of the routes, as they were");
+	route(world, "* any hop-c.example:465\nx@kept.example rcpt hold\n");
+	start_again(world);
+	assert_int_equal(release_all(world), 1);
+	assert_int_equal(release_all(world), 0);
+	one = take(world, "hop-c.example");
+	assert_int_equal(one->recipient_count, 1);
+	finish(world, one, OUTCOME_TEMPORARY, "4.2.0", "450 later");
+	/* Not again by that row, nor after a restart. */
+	for (int i = 0; i < 2; i++) {
+		start_again(world);
+		assert_listed(world, "deferred", "450 later");
+	}
+}
+
+/* Rows that come to hold what waits already do so when it is due. */
+static void
+test_route_hold_later(void **state)
+{
+	static const char *const to[] = { "x@kept.example", NULL };
+	struct world *world = *state;
+
+	world->config.retry_first_s = world->config.retry_most_s = 1;
+	route(world, "b.example rcpt hop-b.example:465\n");
+	submit_to(world, to);
+	finish(world, take(world, "smtp.isp.example"), OUTCOME_TEMPORARY,
+	    "4.2.0", "450 later");
+	route(world, "kept.example rcpt hold\n");
+	assert_null(queue_take(world->queue, NULL, 2500));
+	assert_listed(world, "held", "held by line 1 of the routes");
+	assert_int_equal(release_all(world), 1);
+	finish(world, take(world, "smtp.isp.example"), OUTCOME_DELIVERED, "",
+	    "250");
+	assert_null(queue_take(world->queue, NULL, 100));
+}
+
+/* Released over a hop that has had another recipient's: at once, also while the
+ * server runs. */
+static void
+test_route_released(void **state)
+{
+	static const char *const to[] = { "x@kept.example", "y@b.example",
+		NULL };
+	struct world *world = *state;
+
+	route(world, "kept.example rcpt hold\n");
+	submit_to(world, to);
+	finish(world, take(world, "smtp.isp.example"), OUTCOME_DELIVERED, "",
+	    "250");
+	assert_int_equal(release_all(world), 1);
+	finish(world, take(world, "smtp.isp.example"), OUTCOME_DELIVERED, "",
+	    "250");
 	assert_null(queue_take(world->queue, NULL, 100));
 }
 
@@ -306,6 +452,9 @@ main(void)
 		WITH_WORLD(test_routed_again),
 		WITH_WORLD(test_routed_while_active),
 		WITH_WORLD(test_kinds),
+		WITH_WORLD(test_route_hold),
+		WITH_WORLD(test_route_hold_later),
+		WITH_WORLD(test_route_released),
 		WITH_WORLD(test_held),
 		WITH_WORLD(test_second_hop),
 		WITH_WORLD(test_expired),
