@@ -51,8 +51,8 @@ struct delivery {
 	unsigned attempt; /* 1 the first time */
 	size_t recipient_count;
 	struct delivery_recipient *recipients;
-	/* Fill before queue_done when policy refused or was observed: the
-	 * decision's line, for log, bounce and "queue show". */
+	/* Fill before queue_done: the decision's line, for "queue show"; and
+	 * for log and bounce of the recipients that are decided. */
 	char decision[1024];
 	char remote[64]; /* address connected to, or "" */
 	void *queue_private;

@@ -133,7 +133,8 @@ group_to_tell(const struct judgement *judgement, bool refusals_only)
 }
 
 /* Log each decision, and keep the one to be told, with whose it is: another
- * recipient's line must not show it. */
+ * recipient's line must not show it.  If all pass the record of the attempt has
+ * what passed. */
 static void
 report_decisions(struct delivery *delivery, const struct judgement *judgement,
     bool refusals_only)
@@ -146,6 +147,9 @@ report_decisions(struct delivery *delivery, const struct judgement *judgement,
 	delivery->decision[0] = '\0';
 	if (told < JUDGE_GROUPS)
 		decision_print(&judgement->groups[told].decision,
+		    delivery->decision, sizeof(delivery->decision));
+	else if (!refusals_only && judgement->group_count > 0)
+		decision_print(&judgement->groups[0].decision,
 		    delivery->decision, sizeof(delivery->decision));
 	for (size_t i = 0; i < delivery->recipient_count; i++)
 		delivery->recipients[i].decided =

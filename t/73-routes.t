@@ -177,6 +177,8 @@ subtest 'held' => sub {
 	ok(wait_until { !$instance->queue }, 'released, it goes');
 	is_deeply([sort @{ recipients($second, $mark) }],
 		['a@kept.example', 'b@other.example'], 'to whom it was for');
+	like(routes('drop.example rcpt discard'), qr/result=ok/,
+		'the smarthost again');
 };
 
 subtest 'mail that waits for a domain that is refused now' => sub {
@@ -209,7 +211,35 @@ subtest 'a table that does not compile' => sub {
 	routes('* any ' . $one);
 };
 
+subtest 'policy explain follows the routes' => sub {
+	like(routes("there.example rcpt $two,$one smtp",
+			'drop.example rcpt discard',
+			'bulk.example from hold', "* any $one smtp"),
+		qr/result=ok/, 'reload');
+	my ($status, $out, $err) = $instance->tool('policy', 'explain', 'rcpt',
+		'x@there.example', '--json');
+	is($status, 0, 'explained');
+	my $answer = eval { decode_json($out) } // {};
+	is_deeply([map { [@$_{qw(point value because)}] }
+		grep { $_->{point} =~ /next hop/ } @{ $answer->{demand} }],
+		[['next hop', $two, 'line 1 of the routes'],
+		    ['next hop after it', $one, 'line 1 of the routes']],
+		'by the row for the recipient');
+	my ($unrouted) = split /:/, $two;
+	is($answer->{site}, $unrouted, 'about that next hop');
+	($status, $out) = $instance->tool('policy', 'explain', 'rcpt',
+		'x@other.example', '--from', 'a@bulk.example');
+	like($out, qr/held +until the operator releases it +line 3/,
+		'by the sender');
+	like($out, qr/next hop +\Q$one\E +line 4/, 'and after a release');
+	($status, $out, $err) = $instance->tool('policy', 'explain', 'rcpt',
+		'x@drop.example');
+	is($status, 1, 'no next hop');
+	like($err, qr/line 2 of .*routes says discard/, 'and why');
+};
+
 subtest 'the tool' => sub {
+	like(routes("* any $one smtp"), qr/result=ok/, 'reload');
 	my ($status, $out, $err) = $instance->tool('route', 'explain',
 		'alice@example.org', 'x@y.example', '--json');
 	is($status, 0, 'explain');
@@ -229,5 +259,22 @@ subtest 'the tool' => sub {
 	is($status, 2, 'these are no addresses');
 };
 
-$instance->stop_ok;
+subtest 'while no server runs' => sub {
+	$second->stop;
+	like(routes("away.example rcpt $two smtp"), qr/result=ok/, 'reload');
+	my ($reply, $mark) = submit('alice@example.org', 'a@away.example');
+	like($reply, qr/^250/, 'accepted');
+	ok($instance->logged(qr/deferred .*rcpt=a\@away\.example/), 'waits');
+	$instance->stop_ok;
+	my ($waiting) = $instance->queue;
+	is($waiting->{port}, $second->port, 'listed with its own next hop');
+	my ($status, $out) = $instance->tool('queue', 'show',
+		$waiting->{queue});
+	like($out, qr/attempt 1, .*Connection refused/s, 'and the attempt');
+	spew($file, "x\n");
+	($status, $out, my $err) = $instance->tool('queue', 'list');
+	is($status, 0, 'listed if the routes do not compile');
+	like($err, qr/routes:1: .*as if there were no routes/s, 'with a note');
+};
+
 done_testing;

@@ -11,6 +11,7 @@
 #include "../policy/decide.h"
 #include "../policy/table.h"
 #include "../server/config.h"
+#include "../server/route.h"
 
 /* A table's text, and the configuration that its names are looked up in. */
 struct policy {
@@ -35,12 +36,15 @@ struct explain {
 	const char *from; /* reverse-path, or NULL */
 	const char *ehlo; /* or NULL */
 	bool json;
+	/* Found when a recipient is asked about. */
+	struct way way;
+	unsigned held_by; /* line of the routes; 0: none */
 };
 
 /* Is it a direction that can be explained? */
 bool policy_explains(const char *direction);
 /* An exit status.  asked->direction is one of those. */
-int policy_explain(struct policy *policy, const struct explain *asked);
+int policy_explain(struct policy *policy, struct explain *asked);
 
 /* Commands with options of their own; argv[0] is the command's word. */
 int policy_probe(int argc, char **argv);

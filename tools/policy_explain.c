@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "../policy/key.h"
+#include "route_table.h"
 #include "tool.h"
 
 enum { PORT_SUBMISSIONS = 465 };
@@ -74,7 +75,7 @@ is_host(const char *name)
 /* NAME is an address, or else what a client from anywhere says in EHLO. */
 static bool
 ask_in(struct demand *demand, const struct policy *policy,
-    const struct explain *asked, struct reason *why)
+    struct explain *asked, struct reason *why)
 {
 	struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
 	struct address address;
@@ -157,7 +158,7 @@ next_hop_of_name(const struct policy *policy, const struct explain *asked,
 
 static bool
 ask_out(struct demand *demand, const struct policy *policy,
-    const struct explain *asked, struct reason *why)
+    struct explain *asked, struct reason *why)
 {
 	char host[256];
 	uint16_t port;
@@ -167,9 +168,41 @@ ask_out(struct demand *demand, const struct policy *policy,
 		   why);
 }
 
+/*
+ * As the relay finds it; without --from no row about a sender speaks.  What is
+ * held is explained as it goes when it is released.
+ */
+static bool
+find_way(const struct policy *policy, struct explain *asked, const char *path,
+    struct reason *why)
+{
+	const char *from = asked->from != NULL ? asked->from : "?";
+	struct way *way = &asked->way;
+	struct routes *routes;
+	unsigned line;
+
+	if (!route_table_load(&routes, policy->config->routes, why))
+		return false;
+	if (strcmp(from, "<>") == 0)
+		from = "";
+	way_find(policy->config, routes, from, path, way);
+	line = way->line;
+	if (way->kind == ROUTE_HOLD) {
+		way_find_released(policy->config, routes, from, path, way);
+		asked->held_by = line;
+	}
+	routes_close(routes);
+	if (way->kind == ROUTE_RELAY)
+		return true;
+	return fail(why, REASON_ABSENT,
+	    "there is no next hop for %.100s: line %u of %.200s says %s",
+	    asked->name, line, policy->config->routes,
+	    way->kind == ROUTE_DISCARD ? "discard" : "error");
+}
+
 static bool
 ask_rcpt(struct demand *demand, const struct policy *policy,
-    const struct explain *asked, struct reason *why)
+    struct explain *asked, struct reason *why)
 {
 	const char *at = strrchr(asked->name, '@');
 	char path[512];
@@ -185,8 +218,10 @@ ask_rcpt(struct demand *demand, const struct policy *policy,
 		    asked->name);
 	(void)snprintf(path, sizeof(path), "%s%s", at == NULL ? "@" : "",
 	    asked->name);
-	return demand_out(demand, policy->table, policy->config->smarthost.host,
-		   policy->config->smarthost.port, policy->source.now, why) &&
+	if (!find_way(policy, asked, path, why))
+		return false;
+	return demand_out(demand, policy->table, asked->way.hops[0].host,
+		   asked->way.hops[0].port, policy->source.now, why) &&
 	       demand_add_rcpt(demand, policy->table, path, policy->source.now,
 		   why);
 }
@@ -319,11 +354,35 @@ add_whole_points(struct report *report)
 	add_point(report, "refused", refused, "all rows together");
 }
 
-/* Routes and rows for the next hop do not look at the sender. */
+static void
+add_way(struct report *report, const struct explain *asked)
+{
+	const struct way *way = &asked->way;
+	char hop[320], because[300];
+
+	if (asked->held_by != 0) {
+		(void)snprintf(because, sizeof(because),
+		    "line %u of the routes", asked->held_by);
+		add_point(report, "held", "until the operator releases it",
+		    because);
+	}
+	(void)snprintf(because, sizeof(because),
+	    way->line != 0 ? "line %u of the routes" : "the smarthost",
+	    way->line);
+	for (size_t i = 0; i < way->hop_count; i++) {
+		(void)snprintf(hop, sizeof(hop), "%s:%u", way->hops[i].host,
+		    (unsigned)way->hops[i].port);
+		add_point(report, i == 0 ? "next hop" : "next hop after it",
+		    hop, because);
+	}
+}
+
+/* Rows for the next hop do not look at the sender, but routes do. */
 static void
 add_sender(struct report *report, const struct explain *asked)
 {
-	if (asked->from == NULL || report->demand->side == SIDE_IN)
+	if (asked->from == NULL || report->demand->side == SIDE_IN ||
+	    asked->way.hop_count > 0)
 		return;
 	if (json_array_append_new(report->points,
 		json_pack("{s:s, s:o, s:s}", "point", "sender", "value",
@@ -367,6 +426,7 @@ record_of(struct report *report, const struct explain *asked)
 	for (size_t i = 0; i < demand->row_count; i++)
 		add_row_points(report, &demand->rows[i]);
 	add_whole_points(report);
+	add_way(report, asked);
 	add_sender(report, asked);
 	begin_record(report);
 	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:s, s:O, "
@@ -445,7 +505,7 @@ print_report(struct report *report, const struct explain *asked)
 static const struct {
 	const char *word;
 	bool (*ask)(struct demand *demand, const struct policy *policy,
-	    const struct explain *asked, struct reason *why);
+	    struct explain *asked, struct reason *why);
 } directions[] = {
 	{ "in", ask_in },
 	{ "out", ask_out },
@@ -464,7 +524,7 @@ policy_explains(const char *direction)
 }
 
 int
-policy_explain(struct policy *policy, const struct explain *asked)
+policy_explain(struct policy *policy, struct explain *asked)
 {
 	const char *slash = strrchr(policy->source.path, '/');
 	struct report report = { .file = policy->source.path, .ok = true };

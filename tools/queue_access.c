@@ -8,11 +8,13 @@
 #include "../server/control.h"
 #include "../server/messages.h"
 #include "../server/wire.h"
+#include "route_table.h"
 
 struct queue_access {
 	const struct config *config;
-	int fd;              /* a connection that was not used yet, or -1 */
-	struct queue *queue; /* NULL: the relay has it */
+	int fd;                /* a connection that was not used yet, or -1 */
+	struct queue *queue;   /* NULL: the relay has it */
+	struct routes *routes; /* the queue's */
 };
 
 /* The server does not run: its files say what would wait. */
@@ -27,9 +29,19 @@ open_files(struct queue_access *access, struct reason *why)
 		.config = access->config,
 		.read_only = true,
 	};
+	struct reason unrouted;
 
 	snprintf(in, sizeof(in), "%s/run/in", state);
 	snprintf(own, sizeof(own), "%s/run/relay", state);
+	/* A start would refuse it or use an older one: better told of the
+	 * queue by the smarthost's name than not at all. */
+	if (!route_table_load(&access->routes, access->config->routes,
+		&unrouted))
+		fprintf(stderr,
+		    "sallyport: %s; next hops are told as if there were no "
+		    "routes\n",
+		    unrouted.text);
+	options.routes = access->routes;
 	return queue_open(&access->queue, &options, why);
 }
 
@@ -61,6 +73,7 @@ queue_access_close(struct queue_access *access)
 	if (access->fd >= 0)
 		close(access->fd);
 	queue_close(access->queue);
+	routes_close(access->routes);
 	free(access);
 }
 

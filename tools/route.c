@@ -4,16 +4,15 @@
  */
 #include <getopt.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../policy/routes.h"
 #include "../server/files.h"
 #include "../server/route.h"
 #include "policy.h"
+#include "route_table.h"
 #include "tool.h"
 
 /* The text, and what was made of it. */
@@ -61,34 +60,16 @@ load(struct table_of_routes *t, const char *path)
 	return false;
 }
 
-/* Compile aside and open. */
 static bool
 compile(struct table_of_routes *t)
 {
-	const char *base = getenv("TMPDIR");
-	char folder[PATH_MAX], path[PATH_MAX + MAP_NAME], name[MAP_NAME];
 	struct reason why;
-	bool ok;
 
-	if (t->source.path == NULL)
+	if (t->source.path == NULL ||
+	    route_table_open(&t->routes, &t->source, tell, t, &why))
 		return true;
-	(void)snprintf(folder, sizeof(folder), "%s/sallyport-route-XXXXXX",
-	    base != NULL && base[0] == '/' ? base : "/tmp");
-	if (mkdtemp(folder) == NULL) {
-		(void)fail_errno(&why, "%s", folder);
-		tool_error(&why);
-		return false;
-	}
-	ok = routes_compile(&t->source, folder, name, tell, t, &why);
-	if (ok) {
-		(void)snprintf(path, sizeof(path), "%s/%s", folder, name);
-		ok = routes_open(&t->routes, path, false, &why);
-		(void)unlink(path);
-	}
-	(void)rmdir(folder);
-	if (!ok)
-		tool_error(&why);
-	return ok;
+	tool_error(&why);
+	return false;
 }
 
 /* --- check -----------------------------------------------------------------
