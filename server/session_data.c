@@ -48,6 +48,7 @@ command_data(struct session *s, struct slice args)
 	}
 	smtp_data_init(&transaction->data);
 	submission_header_init(&transaction->header);
+	transaction->header.hostname = s->generation->config->hostname;
 	session_reply(s, "354 end with <CRLF>.<CRLF>");
 	session_deadline(s, s->generation->config->data_timeout_s);
 	return session_enter(s, &state_data);
@@ -114,6 +115,9 @@ data_reply(const struct transaction *transaction)
 	if (transaction->header.received > SUBMISSION_RECEIVED_MAX)
 		return "554 5.4.6 too many Received fields, mail goes round "
 		       "in circles";
+	if (transaction->header.own > SUBMISSION_OWN_MAX)
+		return "554 5.4.6 it came through here too often, mail goes "
+		       "round in circles";
 	return NULL;
 }
 

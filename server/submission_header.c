@@ -2,6 +2,7 @@
  * server/submission_header.c: a message's header, noticed in passing, and the
  * fields that go before it.
  */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +124,13 @@ find_field(const struct submission_header *header)
 }
 
 static void
+begin_word(struct submission_header *header)
+{
+	header->own_at = 0;
+	header->own_same = true;
+}
+
+static void
 notice_field(struct submission_header *header)
 {
 	char begin[2] = { '\0', 0 };
@@ -138,6 +146,8 @@ notice_field(struct submission_header *header)
 		return;
 	case FIELD_RECEIVED:
 		header->received++;
+		header->own_word = 0;
+		begin_word(header);
 		return;
 	case FIELD_TLS_REQUIRED:
 		header->tls_required++;
@@ -183,6 +193,8 @@ value_place(const struct submission_header *header)
 		return HEADER_TLS_REQUIRED;
 	case FIELD_PROGRAM:
 		return HEADER_PROGRAM;
+	case FIELD_RECEIVED:
+		return HEADER_RECEIVED;
 	case FIELD_FROM:
 	case FIELD_SENDER:
 	case FIELD_RESENT_FROM:
@@ -191,7 +203,6 @@ value_place(const struct submission_header *header)
 	case FIELD_OTHER:
 	case FIELD_DATE:
 	case FIELD_MESSAGE_ID:
-	case FIELD_RECEIVED:
 		break;
 	}
 	return HEADER_VALUE;
@@ -258,6 +269,42 @@ static void
 look_at_tls_required(struct submission_header *header, char c)
 {
 	header->value = next_value(header->value, c);
+	if (c == '\n')
+		header->place = HEADER_LINE_START;
+}
+
+/* The end of a word of a Received field. */
+static void
+end_word(struct submission_header *header, const char *const words[static 3])
+{
+	bool same =
+	    header->own_same && words[header->own_word][header->own_at] == '\0';
+
+	header->own_word = same ? header->own_word + 1 : 0;
+	if (header->own_word == 3) {
+		header->own++;
+		header->field = FIELD_OTHER; /* once a field */
+		header->place = HEADER_VALUE;
+	}
+	begin_word(header);
+}
+
+/* As submission_head writes it, however it was folded since. */
+static void
+look_at_received(struct submission_header *header, char c)
+{
+	const char *const words[3] = { "by", header->hostname, "(Sallyport)" };
+	const char *word = words[header->own_word];
+
+	if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+		if (header->own_at > 0 && word != NULL)
+			end_word(header, words);
+	} else if (word != NULL && header->own_same) {
+		header->own_same =
+		    tolower((unsigned char)word[header->own_at]) ==
+		    tolower((unsigned char)c);
+		header->own_at++;
+	}
 	if (c == '\n')
 		header->place = HEADER_LINE_START;
 }
@@ -334,6 +381,9 @@ submission_header_look(struct submission_header *header, const char *at,
 			break;
 		case HEADER_PROGRAM:
 			look_at_program(header, *at++);
+			break;
+		case HEADER_RECEIVED:
+			look_at_received(header, *at++);
 			break;
 		case HEADER_TLS_REQUIRED:
 			look_at_tls_required(header, *at++);

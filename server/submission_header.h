@@ -25,6 +25,10 @@ enum {
 	/* Received fields, after which a message goes round in circles; RFC
 	 * 5321, section 6.3. */
 	SUBMISSION_RECEIVED_MAX = 100,
+	/* Those of them that servers of our name wrote: a few instances under
+	 * one name, or a list that sends a message through us again, stay far
+	 * below it. */
+	SUBMISSION_OWN_MAX = 8,
 };
 
 /* Fields that mean something here. */
@@ -59,6 +63,7 @@ enum submission_header_place {
 	HEADER_VALUE, /* until LF */
 	HEADER_TLS_REQUIRED, /* the same, in a TLS-Required field */
 	HEADER_PROGRAM,      /* in a User-Agent or X-Mailer field */
+	HEADER_RECEIVED,     /* in a Received field */
 	HEADER_KEPT,         /* in a field that is kept */
 	HEADER_OVER,         /* the body, or something that is no header */
 };
@@ -73,6 +78,14 @@ struct submission_header {
 	bool has_text;  /* text that is no header field follows directly */
 	struct utf8_scan utf8; /* of all fields */
 	unsigned received, from;
+	const char *hostname; /* ours, borrowed; NULL (as after init): own is
+				 not counted */
+	unsigned own;         /* Received fields by Sallyport of that name */
+	/* "by", hostname, "(Sallyport)": the word that comes next, how much of
+	 * it was seen, and whether that was right. */
+	unsigned own_word;
+	size_t own_at;
+	bool own_same;
 	unsigned tls_required; /* fields of that name */
 	enum tls_required_value value;
 	char program[SUBMISSION_PROGRAM_MAX + 1];

@@ -199,6 +199,64 @@ names_the_client_only_when_told(void **state)
 	    strstr(head_of("", &with), "from laptop ([192.0.2.1])\r\n\tby"));
 }
 
+static const struct {
+	const char *what, *message;
+	unsigned own;
+} passed[] = {
+	{ "ours",
+	    "Received: from a (b)\r\n\tby mx.example (Sallyport) with X\r\n"
+	    "\r\n",
+	    1 },
+	{ "folded anew",
+	    "Received: from a\r\n by\r\n\tMX.example\r\n "
+	    "(Sallyport)\r\n\r\n",
+	    1 },
+	{ "twice",
+	    "Received: by mx.example (Sallyport) x\r\nRECEIVED: by "
+	    "mx.example (Sallyport)\r\n\r\n",
+	    2 },
+	{ "once a field",
+	    "Received: by mx.example (Sallyport) by mx.example "
+	    "(Sallyport)\r\n by mx.example (Sallyport) x\r\n\r\n",
+	    1 },
+	{ "of another name",
+	    "Received: by mx.example.org (Sallyport) x\r\n"
+	    "\r\n",
+	    0 },
+	{ "cut short", "Received: by mx.exampl (Sallyport) x\r\n\r\n", 0 },
+	{ "of our name, by another program",
+	    "Received: by mx.example (Postfix) x\r\n\r\n", 0 },
+	{ "not by us", "Received: from mx.example (Sallyport) by a\r\n\r\n",
+	    0 },
+	{ "over two fields",
+	    "Received: x by\r\nReceived: mx.example "
+	    "(Sallyport) x\r\n\r\n",
+	    0 },
+	{ "of another field", "X: by mx.example (Sallyport) x\r\n\r\n", 0 },
+	{ "in the body", "\r\nReceived: by mx.example (Sallyport) x\r\n", 0 },
+};
+
+static void
+counts_what_passed_here_however_it_is_cut(void **state)
+{
+	struct submission_header header;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(passed); i++) {
+		len = strlen(passed[i].message);
+		for (size_t cut = 0; cut <= len; cut++) {
+			submission_header_init(&header);
+			header.hostname = "mx.example";
+			submission_header_look(&header, passed[i].message, cut);
+			submission_header_look(&header, passed[i].message + cut,
+			    len - cut);
+			if (header.own != passed[i].own)
+				fail_msg("%s, cut at %zu", passed[i].what, cut);
+		}
+	}
+}
+
 static void
 names_the_protocol(void **state)
 {
@@ -273,6 +331,7 @@ main(void)
 		cmocka_unit_test(names_the_client_only_when_told),
 		cmocka_unit_test(names_the_protocol),
 		cmocka_unit_test(notices_octets_beyond_ascii),
+		cmocka_unit_test(counts_what_passed_here_however_it_is_cut),
 		cmocka_unit_test(a_head_that_does_not_fit_is_none),
 	};
 
