@@ -44,7 +44,8 @@ race_order(struct sockaddr_storage *addresses, size_t count)
 		if (*at < count)
 			sorted[put++] = addresses[(*at)++];
 	}
-	memcpy(addresses, sorted, count * sizeof(*addresses));
+	if (count > 0)
+		memcpy(addresses, sorted, count * sizeof(*addresses));
 }
 
 void
