@@ -13,6 +13,7 @@
 #include "log.h"
 #include "role.h"
 #include "signer_client.h"
+#include "upstream_shun.h"
 
 enum { UNCHUNKED_MOST = 256 };
 
@@ -52,6 +53,7 @@ struct relay_config {
 	 * up, all are. */
 	struct next_hop *unchunked;
 	size_t unchunked_count;
+	struct shunned shunned; /* has a lock of its own */
 };
 
 static void
@@ -110,6 +112,7 @@ relay_config_free(struct relay_config *config)
 		config_free(config->conf);
 	free(config->unchunked);
 	pthread_mutex_destroy(&config->lock);
+	shunned_fini(&config->shunned);
 	free(config);
 }
 
@@ -449,6 +452,7 @@ relay_config_new(struct relay_config **config_out, uint32_t number,
 	atomic_init(&config->retired, false);
 	atomic_init(&config->troubled, false);
 	pthread_mutex_init(&config->lock, NULL);
+	shunned_init(&config->shunned);
 	config->number = number;
 	for (size_t i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++)
 		if (!take_entry(config, root, kind, name, &octets, why))
@@ -473,6 +477,12 @@ is_unchunked(const struct relay_config *config, const struct next_hop *hop)
 		if (next_hop_same(&config->unchunked[i], hop))
 			return true;
 	return config->unchunked_count == UNCHUNKED_MOST;
+}
+
+struct shunned *
+relay_config_shunned(struct relay_config *config)
+{
+	return &config->shunned;
 }
 
 bool

@@ -64,6 +64,11 @@ bool relay_config_is_without_chunking(struct relay_config *config,
 bool relay_config_without_chunking(struct relay_config *config,
     const struct next_hop *hop);
 
+/* Places and addresses of next hops that failed lately
+ * (server/upstream_shun.h); lives as long as config. */
+struct shunned;
+struct shunned *relay_config_shunned(struct relay_config *config);
+
 /* True once: for what an operator must hear about once per configuration, not
  * once per message.  Threads: any. */
 bool relay_config_first_trouble(struct relay_config *config);

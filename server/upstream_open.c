@@ -6,6 +6,7 @@
  * was refused for is logged, and asked of the next one alike.
  */
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "signer_client.h"
 #include "upstream_opening.h"
 #include "upstream_race.h"
+#include "upstream_shun.h"
 
 enum {
 	SIGNER_AWAY_MS = 5000,
@@ -21,18 +23,6 @@ enum {
 	 * greeting. */
 	OPENING_GREETINGS = 2,
 };
-
-/* One of several addresses that cannot be connected to. */
-static void
-on_no_connection(void *context, size_t index, const struct reason *why)
-{
-	struct opening *o = context;
-
-	opening_remote(&o->addresses[index], o->failure->remote,
-	    sizeof(o->failure->remote));
-	upstream_fail(o->failure, "4.4.1", "%s[%s]: connect: %s",
-	    o->place->at.host, o->failure->remote, why->text);
-}
 
 /* What could not be used while there is more to try; the last failure is the
  * caller's to tell. */
@@ -102,6 +92,97 @@ is_late(const struct opening *o)
 	return upstream_now_ms() >= o->late_at;
 }
 
+/* --- what failed lately comes last ---------------------------------------- */
+
+static void
+address_text(const struct opening *o, const struct sockaddr_storage *address,
+    char out[static SHUN_TEXT])
+{
+	char literal[64];
+
+	opening_remote(address, literal, sizeof(literal));
+	snprintf(out, SHUN_TEXT, "%s %u", literal, o->place->at.port);
+}
+
+static void
+shun_address(struct opening *o, size_t index, bool failed)
+{
+	struct shunned *shunned = relay_config_shunned(o->config);
+	char text[SHUN_TEXT];
+
+	address_text(o, &o->addresses[index], text);
+	if (failed)
+		shun(shunned, text, upstream_now_ms());
+	else
+		shun_no_more(shunned, text);
+}
+
+static void
+shun_place(struct opening *o, bool failed)
+{
+	struct shunned *shunned = relay_config_shunned(o->config);
+	char text[NEXT_HOP_TEXT];
+
+	next_hop_print(&o->place->at, text);
+	if (failed)
+		shun(shunned, text, upstream_now_ms());
+	else
+		shun_no_more(shunned, text);
+}
+
+static void
+addresses_order(struct opening *o, struct sockaddr_storage *addresses,
+    size_t count)
+{
+	struct sockaddr_storage late[UPSTREAM_ADDRESSES];
+	size_t kept = 0, lates = 0;
+	char text[SHUN_TEXT];
+
+	race_order(addresses, count);
+	for (size_t i = 0; i < count; i++) {
+		address_text(o, &addresses[i], text);
+		if (is_shunned(relay_config_shunned(o->config), text,
+			upstream_now_ms()))
+			late[lates++] = addresses[i];
+		else
+			addresses[kept++] = addresses[i];
+	}
+	memcpy(addresses + kept, late, lates * sizeof(*late));
+}
+
+static void
+places_order(struct opening *o, struct upstream_place *places, size_t count)
+{
+	struct upstream_place late[UPSTREAM_PLACES];
+	size_t kept = 0, lates = 0;
+	char text[NEXT_HOP_TEXT];
+
+	for (size_t i = 0; i < count; i++) {
+		next_hop_print(&places[i].at, text);
+		if (is_shunned(relay_config_shunned(o->config), text,
+			upstream_now_ms()))
+			late[lates++] = places[i];
+		else
+			places[kept++] = places[i];
+	}
+	memcpy(places + kept, late, lates * sizeof(*late));
+}
+
+/* --- one after the other -------------------------------------------------- */
+
+/* One of several addresses that cannot be connected to. */
+static void
+on_no_connection(void *context, size_t index, const struct reason *why)
+{
+	struct opening *o = context;
+
+	opening_remote(&o->addresses[index], o->failure->remote,
+	    sizeof(o->failure->remote));
+	upstream_fail(o->failure, "4.4.1", "%s[%s]: connect: %s",
+	    o->place->at.host, o->failure->remote, why->text);
+	shun_address(o, index, true);
+}
+
 static enum open_end
 open_race(struct opening *o, struct race *race)
 {
@@ -120,6 +201,8 @@ open_race(struct opening *o, struct race *race)
 	end = opening_address(o, &o->addresses[index], fd);
 	if (end == OPEN_CLEAR)
 		end = opening_address(o, &o->addresses[index], -1);
+	if (end == OPEN_DONE || end == OPEN_NEXT)
+		shun_address(o, index, end == OPEN_NEXT);
 	return end;
 }
 
@@ -138,7 +221,7 @@ open_place(struct opening *o)
 		return OPEN_NEXT;
 	if (!ask_tlsa(o))
 		return OPEN_OVER;
-	race_order(addresses, count);
+	addresses_order(o, addresses, count);
 	race_init(&race, addresses, count, o->thread->stop_at_ms);
 	o->addresses = addresses;
 	do {
@@ -176,9 +259,12 @@ upstream_open(struct upstream **upstream_out,
 		failure) ||
 	    !upstream_places(thread, hop, places, &count, failure))
 		return false;
+	places_order(&o, places, count);
 	for (size_t i = 0; i < count; i++) {
 		o.place = &places[i];
 		end = open_place(&o);
+		if (end != OPEN_OVER && o.place->by_srv)
+			shun_place(&o, end != OPEN_DONE);
 		if ((end != OPEN_NEXT && end != OPEN_PLACE) || is_late(&o))
 			break;
 		if (i + 1 < count)

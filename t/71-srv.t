@@ -187,23 +187,30 @@ subtest 'which service' => sub {
 
 subtest 'the next target' => sub {
 	shows('domain');
-	my $line = arrives('nobody listens', 'down', $second);
+	arrives('nobody listens', 'down', $second);
 	ok($instance->log_lines(qr/\bconnect\b.*site=srv:down\.zone\.example
 		\ target=mx\.zone\.example:$nobody\ .*result=next/x),
 	    'the log names the target that failed');
-	$first->fault(connect => '421 4.3.2 later');
-	arrives('421 as greeting', 'busy', $second);
-	$first->fault(connect => '554 5.3.2 not here');
-	arrives('554 as greeting', 'busy', $second);
-	$first->fault(ehlo => 'drop');
-	arrives('dropped at EHLO', 'busy', $second);
-	$first->fault(starttls => '454 4.7.0 no TLS today');
-	arrives('STARTTLS refused', 'busy', $second);
+	for (['421 as greeting', connect => '421 4.3.2 later'],
+		['554 as greeting', connect => '554 5.3.2 not here'],
+		['dropped at EHLO', ehlo => 'drop'],
+		['STARTTLS refused', starttls => '454 4.7.0 no TLS today']) {
+		my ($name, %fault) = @$_;
+		tables(); # what failed lately would come last
+		$first->fault(%fault);
+		arrives($name, 'busy', $second);
+		ok(scalar $first->events, "$name: the first was asked");
+	}
+	tables();
 	$first->set(fault => {}, tls => 'none');
 	arrives('no STARTTLS', 'busy', $second);
 	like($first->received('clear'), qr/EHLO \[127\.0\.0\.1\]/,
 	    'there we were, and said no name');
 	$first->set(tls => 'starttls');
+	arrives('what failed lately comes last', 'busy', $second);
+	ok(!$first->events, 'and was not asked');
+	tables();
+	arrives('a reload forgets that', 'busy', $first);
 	arrives('a target that does not exist', 'lost', $first);
 	# A certificate that is another's is no reason to give up, nor to
 	# ask less of the next one.
