@@ -176,9 +176,12 @@ queue_take(struct queue *queue, const struct next_hop *prefer, int timeout_ms)
 static void
 say_away(const struct next_hop *hop, unsigned failures, int64_t wait_ms)
 {
+	char site[NEXT_HOP_TEXT];
+
+	next_hop_print(hop, site);
 	log_line(SAY_NOTE, "site",
-	    "site=%s:%u state=away failures=%u seconds=%" PRId64, hop->host,
-	    hop->port, failures, (wait_ms + 999) / 1000);
+	    "site=%s state=away failures=%u seconds=%" PRId64, site, failures,
+	    (wait_ms + 999) / 1000);
 }
 
 void
@@ -224,6 +227,7 @@ void
 queue_hop_worked(struct queue *queue, const struct delivery *delivery)
 {
 	struct hop *hop = delivery_leg(delivery)->hop;
+	char site[NEXT_HOP_TEXT];
 	bool was_away;
 
 	pthread_mutex_lock(&queue->lock);
@@ -231,9 +235,10 @@ queue_hop_worked(struct queue *queue, const struct delivery *delivery)
 	if (was_away)
 		hop->last_text[0] = '\0';
 	pthread_mutex_unlock(&queue->lock);
-	if (was_away)
-		log_line(SAY_NOTE, "site", "site=%s:%u state=back",
-		    delivery->hop.host, delivery->hop.port);
+	if (!was_away)
+		return;
+	next_hop_print(&delivery->hop, site);
+	log_line(SAY_NOTE, "site", "site=%s state=back", site);
 }
 
 enum queue_next
