@@ -19,6 +19,7 @@
 enum {
 	LOG_ROTATE_LEAST = 16 * 1024 * 1024,
 	UNREADABLE_RETRY_MS = 60 * 1000,
+	READ_AGAIN_MS = 5000,
 };
 
 /* Opening. */
@@ -330,7 +331,46 @@ queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
     uint64_t end, bool closed)
 {
 	pthread_mutex_lock(&queue->ingest);
+	queue->noticed.start_id = start_id;
+	queue->noticed.file = segment;
+	queue->noticed.end = end;
+	queue->noticed.closed = closed;
 	store_committed(queue, start_id, segment, end, closed);
+	pthread_mutex_unlock(&queue->ingest);
+}
+
+/* Under ingest. */
+static void
+read_again(struct queue *queue)
+{
+	struct reason why;
+
+	queue->unread = false;
+	if (!store_scan(queue, &why)) {
+		queue->trouble = true;
+		return;
+	}
+	if (queue->noticed.start_id != 0 &&
+	    queue->noticed.start_id == queue->live)
+		store_committed(queue, queue->noticed.start_id,
+		    queue->noticed.file, queue->noticed.end,
+		    queue->noticed.closed);
+	if (queue->unread || !queue->unread_told)
+		return;
+	queue->unread_told = false;
+	log_line(SAY_NOTE, "queue", "files=read");
+}
+
+void
+queue_tick(struct queue *queue)
+{
+	int64_t now = queue_monotonic_ms();
+
+	pthread_mutex_lock(&queue->ingest);
+	if (queue->trouble && now >= queue->read_again_ms) {
+		read_again(queue);
+		queue->read_again_ms = queue_monotonic_ms() + READ_AGAIN_MS;
+	}
 	pthread_mutex_unlock(&queue->ingest);
 }
 

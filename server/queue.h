@@ -96,6 +96,10 @@ void queue_live(struct queue *queue, uint64_t start_id);
 void queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
     uint64_t end, bool closed);
 
+/* Every second or so, on the thread of the notices: comes back to what could
+ * not be read. */
+void queue_tick(struct queue *queue);
+
 /*
  * Wait up to timeout_ms for something to do; NULL if there was nothing.
  * prefer (may be NULL) is the hop the worker's open connection serves.  Not

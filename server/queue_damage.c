@@ -72,7 +72,7 @@ void
 store_set_aside_of(struct queue *queue, struct segment *segment, int fd,
     const char *name, uint64_t from, uint64_t to, const char *text)
 {
-	queue->trouble = queue->damage = true;
+	queue->damage = true;
 	if (store_set_aside(queue, fd, name, from, to, text))
 		return;
 	pthread_mutex_lock(&queue->lock);

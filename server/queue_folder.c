@@ -125,7 +125,7 @@ remove_orphan(struct queue *queue, const struct folder_file *orphan)
 	char name[JOURNAL_NAME_SIZE];
 
 	journal_large_name(name, orphan->start_id, orphan->number);
-	if (!queue->trouble && !queue->damage) {
+	if (!queue->damage) {
 		unlinkat(queue->in_folder, name, 0);
 		return;
 	}

@@ -288,7 +288,16 @@ struct queue {
 	uint64_t start_id; /* our own */
 	uint64_t live;     /* start-id that may still write; 0: not known */
 	bool read_only;
-	bool trouble;      /* something could not be read: clean up nothing */
+	bool trouble;      /* something could not be read: clean up nothing,
+			      and come back to it */
+	bool unread, unread_told; /* by an error, which may pass */
+	int64_t read_again_ms; /* monotonic */
+	/* The last notice of the live writer. */
+	struct {
+		uint64_t start_id, end;
+		uint32_t file;
+		bool closed;
+	} noticed;
 	bool damage;       /* records were lost, now or before */
 	struct sent *sent; /* NULL: read_only */
 

@@ -120,13 +120,25 @@ reject_segment(struct queue *queue, int fd, const char *name, uint64_t start_id,
 		unlinkat(queue->in_folder, name, 0);
 		return;
 	}
-	queue->trouble = true;
-	if (!dead)
+	if (!dead) {
+		queue->trouble = true; /* its completions have to stay */
 		return;
+	}
+	queue->damage = true;
 	log_line(SAY_ALARM, "damaged", "file=%s set-aside=%s trouble=\"%s\"",
 	    name, name, why->text);
 	if (renameat(queue->in_folder, name, queue->damaged_folder, name) == 0)
 		fsync(queue->damaged_folder);
+}
+
+/* It cannot be read now; queue_tick comes back to it.  Told once. */
+static void
+say_unread(struct queue *queue, const char *name, const char *text)
+{
+	if (!queue->unread_told)
+		log_line(SAY_ALARM, "queue",
+		    "files=not-read file=%s trouble=\"%s\"", name, text);
+	queue->trouble = queue->unread = queue->unread_told = true;
 }
 
 /* Open and register one segment; what is wrong with it is logged. */
@@ -142,15 +154,17 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 	journal_segment_name(name, start_id, file);
 	fd = journal_open_file(queue->in_folder, name, O_RDONLY);
 	if (fd < 0) {
-		queue->trouble = queue->trouble || errno != ENOENT;
-		log_line(SAY_ERROR, "queue", "file=%s trouble=\"%s\"", name,
-		    strerror(errno));
+		if (errno != ENOENT)
+			say_unread(queue, name, strerror(errno));
 		return;
 	}
 	if (!journal_read_header(fd, &header, &why) ||
 	    header.kind != JOURNAL_SPOOL || header.start_id != start_id ||
 	    header.file != file) {
-		reject_segment(queue, fd, name, start_id, &why);
+		if (why.code == REASON_DAMAGED || why.code == REASON_RANGE)
+			reject_segment(queue, fd, name, start_id, &why);
+		else
+			say_unread(queue, name, why.text);
 		close(fd);
 		return;
 	}
@@ -158,7 +172,7 @@ register_segment(struct queue *queue, uint64_t start_id, uint32_t file)
 	segment = store_segment_new(queue, start_id, file, fd, &header, false);
 	pthread_mutex_unlock(&queue->lock);
 	if (segment == NULL) {
-		queue->trouble = true; /* come back later */
+		say_unread(queue, name, "out of memory");
 		close(fd);
 	}
 }
@@ -293,8 +307,7 @@ store_read_range(struct queue *queue, struct segment *segment, uint64_t limit,
 
 	store_name(segment, name);
 	if (!store_segment_use(queue, segment, &fd, &why)) {
-		queue->trouble = true;
-		log_line(SAY_ALARM, "queue", "trouble=\"%s\"", why.text);
+		say_unread(queue, name, why.text);
 		return;
 	}
 	journal_reader_init(&reader, fd, &segment->header, segment->cursor,
@@ -304,9 +317,7 @@ store_read_range(struct queue *queue, struct segment *segment, uint64_t limit,
 		if (found == JOURNAL_TROUBLE ||
 		    (found == JOURNAL_FOUND && !take_record(queue, segment, fd,
 						   name, &record, octets))) {
-			queue->trouble = true;
-			log_line(SAY_ALARM, "queue", "file=%s trouble=\"%s\"",
-			    name, why.text);
+			say_unread(queue, name, why.text);
 			break;
 		}
 		if (found == JOURNAL_DAMAGE) {
@@ -340,18 +351,22 @@ store_whole(struct queue *queue, struct segment *segment)
 static bool
 segment_size(struct queue *queue, struct segment *segment, uint64_t *size_out)
 {
+	char name[JOURNAL_NAME_SIZE];
 	struct reason why;
 	struct stat st;
 	int fd;
 	bool ok;
 
+	store_name(segment, name);
 	if (!store_segment_use(queue, segment, &fd, &why)) {
-		log_line(SAY_ALARM, "queue", "trouble=\"%s\"", why.text);
+		say_unread(queue, name, why.text);
 		return false;
 	}
 	ok = fstat(fd, &st) == 0;
 	if (ok)
 		*size_out = (uint64_t)st.st_size;
+	else
+		say_unread(queue, name, strerror(errno));
 	store_segment_release(queue, segment);
 	return ok;
 }
@@ -463,7 +478,8 @@ store_scan(struct queue *queue, struct reason *why)
 			break;
 		start_id++;
 	}
-	if (!queue->read_only && queue->live != 0)
+	/* What could not be read may need them. */
+	if (!queue->read_only && queue->live != 0 && !queue->trouble)
 		store_remove_orphans(queue);
 	return true;
 }

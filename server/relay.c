@@ -197,6 +197,7 @@ static void
 on_tick(struct relay *relay)
 {
 	relay->tick_at = upstream_now_ms() + BOOK_TICK_MS;
+	queue_tick(relay->queue);
 	book_tick(relay->book);
 	if (relay->session_fd >= 0)
 		book_proofs(relay->book, &relay->proofs_sent, proof_send,

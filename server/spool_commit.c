@@ -211,16 +211,17 @@ segment_make(struct spool *spool, struct journal *journal, struct reason *why)
 {
 	char name[JOURNAL_NAME_SIZE];
 
-	journal_segment_name(name, spool->start_id, spool->next_number);
-	if (!journal_create(journal, spool->folder, name, SPOOL_FILE_MODE,
-		JOURNAL_SPOOL, spool->start_id, spool->next_number, true,
-		why)) {
+	for (;; spool->next_number++) {
+		journal_segment_name(name, spool->start_id, spool->next_number);
+		if (journal_create(journal, spool->folder, name,
+			SPOOL_FILE_MODE, JOURNAL_SPOOL, spool->start_id,
+			spool->next_number, true, why))
+			break;
 		journal->fd = -1;
 		/* What an earlier attempt could neither finish nor remove
 		 * stays in the way of that number only. */
-		if (errno == EEXIST)
-			spool->next_number++;
-		return false;
+		if (errno != EEXIST)
+			return false;
 	}
 	spool->next_number++;
 	return true;
