@@ -101,7 +101,7 @@ large_in_use(struct queue *queue, struct folder_file **found_out,
 			    message->segment == NULL)
 				continue;
 			one.start_id = message->segment->start_id;
-			one.number = message->large;
+			one.number = message->more->large;
 			ok = found_add(&found, &count, &capacity, &one);
 		}
 	}

@@ -122,16 +122,38 @@ index_remove(struct queue *queue, struct queued *message)
 	queue->table_count--;
 }
 
-void
+const struct queued_more *
+message_more(const struct queued *message)
+{
+	static const struct queued_more nothing;
+
+	return message->more != NULL ? message->more : &nothing;
+}
+
+struct queued_more *
+message_need_more(struct queued *message)
+{
+	if (message->more == NULL)
+		message->more = calloc(1, sizeof(*message->more));
+	return message->more;
+}
+
+bool
 message_place(struct queued *message, struct segment *segment,
     const struct journal_record *record)
 {
+	bool is_large = (record->flags & JOURNAL_LARGE) != 0;
+
+	if (is_large && message_need_more(message) == NULL)
+		return false;
+	if (is_large)
+		message->more->large = record->number;
 	message->segment = segment;
 	message->offset = record->offset;
 	message->octets = record->head_len + record->body_len;
 	message->extent = (uint32_t)journal_extent(record);
-	message->is_large = (record->flags & JOURNAL_LARGE) != 0;
-	message->large = message->is_large ? record->number : 0;
+	message->is_large = is_large;
+	return true;
 }
 
 void
@@ -140,7 +162,8 @@ message_free(struct queued *message)
 	if (message == NULL)
 		return;
 	legs_free(message);
-	free(message->done_more);
+	free(message_more(message)->done);
+	free(message->more);
 	free(message);
 }
 
@@ -154,8 +177,8 @@ message_is_done(const struct queued *message, uint32_t recipient)
 
 	if (word == 0)
 		return (message->done & bit) != 0;
-	return word - 1 < message->done_more_words &&
-	       (message->done_more[word - 1] & bit) != 0;
+	return word - 1 < message_more(message)->done_words &&
+	       (message->more->done[word - 1] & bit) != 0;
 }
 
 bool
@@ -163,6 +186,7 @@ message_set_done(struct queued *message, uint32_t recipient)
 {
 	uint32_t word = recipient / 64;
 	uint64_t bit = UINT64_C(1) << (recipient % 64);
+	struct queued_more *more;
 	uint64_t *grown;
 
 	if (recipient >= ENVELOPE_RECIPIENTS_MAX)
@@ -171,17 +195,19 @@ message_set_done(struct queued *message, uint32_t recipient)
 		message->done |= bit;
 		return true;
 	}
-	if (word > message->done_more_words) {
-		grown =
-		    reallocarray(message->done_more, word, sizeof(uint64_t));
+	more = message_need_more(message);
+	if (more == NULL)
+		return false;
+	if (word > more->done_words) {
+		grown = reallocarray(more->done, word, sizeof(uint64_t));
 		if (grown == NULL)
 			return false;
-		memset(grown + message->done_more_words, 0,
-		    (word - message->done_more_words) * sizeof(uint64_t));
-		message->done_more = grown;
-		message->done_more_words = word;
+		memset(grown + more->done_words, 0,
+		    (word - more->done_words) * sizeof(uint64_t));
+		more->done = grown;
+		more->done_words = word;
 	}
-	message->done_more[word - 1] |= bit;
+	more->done[word - 1] |= bit;
 	return true;
 }
 

@@ -56,15 +56,15 @@ struct leg {
 	struct queued *message;
 	struct leg *next; /* of the message */
 	struct hop *hop;
-	uint32_t index;   /* among the message's legs */
-	uint32_t pending; /* recipients that are not done; 0: it is over */
+	uint32_t index : 24; /* among the message's legs */
+	bool active : 1;     /* a worker has it */
+	bool held : 1;       /* failed, and nobody could be told */
+	bool told : 1;       /* of its delay, or it need not be */
+	uint32_t pending;    /* recipients that are not done; 0: it is over */
 	uint32_t attempts;
 	uint32_t due_at; /* place in its flow's heap, + 1; 0: in none */
 	int64_t due_ms;  /* monotonic */
 	int64_t next_ms; /* the same as Unix time, for log and list */
-	bool active;     /* a worker has it */
-	bool held;       /* failed, and nobody could be told */
-	bool told;       /* of its delay, or it need not be */
 };
 
 /* What is known of a leg by the name of its hop, until the message is (again)
@@ -77,6 +77,16 @@ struct recalled {
 	bool held, told;
 };
 
+/* What hardly any message has for long. */
+struct queued_more {
+	uint64_t *done; /* bits of recipients from 64 on */
+	uint32_t done_words;
+	uint32_t recalled_count;
+	struct recalled *recalled;
+	uint32_t *leg_of; /* by recipient; NULL: all are the first's */
+	uint64_t large;   /* number of the body's own file, if is_large */
+};
+
 /* There may be millions: what its record says and is not needed to choose among
  * them is read from disk. */
 struct queued {
@@ -86,7 +96,6 @@ struct queued {
 	struct queued *sibling; /* in the segment */
 	uint64_t offset;        /* of its record, in the segment's file */
 	uint64_t octets;        /* of head and body */
-	uint64_t large;         /* number of the body's own file, if is_large */
 	uint32_t extent;        /* octets of its record in the file */
 	char queue_id[QUEUE_ID_SIZE];
 	uint8_t state;        /* enum message_state */
@@ -99,11 +108,11 @@ struct queued {
 	bool settled : 1;     /* complete, and that is on stable storage */
 	bool told : 1;        /* of the delay of all legs: others need no more */
 	uint32_t attempts;    /* the most of any leg */
-	uint32_t active;   /* legs that workers have */
-	uint32_t recipients, pending;
+	/* At most ENVELOPE_RECIPIENTS_MAX, all three. */
+	uint16_t active; /* legs that workers have */
+	uint16_t recipients, pending;
 	uint64_t done;       /* bits of recipients 0 to 63 */
-	uint64_t *done_more; /* of the others */
-	uint32_t done_more_words;
+	struct queued_more *more; /* see message_more */
 	uint32_t generation; /* of the routes when it was divided */
 	uint32_t owner;      /* names the flow of its legs */
 	uint32_t held_line;  /* of the routes, which hold some of it; or 0 */
@@ -113,9 +122,6 @@ struct queued {
 	uint32_t last_file;  /* of the last ATTEMPT; 0: none */
 	uint64_t last_offset;
 	struct leg leg;   /* the first; most messages have no other */
-	uint32_t *leg_of; /* by recipient; NULL: all are the first's */
-	struct recalled *recalled;
-	uint32_t recalled_count;
 };
 
 /* A file messages stand in: a segment, what we kept of one, or a file of our
@@ -386,9 +392,13 @@ struct queued *index_get(struct queue *queue, struct message_key key);
 void index_remove(struct queue *queue, struct queued *message);
 bool message_is_done(const struct queued *message, uint32_t recipient);
 bool message_set_done(struct queued *message, uint32_t recipient);
-/* Where its record is and what is kept of it. */
-void message_place(struct queued *message, struct segment *segment,
+/* Where its record is and what is kept of it; false without memory. */
+bool message_place(struct queued *message, struct segment *segment,
     const struct journal_record *record);
+/* What is there, or all zero; not to be changed. */
+const struct queued_more *message_more(const struct queued *message);
+/* To be changed; NULL without memory. */
+struct queued_more *message_need_more(struct queued *message);
 void message_free(struct queued *message);
 
 /* True after growing; heaps never fail when room was made before. */

@@ -17,9 +17,9 @@ leg_of(struct queued *message, uint32_t recipient)
 {
 	struct leg *leg = &message->leg;
 
-	if (message->leg_of == NULL)
+	if (message_more(message)->leg_of == NULL)
 		return leg;
-	for (uint32_t i = message->leg_of[recipient]; i > 0; i--)
+	for (uint32_t i = message->more->leg_of[recipient]; i > 0; i--)
 		leg = leg->next;
 	return leg;
 }
@@ -45,33 +45,45 @@ legs_count_pending(struct queued *message)
 struct recalled *
 legs_recalled(struct queued *message, const char *host, uint16_t port)
 {
-	struct recalled *recalled = message->recalled;
+	struct queued_more *more = message_need_more(message);
+	struct recalled *recalled;
 
-	for (uint32_t i = 0; i < message->recalled_count; i++)
+	if (more == NULL)
+		return NULL;
+	recalled = more->recalled;
+	for (uint32_t i = 0; i < more->recalled_count; i++)
 		if (recalled[i].port == port &&
 		    strcasecmp(recalled[i].host, host) == 0)
 			return &recalled[i];
-	recalled = reallocarray(recalled, message->recalled_count + 1u,
+	recalled = reallocarray(recalled, more->recalled_count + 1u,
 	    sizeof(*recalled));
 	if (recalled == NULL)
 		return NULL;
-	message->recalled = recalled;
-	recalled += message->recalled_count;
+	more->recalled = recalled;
+	recalled += more->recalled_count;
 	*recalled = (struct recalled){ .host = strdup(host), .port = port };
 	if (recalled->host == NULL)
 		return NULL;
-	message->recalled_count++;
+	more->recalled_count++;
 	return recalled;
 }
 
 static void
 forget_recalled(struct queued *message)
 {
-	for (uint32_t i = 0; i < message->recalled_count; i++)
-		free(message->recalled[i].host);
-	free(message->recalled);
-	message->recalled = NULL;
-	message->recalled_count = 0;
+	struct queued_more *more = message->more;
+
+	if (more == NULL)
+		return;
+	for (uint32_t i = 0; i < more->recalled_count; i++)
+		free(more->recalled[i].host);
+	free(more->recalled);
+	more->recalled = NULL;
+	more->recalled_count = 0;
+	if (more->done != NULL || more->leg_of != NULL || message->is_large)
+		return;
+	free(more);
+	message->more = NULL;
 }
 
 static void
@@ -83,8 +95,10 @@ forget_legs(struct queued *message)
 		next = leg->next;
 		free(leg);
 	}
-	free(message->leg_of);
-	message->leg_of = NULL;
+	if (message->more != NULL) {
+		free(message->more->leg_of);
+		message->more->leg_of = NULL;
+	}
 	message->leg = (struct leg){ .message = message };
 }
 
@@ -151,14 +165,19 @@ find_leg(struct queued *message, struct hop *hop)
 static bool
 put_recipient(struct queued *message, uint32_t recipient, const struct leg *leg)
 {
-	if (leg->index == 0 && message->leg_of == NULL)
+	struct queued_more *more;
+
+	if (leg->index == 0 && message_more(message)->leg_of == NULL)
 		return true;
-	if (message->leg_of == NULL)
-		message->leg_of =
-		    calloc(message->recipients, sizeof(*message->leg_of));
-	if (message->leg_of == NULL)
+	more = message_need_more(message);
+	if (more == NULL)
 		return false;
-	message->leg_of[recipient] = leg->index;
+	if (more->leg_of == NULL)
+		more->leg_of =
+		    calloc(message->recipients, sizeof(*more->leg_of));
+	if (more->leg_of == NULL)
+		return false;
+	more->leg_of[recipient] = leg->index;
 	return true;
 }
 
@@ -217,8 +236,10 @@ is_of_way(const struct way *way, const struct recalled *recalled)
 static void
 take_recalled(struct queued *message, struct leg *leg)
 {
-	for (uint32_t i = 0; i < message->recalled_count; i++) {
-		const struct recalled *recalled = &message->recalled[i];
+	const struct queued_more *more = message_more(message);
+
+	for (uint32_t i = 0; i < more->recalled_count; i++) {
+		const struct recalled *recalled = &more->recalled[i];
 
 		if (!is_of_way(&leg->hop->way, recalled))
 			continue;

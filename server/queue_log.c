@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,11 @@
 #include "log.h"
 #include "queue_history.h"
 
-enum { LOG_FILE_MODE = 0600, LOG_RETRY_MS = 1000 };
+enum {
+	LOG_FILE_MODE = 0600,
+	LOG_RETRY_MS = 1000,
+	SNAPSHOT_LARGE = 64 * 1024, /* messages */
+};
 
 void
 log_add(struct queue *queue, struct log_entry *entry)
@@ -239,7 +244,7 @@ snapshot_add(struct snapshot *snapshot, struct queued *message)
 	if (own && message->state == MESSAGE_COMPLETE)
 		return true; /* nothing needs it any more */
 	if (!own && message->attempts == 0 && message->done == 0 &&
-	    message->done_more_words == 0 && !message->held &&
+	    message_more(message)->done_words == 0 && !message->held &&
 	    message->held_line == 0 && !message->passed &&
 	    !message->settled && message->state != MESSAGE_HELD &&
 	    message->state != MESSAGE_COMPLETE)
@@ -310,6 +315,9 @@ snapshot_free(struct snapshot *snapshot)
 		log_entry_free(entry);
 	}
 	free(snapshot->kept);
+	/* As much as all messages in memory, and not needed again for long. */
+	if (snapshot->count >= SNAPSHOT_LARGE)
+		malloc_trim(0);
 }
 
 /* A message's own record, from an older file of ours.  What is no record there

@@ -242,8 +242,8 @@ copy_locked(const struct queue *queue, struct look *look,
 	copy_legs(look, message);
 	for (uint32_t i = 0; i < message->recipients; i++) {
 		look->done[i] = message_is_done(message, i);
-		if (message->leg_of != NULL)
-			look->leg_of[i] = message->leg_of[i];
+		if (message_more(message)->leg_of != NULL)
+			look->leg_of[i] = message->more->leg_of[i];
 	}
 	look->segment = message->segment;
 	look->segment->users++;

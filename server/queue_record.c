@@ -240,13 +240,14 @@ static void
 put_ways(struct wire_writer *w, const struct queued *message)
 {
 	const struct leg *leg;
-	uint32_t count = message->recalled_count;
+	const struct queued_more *more = message_more(message);
+	uint32_t count = more->recalled_count;
 
 	for (leg = &message->leg; leg != NULL; leg = leg->next)
 		count += has_way(leg);
 	wire_put_u32(w, count);
-	for (uint32_t i = 0; i < message->recalled_count; i++) {
-		const struct recalled *r = &message->recalled[i];
+	for (uint32_t i = 0; i < more->recalled_count; i++) {
+		const struct recalled *r = &more->recalled[i];
 
 		put_way(w, r->host, r->port, r->attempts, r->next_ms, r->held,
 		    r->told);
@@ -261,7 +262,7 @@ put_ways(struct wire_writer *w, const struct queued *message)
 static size_t
 ways_size(const struct queued *message)
 {
-	size_t count = message->recalled_count;
+	size_t count = message_more(message)->recalled_count;
 
 	for (const struct leg *leg = &message->leg; leg != NULL;
 	     leg = leg->next)
@@ -272,8 +273,8 @@ ways_size(const struct queued *message)
 struct log_entry *
 log_state_entry(const struct queued *message)
 {
-	size_t size =
-	    64 + 8 * (size_t)message->done_more_words + ways_size(message);
+	const struct queued_more *more = message_more(message);
+	size_t size = 64 + 8 * (size_t)more->done_words + ways_size(message);
 	bool complete = message->state == MESSAGE_COMPLETE || message->settled;
 	struct log_entry *entry = NULL;
 	struct wire_writer w;
@@ -290,10 +291,10 @@ log_state_entry(const struct queued *message)
 		      (message->held ? ATTEMPT_HELD : 0) |
 		      (message->by_operator ? STATE_BY_OPERATOR : 0) |
 		      (message->passed ? STATE_PASSED : 0)));
-	wire_put_u32(&w, 1 + message->done_more_words);
+	wire_put_u32(&w, 1 + more->done_words);
 	wire_put_u64(&w, message->done);
-	for (uint32_t i = 0; i < message->done_more_words; i++)
-		wire_put_u64(&w, message->done_more[i]);
+	for (uint32_t i = 0; i < more->done_words; i++)
+		wire_put_u64(&w, more->done[i]);
 	put_ways(&w, message);
 	wire_put_u32(&w, message->held_line);
 	wire_put_u64(&w, 0); /* log_place_state knows */

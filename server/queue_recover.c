@@ -98,8 +98,8 @@ apply_attempt(struct queue *queue, const struct segment *segment,
 static void
 release_ways(struct queued *message)
 {
-	for (uint32_t i = 0; i < message->recalled_count; i++)
-		message->recalled[i].held = false;
+	for (uint32_t i = 0; i < message_more(message)->recalled_count; i++)
+		message->more->recalled[i].held = false;
 }
 
 /* Absent in logs that know of one way only. */
@@ -229,7 +229,8 @@ apply_message(struct queue *queue, struct segment *segment,
 
 	if (message == NULL)
 		return;
-	message_place(message, segment, record);
+	if (!message_place(message, segment, record))
+		return;
 	if (record->number > queue->serial)
 		queue->serial = record->number;
 }

@@ -220,7 +220,7 @@ store_completed(struct queue *queue, struct queued *message)
 		queue->compact_at = 0;
 	if (message->is_large)
 		journal_large_name(name, message->segment->start_id,
-		    message->large);
+		    message->more->large);
 	/* A message in our own log is done with; one in a segment stays
 	 * known until the segment is gone. */
 	if (message->segment->own) {

@@ -29,9 +29,10 @@ message_fill(struct queue *queue, struct queued *message,
 {
 	int64_t now = queue_now_ms();
 
-	message_place(message, segment, record);
+	if (!message_place(message, segment, record))
+		return false;
 	memcpy(message->queue_id, envelope->queue_id, QUEUE_ID_SIZE);
-	message->recipients = (uint32_t)envelope->recipient_count;
+	message->recipients = (uint16_t)envelope->recipient_count;
 	message->arrival_ms =
 	    envelope->arrival_ms < now ? envelope->arrival_ms : now;
 	if (!legs_divide(queue, message, envelope)) {
