@@ -341,11 +341,10 @@ store_whole(struct queue *queue, struct segment *segment)
 	pthread_mutex_lock(&queue->lock);
 	segment->whole = true;
 	segment->whole_ms = queue_monotonic_ms();
+	/* Finished, or a case for compaction. */
 	queue->compact_at = 0;
-	if (segment->incomplete == 0) {
-		queue->sweep = true;
-		pthread_cond_signal(&queue->keep);
-	}
+	queue->sweep = true;
+	pthread_cond_signal(&queue->keep);
 	pthread_mutex_unlock(&queue->lock);
 }
 

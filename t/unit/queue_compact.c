@@ -269,6 +269,36 @@ test_restart(void **state)
 	assert_true(becomes(images_now, world, 0));
 }
 
+static unsigned
+segments_now(struct world *world)
+{
+	return count_files(world->in, "");
+}
+
+/* Of a session role that is gone: when its time has come, and not before. */
+static void
+test_dead_writer(void **state)
+{
+	struct world *world = *state;
+	int64_t start = queue_monotonic_ms();
+	uint64_t before = world->start_id;
+	char dead[32];
+
+	world->config.spool_reserve = 0;
+	queue_configure(world->queue, &world->config, world->routes);
+	for (int i = 0; i < 20; i++)
+		submit_sized(world, i == 7 ? stuck_rcpt : one_rcpt, BODY, NULL);
+	deliver_rest(world, OUTCOME_TEMPORARY);
+	snprintf(dead, sizeof(dead), "%016llx.1", (unsigned long long)before);
+	spool_close(world->spool);
+	spool_start(world);
+	queue_live(world->queue, world->start_id);
+	assert_true(becomes(images_now, world, 1));
+	assert_true(queue_monotonic_ms() - start >= 4000);
+	assert_true(becomes(segments_now, world, 1));
+	assert_int_equal(count_files(world->in, dead), 0);
+}
+
 /* Enough is left, or there is nothing to gain. */
 static void
 test_not_due(void **state)
@@ -677,6 +707,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		IN_WORLD(test_stuck),
 		IN_WORLD(test_restart),
+		IN_WORLD(test_dead_writer),
 		IN_WORLD(test_not_due),
 		IN_WORLD(test_borrowed),
 		IN_WORLD(test_again),

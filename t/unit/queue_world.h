@@ -290,7 +290,7 @@ settle(struct world *world)
 static inline bool
 becomes(unsigned (*count)(struct world *), struct world *world, unsigned wanted)
 {
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 3000; i++) {
 		if (count(world) == wanted)
 			return true;
 		usleep(10000);
