@@ -92,6 +92,7 @@ queue_alloc(const struct queue_options *options)
 	queue->ages.by_age = true;
 	LIST_INIT(&queue->all_sites);
 	TAILQ_INIT(&queue->turn);
+	queue->waketimes.work = &queue->work;
 	if (getrandom(&queue->owner_seed, sizeof(queue->owner_seed), 0) < 0)
 		queue->owner_seed = (uint64_t)queue_now_ms();
 	queue->start_id = options->start_id;

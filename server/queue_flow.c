@@ -94,6 +94,7 @@ waketime_cancel(struct waketimes *timers, struct waketime *timer)
 		waketime_down(timers, at, last);
 }
 
+/* Whoever waits for work has to know of a time before that it knows. */
 void
 waketime_set(struct waketimes *timers, struct waketime *timer, int64_t at_ms)
 {
@@ -102,6 +103,8 @@ waketime_set(struct waketimes *timers, struct waketime *timer, int64_t at_ms)
 	waketime_cancel(timers, timer);
 	timer->at_ms = at_ms;
 	waketime_up(timers, timers->count++, timer);
+	if (timers->slots[0] == timer)
+		pthread_cond_signal(timers->work);
 }
 
 /* Flows. */

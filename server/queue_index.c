@@ -388,7 +388,6 @@ index_wait(struct queue *queue, struct leg *leg, int64_t due_ms)
 		leg->due_at = 0;
 	if (leg->message->age_at == 0)
 		index_age(queue, leg->message);
-	pthread_cond_signal(&queue->work);
 }
 
 static int64_t

@@ -169,7 +169,8 @@ struct waketime {
 struct waketimes {
 	struct waketime **slots;
 	size_t count, capacity;
-	size_t members; /* that may be set */
+	size_t members;       /* that may be set */
+	pthread_cond_t *work; /* for workers */
 };
 
 /* What waits for one hop of one user's messages. */
@@ -406,7 +407,7 @@ bool heap_reserve(struct heap *heap, size_t count);
 bool heap_add(struct heap *heap, struct leg *leg);
 void heap_remove(struct heap *heap, struct leg *leg);
 
-/* To the flows, due at due_ms; wakes a worker.  index_settle follows. */
+/* To the flows, due at due_ms.  index_settle follows. */
 void index_wait(struct queue *queue, struct leg *leg, int64_t due_ms);
 /* Into the heap of ages anew, after what its age leads to has changed. */
 void index_age(struct queue *queue, struct queued *message);

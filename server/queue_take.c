@@ -102,7 +102,7 @@ wait_for_work(struct queue *queue, struct site *prefer, int64_t deadline,
 			leg = hop_pick(queue, prefer, now, slot, &next);
 		if (leg != NULL) {
 			queue_lend(queue, leg);
-			/* A signal may stand for more than one leg. */
+			/* One signal came for all that is ready: pass it on. */
 			if (!TAILQ_EMPTY(&queue->turn))
 				pthread_cond_signal(&queue->work);
 			break;
