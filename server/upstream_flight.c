@@ -148,6 +148,22 @@ flight_send(struct transaction *t, size_t len, size_t *next, size_t end)
 	return true;
 }
 
+/* One reply more than commands: whose are those before it?  But a server may
+ * say that it closes when it has answered all (RFC 5321, section 3.8). */
+static bool
+flight_is_in_step(struct transaction *t)
+{
+	struct upstream_reply reply;
+
+	if (!upstream_io_has_reply(&t->up->io))
+		return true;
+	upstream_reply_init(&reply);
+	if (upstream_io_last_reply(&t->up->io, &reply) && reply.code == 421)
+		return true;
+	return fail(&t->why, REASON_PROTOCOL,
+	    "it spoke without being asked: %.180s", reply.text);
+}
+
 bool
 flight_run(struct transaction *t)
 {
@@ -167,7 +183,5 @@ flight_run(struct transaction *t)
 			if (!command_answer(t, next))
 				return false;
 	}
-	/* One reply more than commands: whose are those before it? */
-	return !upstream_io_has_reply(&t->up->io) ||
-	       upstream_io_unasked(&t->up->io, &t->why);
+	return flight_is_in_step(t);
 }
