@@ -124,7 +124,8 @@ sub count {
 sub events {
 	my ($self, $kind) = @_;
 	my @events = map { decode_json($_) }
-	    grep { /\}$/ } split /\n/, slurp("$self->{folder}/transcript");
+	    grep { /\}$/ && (!defined $kind || /"event":"\Q$kind\E"/) }
+	    split /\n/, slurp("$self->{folder}/transcript");
 	return defined $kind ? grep { $_->{event} eq $kind } @events : @events;
 }
 
