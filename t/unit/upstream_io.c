@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -90,12 +91,15 @@ test_trickling_reply(void **state)
 	pthread_join(id, NULL);
 }
 
+static atomic_bool enough;
+
 static void *
 trickle_in(void *unused)
 {
 	char octets[16];
 
-	while (read(other, octets, sizeof(octets)) > 0)
+	while (!atomic_load(&enough) &&
+	       read(other, octets, sizeof(octets)) > 0)
 		nap();
 	return unused;
 }
@@ -111,6 +115,7 @@ test_trickling_block(void **state)
 	assert_false(upstream_io_send(&io, much, sizeof(much), SHORT_MS, &why));
 	assert_int_equal(why.code, REASON_TIMEOUT);
 	assert_true(io.dead);
+	atomic_store(&enough, true);
 	shutdown(other, SHUT_RDWR);
 	upstream_io_close(&io);
 	pthread_join(id, NULL);
