@@ -217,11 +217,15 @@ static void
 fail_all(struct delivery *delivery, const struct judgement *judgement,
     const struct upstream_failure *failure)
 {
-	for (size_t i = 0; i < delivery->recipient_count; i++)
-		if (delivery->recipients[i].outcome == OUTCOME_NONE &&
-		    !(judgement->made && judgement->group_of[i] == JUDGE_LATER))
-			set_temporary(delivery, i, failure->status,
-			    failure->text);
+	for (size_t i = 0; i < delivery->recipient_count; i++) {
+		if (delivery->recipients[i].outcome != OUTCOME_NONE ||
+		    (judgement->made && judgement->group_of[i] == JUDGE_LATER))
+			continue;
+		set_temporary(delivery, i, failure->status, failure->text);
+		/* Later it goes round again; from nobody it is held. */
+		if (failure->loops)
+			delivery->recipients[i].outcome = OUTCOME_PERMANENT;
+	}
 	snprintf(delivery->remote, sizeof(delivery->remote), "%s",
 	    failure->remote);
 }

@@ -3,6 +3,7 @@
  * AUTH.
  */
 #include "upstream_opening.h"
+#include "upstream_self.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -431,6 +433,31 @@ opening_remote(const struct sockaddr_storage *address, char *out, size_t size)
 		inet_ntop(AF_INET, &four->sin_addr, out, (socklen_t)size);
 }
 
+/*
+ * RFC 3463, section 3.5: X.4.6, routing loop detected.  For good where the
+ * route itself says so, by our address or name; what DNS says of another name
+ * may be forged, and must return nothing.
+ */
+static enum open_end
+is_ourselves(struct opening *o)
+{
+	const struct config *config = relay_config_conf(o->config);
+	const struct config_listener *listener =
+	    upstream_self(o->up->io.fd, config);
+	const char *host = o->hop->host;
+
+	if (listener == NULL)
+		return OPEN_DONE;
+	o->failure->loops = !o->place->by_srv &&
+			    (is_literal(host) ||
+				(config->hostname != NULL &&
+				    strcasecmp(host, config->hostname) == 0));
+	upstream_fail(o->failure, o->failure->loops ? "5.4.6" : "4.4.6",
+	    "%s[%s]: this is our own listener \"%.100s\", mail loops back to us",
+	    o->place->at.host, o->up->remote, listener->name);
+	return o->failure->loops ? OPEN_OVER : OPEN_NEXT;
+}
+
 enum open_end
 opening_address(struct opening *o, const struct sockaddr_storage *address, int fd)
 {
@@ -457,8 +484,10 @@ opening_address(struct opening *o, const struct sockaddr_storage *address, int f
 		log_line(SAY_DEBUG, "connect", "site=%s%s remote=%s",
 		    next_hop_print(o->hop, site), opening_target(o, target),
 		    o->up->remote);
-		end = open_connected(o);
+		end = is_ourselves(o);
 	}
+	if (end == OPEN_DONE)
+		end = open_connected(o);
 	if (end != OPEN_DONE) {
 		upstream_close(o->up);
 		o->up = NULL;

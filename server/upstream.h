@@ -33,6 +33,7 @@ struct upstream_failure {
 	char status[12]; /* enhanced status code "4.4.1" */
 	char text[512];  /* printable ASCII, no secret */
 	char remote[64]; /* address tried last, or "" */
+	bool loops;      /* the next hop is ourselves: for good */
 };
 
 struct upstream;

@@ -211,6 +211,27 @@ subtest 'a table that does not compile' => sub {
 	routes('* any ' . $one);
 };
 
+subtest 'a next hop that is ourselves' => sub {
+	my $own = '127.0.0.1:' . $instance->{ports}{submission};
+	like(routes("loops.example rcpt $own smtp"), qr/result=ok/, 'reload');
+	my ($reply, $mark) = submit('alice@example.org', 'a@loops.example');
+	like($reply, qr/^250/, 'accepted');
+	ok($instance->logged(qr/bounced .*rcpt=a\@loops\.example .*status=5\.4\.6/),
+		'bounced');
+	ok($instance->logged(qr/our own listener .*submission.*loops back/),
+		'and said why');
+	ok(wait_until { grep { /5\.4\.6/ } $first->messages },
+		'its sender is told');
+	ok(wait_until { !$instance->queue }, 'nothing is left');
+	my $received = join '',
+	    map { "Received: by mail.example.org (Sallyport) with ESMTPSA id x;\r\n" .
+		"\tSat, 21 Nov 2026 0$_:00:00 +0000\r\n" } 1 .. 9;
+	is(substr($instance->authenticated->transaction(
+		"${received}From: <alice\@example.org>\r\n\r\nhello\r\n",
+		from => 'alice@example.org', to => ['a@first.example']), 0, 9),
+		'554 5.4.6', 'what has come through nine times is refused');
+};
+
 subtest 'policy explain follows the routes' => sub {
 	like(routes("there.example rcpt $two,$one smtp",
 			'drop.example rcpt discard',
