@@ -95,7 +95,7 @@ subtest 'wrong usage' => sub {
 		is($status, 2, "@$words");
 	}
 	my ($status, undef, $err) = tool('bounce', '--status', '4.0.0', $bob);
-	is($status, 1, 'bounce --status 4.0.0: no');
+	is($status, 2, 'bounce --status 4.0.0');
 	like($err, qr/5\.7\.1/, 'and what was expected');
 	is(listed(), "$alice $bob $both", 'nothing was done');
 };
@@ -193,12 +193,52 @@ subtest 'trace' => sub {
 	is((trace())[0], 2, 'an id is expected');
 };
 
+subtest 'trace from the log' => sub {
+	my ($status, $out, $err) = trace('--log', $instance->{log}, $bob);
+	is($status, 0, 'trace --log') or diag($err);
+	like($out, qr/ connect session=(\S+) .*\n(?s:.*) tls session=\1 .* version=TLS1\.3 (?s:.*) auth session=\1 .* mechanism=PLAIN (?s:.*) accepted queue=$bob session=\1 (?s:.*) policy queue=$bob .* reached=lock (?s:.*) delivered queue=$bob .* reply="250 /,
+		'from the connection to the reply');
+	unlike($out, qr/queue=(?!$bob\b)/, 'and of no other message');
+	my $same = `{ sed 's/^/host sallyportd[1]: /' $instance->{log}; } | @{[program('sallyport')]} trace --log - $bob`;
+	is($same =~ s/^host sallyportd\[1\]: //gmr, $out,
+		'from standard input, with a prefix');
+	is((trace('--log', $instance->{log}, '0NOSUCH'))[0], 1, 'of none: no');
+	is((trace('--log', '/nonexistent', $bob))[0], 1, 'without a log: no');
+	is((trace('--log', $instance->{log}, '--json', $bob))[0], 2,
+		'its lines are no JSON');
+};
+
+subtest 'what is said of wrong usage' => sub {
+	for (
+		[['list', '--older', 'yesterday'], qr/a time was expected/],
+		[['list', '--older', '2h', '--newer', '1h'],
+			qr/no message is older and newer/],
+		[['list', '--state', 'stuck'], qr/queued, deferred, active or held/],
+		[['list', '--older'], qr/a value was expected/],
+		[['list', '--bogus'], qr/unknown option/],
+		[['show', '--user', 'x', $both], qr/it takes no filter/],
+		[['remove'], qr/a queue id, a filter or --all/],
+		[['remove', '--all', $both], qr/--all or some of them/],
+		[['hold', '--all', '--user', 'x'], qr/--all or some of them/],
+		[['bounce', '--status', '4.1.1', $both],
+			qr/a status for good .*5\.7\.1/],
+		[['frob'], qr/unknown command/]
+	) {
+		my ($words, $why) = @$_;
+		my ($status, $out, $err) = tool(@$words);
+		is($status, 2, "@$words") or diag($out);
+		like($err, qr/^sallyport: queue $words->[0]: $why/, 'and why');
+	}
+	is((tool('remove', '0NOSUCH'))[0], 1, 'an id that is none: no');
+	is((tool('show', '0NOSUCH'))[0], 1, 'to show neither');
+	like(listed(), qr/$both/, 'nothing was done');
+};
+
 subtest 'bounce' => sub {
 	$first->forget;
 	is(tool('bounce', '--status', '5.7.1', '--because', 'they have moved',
 			$both), "1 message matched, 1 returned\n", 'bounce');
 	ok(wait_until { !listed_quiet() }, 'it is gone');
-	# Of all attempts a restart keeps the last, which was to the second.
 	my $report = wait_until { (grep { /report-type=delivery-status/ &&
 		    /^Final-Recipient: .*y\@second/m } $first->messages)[0] };
 	ok($report, 'its sender is told');

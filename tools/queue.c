@@ -131,11 +131,18 @@ print_help(FILE *out)
 	    out);
 }
 
+/* action NULL: word is none. */
 static int
-wrong_usage(const char *word, const char *text)
+wrong_usage(const struct action *action, const char *word, const char *text)
 {
 	fprintf(stderr, "sallyport: queue %s: %s\n", word, text);
-	print_help(stderr);
+	if (action == NULL)
+		print_help(stderr);
+	else
+		fprintf(stderr,
+		    "usage: sallyport [-c FILE] queue %s\n"
+		    "sallyport queue --help tells of filters\n",
+		    action->help);
 	return TOOL_USAGE;
 }
 
@@ -226,12 +233,14 @@ take_option(struct order *order, int c, const char *word)
 	case OPT_BECAUSE:
 		if ((takes & TAKES_BOUNCE) == 0)
 			return "wrong option";
-		return c == OPT_STATUS
-			   ? copy_word(request->status, QUEUE_STATUS_SIZE, word)
-			   : copy_word(request->text, QUEUE_TEXT_SIZE, word);
+		if (c == OPT_BECAUSE)
+			return copy_word(request->text, QUEUE_TEXT_SIZE, word);
+		if (strncmp(word, "5.", 2) != 0)
+			return "a status for good was expected, such as 5.7.1";
+		return copy_word(request->status, QUEUE_STATUS_SIZE, word);
 	default:
 		return (takes & (TAKES_LIST | TAKES_CHANGE)) == 0
-			   ? "wrong option"
+			   ? "it takes no filter"
 			   : filter_option(order, c, word);
 	}
 	return (takes & wants) == 0 ? "wrong option" : NULL;
@@ -242,8 +251,14 @@ take_option(struct order *order, int c, const char *word)
 static const char *
 check_order(const struct order *order, int ids)
 {
-	bool empty = queue_filter_is_empty(&order->request.filter) && ids == 0;
+	const struct queue_filter *filter = &order->request.filter;
+	bool empty = queue_filter_is_empty(filter) && ids == 0;
 
+	if (filter->older_s > 0 && filter->newer_s > 0 &&
+	    filter->older_s > filter->newer_s)
+		return "no message is older and newer than that";
+	if (order->request.all && !empty)
+		return "--all or some of them, not both";
 	if (order->action->verb == QUEUE_SHOW && ids == 0)
 		return "a queue id was expected";
 	if (order->request.verb == QUEUE_SUMMARY && ids > 0)
@@ -461,13 +476,15 @@ tool_queue(int argc, char **argv)
 	}
 	order.action = find_action(argv[1]);
 	if (order.action == NULL)
-		return wrong_usage(argv[1], "unknown command");
+		return wrong_usage(NULL, argv[1], "unknown command");
 	order.request.verb = order.action->verb;
 	order.printer.show = order.action->verb == QUEUE_SHOW;
 	optind = 0;
+	opterr = 0; /* take_option says it */
 	while (wrong == NULL &&
-	       (c = getopt_long(argc - 1, argv + 1, "h", longs, NULL)) != -1)
-		wrong = take_option(&order, c, optarg);
+	       (c = getopt_long(argc - 1, argv + 1, ":h", longs, NULL)) != -1)
+		wrong = c == ':' ? "a value was expected"
+				 : take_option(&order, c, optarg);
 	if (order.help) {
 		print_help(stdout);
 		return TOOL_DONE;
@@ -476,6 +493,6 @@ tool_queue(int argc, char **argv)
 	if (wrong == NULL)
 		wrong = check_order(&order, ids);
 	if (wrong != NULL)
-		return wrong_usage(argv[1], wrong);
+		return wrong_usage(order.action, argv[1], wrong);
 	return run(&order, ids, argv + 1 + optind);
 }

@@ -3,7 +3,8 @@
  * it and how, each attempt with what was decided and replied, where it is now.
  *
  * Asks the relay, which knows a message that is done with as long as the file
- * it came in is there; when nobody answers, the queue's files are read.
+ * it came in is there; when nobody answers, the queue's files are read.  The log
+ * knows it for as long as it is kept.
  */
 #include "tool.h"
 
@@ -16,6 +17,7 @@
 
 #include "queue_access.h"
 #include "queue_print.h"
+#include "trace_log.h"
 
 /* Attempts of which each said what the one before did are one line. */
 struct story {
@@ -24,11 +26,14 @@ struct story {
 };
 
 static const char help[] =
-    "usage: sallyport [-c FILE] trace [--json] ID\n\n"
+    "usage: sallyport [-c FILE] trace [--json] ID\n"
+    "       sallyport trace --log FILE ID\n\n"
     "A message's story: who brought it and how, each attempt with what was\n"
     "decided and replied, and where it is now.  One that is done with is "
     "known\n"
-    "as long as others of its file are not.\n"
+    "as long as others of its file are not; after that the log tells of it:\n"
+    "--log prints its lines there, and those of the session that brought it.\n"
+    "FILE may be - for standard input, such as from journalctl -o cat.\n"
     "exit status: 0 done, 1 it is not known, 2 wrong usage\n";
 
 static const char *
@@ -267,12 +272,31 @@ run(const char *id, bool json)
 	return TOOL_DONE;
 }
 
+static int
+run_log(const char *path, const char *id)
+{
+	unsigned long count;
+	struct reason why;
+
+	if (!trace_log(path, id, &count, &why)) {
+		tool_error(&why);
+		return TOOL_NO;
+	}
+	if (count > 0)
+		return TOOL_DONE;
+	fprintf(stderr, "sallyport: no line about %.40s in %s\n", id,
+	    strcmp(path, "-") == 0 ? "standard input" : path);
+	return TOOL_NO;
+}
+
 int
 tool_trace(int argc, char **argv)
 {
 	static const struct option longs[] = { { "json", no_argument, NULL,
 						   'j' },
+		{ "log", required_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	const char *log = NULL;
 	bool json = false;
 	int c;
 
@@ -281,15 +305,20 @@ tool_trace(int argc, char **argv)
 			fputs(help, stdout);
 			return TOOL_DONE;
 		}
-		if (c != 'j') {
+		if (c != 'j' && c != 'l') {
 			fputs(help, stderr);
 			return TOOL_USAGE;
 		}
-		json = true;
+		if (c == 'l')
+			log = optarg;
+		else
+			json = true;
 	}
-	if (argc - optind != 1) {
+	if (argc - optind != 1 || argv[optind][0] == '\0' ||
+	    (log != NULL && json)) {
 		fputs(help, stderr);
 		return TOOL_USAGE;
 	}
-	return run(argv[optind], json);
+	return log != NULL ? run_log(log, argv[optind])
+			   : run(argv[optind], json);
 }
