@@ -166,6 +166,18 @@ begin(struct queue *queue, struct segment *segment, struct reason *why)
 	return false;
 }
 
+/* Flags share their octet with those that workers set. */
+static bool
+is_settled(struct queue *queue, const struct queued *message)
+{
+	bool settled;
+
+	pthread_mutex_lock(&queue->lock);
+	settled = message->settled;
+	pthread_mutex_unlock(&queue->lock);
+	return settled;
+}
+
 static bool
 copy_piece(struct queue *queue, struct compaction *work, struct reason *why)
 {
@@ -175,7 +187,7 @@ copy_piece(struct queue *queue, struct compaction *work, struct reason *why)
 	     work->next++) {
 		struct copied *one = &work->messages[work->next];
 
-		if (one->message->settled)
+		if (is_settled(queue, one->message))
 			continue; /* meanwhile */
 		if (!journal_copy(&work->image, queue->batch, work->fd,
 			&work->from->header, one->message->offset,
