@@ -352,8 +352,9 @@ give_up(struct queue *queue, struct segment *segment, int64_t now,
 	pthread_mutex_lock(&queue->lock);
 	segment->uncopied = why->code == REASON_DAMAGED;
 	now += segment->uncopied ? 0 : (int64_t)TROUBLE_MS;
-	queue->compact_at = now;
+	queue->compact_at = 0;
 	pthread_mutex_unlock(&queue->lock);
+	queue->compact_after = now;
 	return now;
 }
 
@@ -375,6 +376,8 @@ compact_some(struct queue *queue, int64_t now_ms)
 	pthread_mutex_lock(&queue->lock);
 	next = queue->compact_at;
 	pthread_mutex_unlock(&queue->lock);
+	if (next < queue->compact_after)
+		next = queue->compact_after;
 	if (next > now_ms)
 		return next;
 	segment = find_due(queue, now_ms, &next);

@@ -330,6 +330,7 @@ struct queue {
 	struct journal_batch *batch;
 	struct compaction *compaction; /* under way; NULL: none */
 	int64_t compact_at; /* monotonic; under lock: when to look for one */
+	int64_t compact_after; /* the keeper's: not before, as it failed */
 };
 
 /* The number of a HELD record. */
