@@ -21,8 +21,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config_parse.h"
 #include "config_scan.h"
-#include "config_table.h"
 #include "config_value.h"
 
 enum {
@@ -31,31 +31,9 @@ enum {
 	LIST_MAX = 64,
 };
 
-/* A config and what it owns. */
-struct owner {
-	struct config config; /* first: config_free gets its address */
-	void **owned;
-	size_t owned_count, owned_capacity;
-};
-
-/* One run of config_parse; libconfuse's callbacks carry no context. */
-struct parse {
-	struct owner *owner;
-	const char *path;
-	struct reason *why;
-	bool failed;
-	bool has_smarthost, has_token;
-	int last_line;
-	int alarm_command_line;
-};
-
 static _Thread_local struct parse *parse_now;
 
-/* The first failure counts; libconfuse may report more after it. */
-static bool parse_fail(struct parse *p, int line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static bool
+bool
 parse_fail(struct parse *p, int line, const char *format, ...)
 {
 	char text[REASON_TEXT_MAX];
@@ -82,8 +60,8 @@ on_error(cfg_t *cfg, const char *format, va_list ap)
 	parse_fail(parse_now, cfg->line, "%s", text);
 }
 
-static void *
-own(struct owner *owner, void *data)
+void *
+parse_own(struct owner *owner, void *data)
 {
 	if (data == NULL)
 		return NULL;
@@ -103,24 +81,24 @@ own(struct owner *owner, void *data)
 	return data;
 }
 
-static const char *
-own_string(struct owner *owner, const char *text)
+const char *
+parse_own_string(struct owner *owner, const char *text)
 {
-	return own(owner, strdup(text));
+	return parse_own(owner, strdup(text));
 }
 
 /* path counted from folder; "." and ".." are left to the kernel. */
 static const char *
-own_path(struct owner *owner, const char *folder, const char *path)
+parse_own_path(struct owner *owner, const char *folder, const char *path)
 {
 	char *s;
 
 	if (path[0] == '/')
-		return own_string(owner, path);
+		return parse_own_string(owner, path);
 	if (asprintf(&s, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder,
 		path) < 0)
 		return NULL;
-	return own(owner, s);
+	return parse_own(owner, s);
 }
 
 static void
@@ -278,8 +256,8 @@ read_syntax(struct parse *p, const char *text)
 	return NULL;
 }
 
-static bool
-no_memory(struct parse *p)
+bool
+parse_no_memory(struct parse *p)
 {
 	return fail(p->why, REASON_NO_MEMORY, "%s", p->path);
 }
@@ -289,20 +267,21 @@ store_list(struct parse *p, const struct field *o, cfg_opt_t *opt, void *base)
 {
 	size_t count = cfg_opt_size(opt);
 	unsigned char *at = (unsigned char *)base + o->offset;
-	const char **list = own(p->owner, calloc(count + 1, sizeof(*list)));
+	const char **list =
+	    parse_own(p->owner, calloc(count + 1, sizeof(*list)));
 
 	if (list == NULL)
-		return no_memory(p);
+		return parse_no_memory(p);
 	for (size_t i = 0; i < count; i++) {
 		const char *text = cfg_opt_getnstr(opt, (unsigned)i);
 
 		/* The first word of a command is the program's path. */
-		list[i] =
-		    o->type == T_COMMAND && i == 0
-			? own_path(p->owner, p->owner->config.folder, text)
-			: own_string(p->owner, text);
+		list[i] = o->type == T_COMMAND && i == 0
+			      ? parse_own_path(p->owner,
+				    p->owner->config.folder, text)
+			      : parse_own_string(p->owner, text);
 		if (list[i] == NULL)
-			return no_memory(p);
+			return parse_no_memory(p);
 	}
 	memcpy(at, &list, sizeof(list));
 	/* By convention the count follows the list. */
@@ -339,15 +318,15 @@ store_one(struct parse *p, const struct field *o, const char *text, void *base)
 	case T_MAILBOX:
 	case T_STRING:
 	case T_ENDPOINT:
-		s = o->type == T_PATH
-			? own_path(p->owner, p->owner->config.folder, text)
-			: own_string(p->owner, text);
+		s = o->type == T_PATH ? parse_own_path(p->owner,
+					    p->owner->config.folder, text)
+				      : parse_own_string(p->owner, text);
 		if (s == NULL)
-			return no_memory(p);
+			return parse_no_memory(p);
 		memcpy((unsigned char *)base + o->offset, &s, sizeof(s));
 		return true;
 	case T_HOST_PORT:
-		return true; /* store_smarthost's */
+		return true; /* parse_smarthost's */
 	default:
 		if (field_number(o, text, &number))
 			store_number(base, o, number);
@@ -356,8 +335,8 @@ store_one(struct parse *p, const struct field *o, const char *text, void *base)
 }
 
 /* All options of one section into base. */
-static bool
-store(struct parse *p, cfg_t *cfg, const struct section *s, void *base)
+bool
+parse_store(struct parse *p, cfg_t *cfg, const struct section *s, void *base)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const struct field *o = &s->fields[i];
@@ -378,322 +357,6 @@ store(struct parse *p, cfg_t *cfg, const struct section *s, void *base)
 		if (text != NULL && !store_one(p, o, text, base))
 			return false;
 	}
-	return true;
-}
-
-static bool
-store_smarthost(struct parse *p, cfg_t *cfg)
-{
-	struct config *c = &p->owner->config;
-	cfg_opt_t *opt = cfg_getopt(cfg, "smarthost");
-	char host[254];
-	uint16_t port;
-	bool srv;
-	cfg_t *sec;
-
-	if (!p->has_smarthost)
-		return parse_fail(p, p->last_line,
-		    "no smarthost, expected a section smarthost { address = "
-		    "\"HOST:PORT\" }");
-	sec = cfg_opt_getnsec(opt, 0);
-	if (cfg_size(sec, "address") == 0)
-		return parse_fail(p, sec->line,
-		    "smarthost: no address, expected address = \"HOST:PORT\"");
-	value_next_hop(cfg_getstr(sec, "address"), host, &port, &srv);
-	if (srv && cfg_size(sec, "tls") > 0)
-		return parse_fail(p, sec->line,
-		    "smarthost: tls beside srv:DOMAIN, expected none: the SRV "
-		    "records tell");
-	if (!store(p, sec, &config_sections[SECTION_SMARTHOST], c))
-		return false;
-	if (cfg_size(sec, "tls") == 0)
-		c->smarthost.implicit_tls = port == 465;
-	if (port == 0 && !srv)
-		port = c->smarthost.implicit_tls ? 465 : 587;
-	c->smarthost.port = port;
-	c->smarthost.line = (unsigned)sec->line;
-	c->smarthost.host = own_string(p->owner, host);
-	return c->smarthost.host != NULL || no_memory(p);
-}
-
-/* Whose tokens, for whom, and how they are checked. */
-static bool
-check_token(struct parse *p, const struct config *c, int line)
-{
-	if ((c->token.keys == NULL) == (c->token.introspection == NULL))
-		return parse_fail(p, line,
-		    "token: expected either keys = \"FILE\" or introspection = "
-		    "\"https://...\"");
-	if (c->token.keys != NULL &&
-	    (c->token.issuer == NULL || c->token.audience == NULL))
-		return parse_fail(p, line,
-		    "token: no %s, expected issuer and audience with keys",
-		    c->token.issuer == NULL ? "issuer" : "audience");
-	if (c->token.keys != NULL &&
-	    (c->token.login != NULL || c->token.ca != NULL))
-		return parse_fail(p, line,
-		    "token: %s, expected it with introspection only",
-		    c->token.login != NULL ? "introspection-login"
-					   : "introspection-ca");
-	if (c->token.introspection != NULL && c->token.login == NULL)
-		return parse_fail(p, line,
-		    "token: no introspection-login, expected the file of "
-		    "CLIENT-ID:SECRET");
-	return true;
-}
-
-static bool
-store_token(struct parse *p, cfg_t *cfg)
-{
-	struct config *c = &p->owner->config;
-	const char **list;
-	cfg_t *sec;
-
-	if (!p->has_token)
-		return true;
-	sec = cfg_getnsec(cfg, "token", 0);
-	if (!store(p, sec, &config_sections[SECTION_TOKEN], c))
-		return false;
-	c->token.line = (unsigned)sec->line;
-	if (c->token.realm_count == 0) {
-		list = own(p->owner, calloc(1, sizeof(*list)));
-		if (list == NULL)
-			return no_memory(p);
-		list[0] = c->realm;
-		c->token.realms = list;
-		c->token.realm_count = 1;
-	}
-	return check_token(p, c, sec->line);
-}
-
-static bool
-store_certificates(struct parse *p, cfg_t *cfg)
-{
-	struct config *c = &p->owner->config;
-	size_t count = cfg_size(cfg, "certificate");
-	struct config_certificate *list =
-	    own(p->owner, calloc(count + 1, sizeof(*list)));
-
-	if (list == NULL)
-		return no_memory(p);
-	for (size_t i = 0; i < count; i++) {
-		cfg_t *sec = cfg_getnsec(cfg, "certificate", (unsigned)i);
-		struct config_certificate *one = &list[i];
-
-		one->line = (unsigned)sec->line;
-		one->name = own_string(p->owner, cfg_title(sec));
-		if (one->name == NULL)
-			return no_memory(p);
-		if (!store(p, sec, &config_sections[SECTION_CERTIFICATE], one))
-			return false;
-		if (one->chain == NULL || one->key == NULL)
-			return parse_fail(p, sec->line,
-			    "certificate %s: no %s, expected %s = \"FILE\"",
-			    one->name, one->chain == NULL ? "chain" : "key",
-			    one->chain == NULL ? "chain" : "key");
-	}
-	c->certificates = list;
-	c->certificate_count = count;
-	return true;
-}
-
-/* Without certificates = { ... }: the first that is for servers. */
-static bool
-standard_certificate(struct parse *p, struct config_listener *l)
-{
-	const struct config *c = &p->owner->config;
-	const char **list;
-
-	for (size_t i = 0; i < c->certificate_count; i++) {
-		if ((c->certificates[i].roles & CERTIFICATE_SERVER) == 0)
-			continue;
-		list = own(p->owner, calloc(1, sizeof(*list)));
-		if (list == NULL)
-			return no_memory(p);
-		list[0] = c->certificates[i].name;
-		l->certificates = list;
-		l->certificate_count = 1;
-		return true;
-	}
-	return parse_fail(p, (int)l->line,
-	    "listener %s: no certificate, expected a section certificate NAME "
-	    "{ ... role = server }",
-	    l->name);
-}
-
-static bool
-check_certificates(struct parse *p, const struct config_listener *l)
-{
-	for (size_t i = 0; i < l->certificate_count; i++) {
-		const struct config_certificate *one =
-		    config_certificate(&p->owner->config, l->certificates[i]);
-
-		if (one == NULL)
-			return parse_fail(p, (int)l->line,
-			    "listener %s: certificate %s, expected the name "
-			    "of a certificate section",
-			    l->name, l->certificates[i]);
-		if ((one->roles & CERTIFICATE_SERVER) == 0)
-			return parse_fail(p, (int)l->line,
-			    "listener %s: certificate %s has role client, "
-			    "expected server or both",
-			    l->name, one->name);
-	}
-	return true;
-}
-
-static bool
-standard_addresses(struct parse *p, struct config_listener *l)
-{
-	static const char *const plain[] = { "0.0.0.0:587", "[::]:587" };
-	static const char *const implicit[] = { "0.0.0.0:465", "[::]:465" };
-
-	(void)p;
-	l->addresses = l->kind == LISTENER_SUBMISSIONS ? implicit : plain;
-	l->address_count = 2;
-	return true;
-}
-
-static void
-remove_unserved(const struct config *c, struct config_listener *l,
-    bool is_default)
-{
-	unsigned served = 0;
-
-	/* PAM is given a password; it has no verifier to give SCRAM. */
-	if ((l->backends & (BACKEND_STORE | BACKEND_PAM)) != 0)
-		served |= MECHANISM_PLAIN | MECHANISM_LOGIN;
-	if ((l->backends & BACKEND_STORE) != 0)
-		served |= MECHANISM_EXTERNAL | MECHANISMS_SCRAM |
-			  MECHANISM_DIGEST_MD5 | MECHANISM_CRAM_MD5;
-	if ((l->backends & BACKEND_KERBEROS) != 0 && c->keytab != NULL)
-		served |= MECHANISM_GSSAPI;
-	if ((l->backends & BACKEND_TOKEN) != 0)
-		served |= MECHANISMS_TOKEN;
-	l->unserved = l->mechanisms & ~served;
-	/* Nobody has asked for what few have. */
-	if (is_default)
-		l->unserved &= ~(unsigned)MECHANISMS_TOKEN;
-	l->mechanisms &= served;
-}
-
-/* Do both know passwords, and PAM stands before the store? */
-static bool
-is_pam_first(const struct config_listener *l, cfg_t *sec)
-{
-	const unsigned both = BACKEND_STORE | BACKEND_PAM;
-	unsigned i = 0;
-
-	if ((l->backends & both) != both)
-		return false;
-	while (strcmp(cfg_getnstr(sec, "backends", i), "store") != 0 &&
-	       strcmp(cfg_getnstr(sec, "backends", i), "pam") != 0)
-		i++;
-	return strcmp(cfg_getnstr(sec, "backends", i), "pam") == 0;
-}
-
-static bool
-store_listener(struct parse *p, cfg_t *sec, struct config_listener *l)
-{
-	l->line = (unsigned)sec->line;
-	l->name = own_string(p->owner, cfg_title(sec));
-	if (l->name == NULL)
-		return no_memory(p);
-	if (cfg_size(sec, "kind") == 0)
-		return parse_fail(p, sec->line,
-		    "listener %s: no kind, expected kind = submission or "
-		    "submissions",
-		    l->name);
-	if (!store(p, sec, &config_sections[SECTION_LISTENER], l))
-		return false;
-	if (l->address_count == 0 && !standard_addresses(p, l))
-		return false;
-	if (l->certificate_count == 0 && !standard_certificate(p, l))
-		return false;
-	if (!check_certificates(p, l))
-		return false;
-	if (l->client_crl != NULL && l->client_ca == NULL)
-		return parse_fail(p, sec->line,
-		    "listener %s: client-crl without client-ca, expected the "
-		    "authorities whose lists these are",
-		    l->name);
-	l->pam_first = is_pam_first(l, sec);
-	remove_unserved(&p->owner->config, l, cfg_size(sec, "mechanisms") == 0);
-	if ((l->backends & BACKEND_TOKEN) != 0 &&
-	    p->owner->config.token.line == 0)
-		return parse_fail(p, sec->line,
-		    "listener %s: backend token, expected a section token",
-		    l->name);
-	if (l->mechanisms == 0)
-		return parse_fail(p, sec->line,
-		    "listener %s: no mechanism that its backends can serve, "
-		    "expected PLAIN or LOGIN, or backend store",
-		    l->name);
-	return true;
-}
-
-static bool
-has_port_0(const char *address)
-{
-	return strcmp(strrchr(address, ':'), ":0") == 0;
-}
-
-/* How often address stands in l's list. */
-static size_t
-count_address(const struct config_listener *l, const char *address)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < l->address_count; i++)
-		if (strcmp(l->addresses[i], address) == 0)
-			count++;
-	return count;
-}
-
-/* The same address twice can only be a mistake. */
-static bool
-check_addresses(struct parse *p, const struct config_listener *l)
-{
-	const struct config *c = &p->owner->config;
-
-	for (size_t k = 0; k < l->address_count; k++) {
-		size_t count = 0;
-
-		for (size_t i = 0; i < c->listener_count; i++)
-			count +=
-			    count_address(&c->listeners[i], l->addresses[k]);
-		if (count > 1 && !has_port_0(l->addresses[k]))
-			return parse_fail(p, (int)l->line,
-			    "listener %s: address %s, expected each address "
-			    "once among all listeners",
-			    l->name, l->addresses[k]);
-	}
-	return true;
-}
-
-static bool
-store_listeners(struct parse *p, cfg_t *cfg)
-{
-	struct config *c = &p->owner->config;
-	size_t count = cfg_size(cfg, "listener");
-	struct config_listener *list =
-	    own(p->owner, calloc(count + 1, sizeof(*list)));
-
-	if (list == NULL)
-		return no_memory(p);
-	if (count == 0)
-		return parse_fail(p, p->last_line,
-		    "no listener, expected a section listener NAME { kind = "
-		    "submission }");
-	for (size_t i = 0; i < count; i++)
-		if (!store_listener(p,
-			cfg_getnsec(cfg, "listener", (unsigned)i), &list[i]))
-			return false;
-	c->listeners = list;
-	c->listener_count = count;
-	for (size_t i = 0; i < count; i++)
-		if (!check_addresses(p, &list[i]))
-			return false;
 	return true;
 }
 
@@ -721,9 +384,9 @@ store_realms(struct parse *p)
 		    "logins");
 	if (c->pam_realm_count > 0)
 		return true;
-	list = own(p->owner, calloc(1, sizeof(*list)));
+	list = parse_own(p->owner, calloc(1, sizeof(*list)));
 	if (list == NULL)
-		return no_memory(p);
+		return parse_no_memory(p);
 	list[0] = c->realm;
 	c->pam_realms = list;
 	c->pam_realm_count = 1;
@@ -734,11 +397,11 @@ static bool
 store_networks(struct parse *p)
 {
 	struct config *c = &p->owner->config;
-	struct network *networks = own(p->owner,
+	struct network *networks = parse_own(p->owner,
 	    calloc(c->require_binding_count + 1, sizeof *networks));
 
 	if (networks == NULL)
-		return no_memory(p);
+		return parse_no_memory(p);
 	/* Each has been parsed before, on its line. */
 	for (size_t i = 0; i < c->require_binding_count; i++)
 		if (!network_parse(&networks[i], c->require_binding[i], p->why))
@@ -752,7 +415,7 @@ store_all(struct parse *p, cfg_t *cfg)
 {
 	struct config *c = &p->owner->config;
 
-	if (!store(p, cfg, &config_sections[SECTION_TOP], c))
+	if (!parse_store(p, cfg, &config_sections[SECTION_TOP], c))
 		return false;
 	c->alarm_command_line = (unsigned)p->alarm_command_line;
 	if (c->hostname == NULL)
@@ -763,8 +426,8 @@ store_all(struct parse *p, cfg_t *cfg)
 		    "retry-most is %u s, expected at least retry-first, %u s",
 		    c->retry_most_s, c->retry_first_s);
 	return store_realms(p) && store_networks(p) &&
-	       store_smarthost(p, cfg) && store_token(p, cfg) &&
-	       store_certificates(p, cfg) && store_listeners(p, cfg);
+	       parse_smarthost(p, cfg) && parse_token(p, cfg) &&
+	       parse_certificates(p, cfg) && parse_listeners(p, cfg);
 }
 
 /* path and its folder. */
@@ -774,15 +437,15 @@ store_path(struct parse *p, const char *path)
 	struct config *c = &p->owner->config;
 	const char *slash = strrchr(path, '/');
 
-	c->path = own_string(p->owner, path);
+	c->path = parse_own_string(p->owner, path);
 	if (slash == NULL)
-		c->folder = own_string(p->owner, ".");
+		c->folder = parse_own_string(p->owner, ".");
 	else if (slash == path)
-		c->folder = own_string(p->owner, "/");
+		c->folder = parse_own_string(p->owner, "/");
 	else
 		c->folder =
-		    own(p->owner, strndup(path, (size_t)(slash - path)));
-	return (c->path != NULL && c->folder != NULL) || no_memory(p);
+		    parse_own(p->owner, strndup(path, (size_t)(slash - path)));
+	return (c->path != NULL && c->folder != NULL) || parse_no_memory(p);
 }
 
 bool
@@ -797,7 +460,7 @@ config_parse(struct config **config_out, const char *path, const char *text,
 
 	p.owner = calloc(1, sizeof(*p.owner));
 	if (p.owner == NULL)
-		return no_memory(&p);
+		return parse_no_memory(&p);
 	parse_now = &p;
 	if (store_path(&p, path))
 		clean = config_scan(path, text, len, &p.last_line, p.why);
@@ -877,69 +540,4 @@ config_free(struct config *config)
 		free(owner->owned[i]);
 	free(owner->owned);
 	free(owner);
-}
-
-const struct config_certificate *
-config_certificate(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->certificate_count; i++)
-		if (strcmp(config->certificates[i].name, name) == 0)
-			return &config->certificates[i];
-	return NULL;
-}
-
-const struct config_listener *
-config_listener(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->listener_count; i++)
-		if (strcmp(config->listeners[i].name, name) == 0)
-			return &config->listeners[i];
-	return NULL;
-}
-
-void
-config_withhold(struct config *config, unsigned mechanisms)
-{
-	for (size_t i = 0; i < config->listener_count; i++) {
-		/* Ours to change: see store_listeners. */
-		struct config_listener *l =
-		    (struct config_listener *)(uintptr_t)&config->listeners[i];
-
-		l->mechanisms &= ~mechanisms;
-	}
-}
-
-unsigned
-mechanism_by_name(const char *name)
-{
-	for (unsigned bit = 1; bit <= MECHANISM_LOGIN; bit <<= 1) {
-		const char *other = mechanism_name(bit);
-
-		if (other != NULL && strcasecmp(name, other) == 0)
-			return bit;
-	}
-	return 0;
-}
-
-bool
-config_requires_binding(const struct config *config, const char *address)
-{
-	for (size_t i = 0; i < config->require_binding_count; i++)
-		if (network_has(&config->require_binding_networks[i], address))
-			return true;
-	return false;
-}
-
-bool
-config_can_verify_clients(const struct config *config, bool by_name,
-    bool has_anchors)
-{
-	for (size_t i = 0; i < config->listener_count; i++) {
-		const struct config_listener *l = &config->listeners[i];
-
-		if ((l->ask_client_cert || !by_name) &&
-		    (l->client_ca != NULL || has_anchors))
-			return true;
-	}
-	return false;
 }
