@@ -25,9 +25,15 @@ enum {
 
 /* Sites. */
 
+/* Of a site only its name is read, and that comes first in it: so a name alone
+ * finds it. */
+_Static_assert(offsetof(struct site, name) == 0, "a name finds a site");
+
 static int
-compare_names(const struct next_hop *a, const struct next_hop *b)
+compare_sites(const void *x, const void *y)
 {
+	const struct next_hop *a = x, *b = y;
+
 	if (a->port != b->port)
 		return a->port < b->port ? -1 : 1;
 	if (a->implicit_tls != b->implicit_tls)
@@ -35,24 +41,13 @@ compare_names(const struct next_hop *a, const struct next_hop *b)
 	return strcasecmp(a->host, b->host);
 }
 
-static int
-compare_sites(const void *a, const void *b)
-{
-	const struct site *x = a, *y = b;
-
-	return compare_names(&x->name, &y->name);
-}
-
 struct site *
 site_find(const struct queue *queue, const struct next_hop *name)
 {
-	/* The name comes first in a site, and no more of it is read. */
 	struct site *const *found = tfind(name, &queue->sites, compare_sites);
 
 	return found == NULL ? NULL : *found;
 }
-
-_Static_assert(offsetof(struct site, name) == 0, "a name finds a site");
 
 static struct site *
 site_get(struct queue *queue, const struct next_hop *name)
@@ -116,7 +111,7 @@ compare_ways(const struct way *a, const struct way *b)
 		order = (a->hop_count > b->hop_count) -
 			(a->hop_count < b->hop_count);
 	for (size_t i = 0; order == 0 && i < a->hop_count; i++)
-		order = compare_names(&a->hops[i], &b->hops[i]);
+		order = compare_sites(&a->hops[i], &b->hops[i]);
 	if (order == 0)
 		order = strcmp(a->status, b->status);
 	return order != 0 ? order : strcmp(a->text, b->text);

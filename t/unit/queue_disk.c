@@ -523,6 +523,7 @@ test_old_logs_go_in_order(void **state)
 	delivery = queue_take(world->queue, NULL, 10000);
 	assert_non_null(delivery);
 	assert_string_equal(delivery->envelope.reverse_path, "");
+	finish(world, delivery, OUTCOME_NONE, "", "");
 	assert_true(log_wait(world->queue, 30000));
 	queue_restart(world); /* log.2 */
 	delivery = queue_take(world->queue, NULL, 10000);
