@@ -17,6 +17,7 @@
  *   session_relay.c     the channel to the relay
  *   session_proof.c     what next hops proved, as the relay says
  *   session_config.c    numbered configurations
+ *   session_trial.c     their certificates, tried on a client of our own
  *   session_wheel.c     deadlines
  *   session_identity.c  what a client's certificate is known by
  *   session_limit.c     sessions per client
@@ -476,6 +477,12 @@ void listeners_commit(const struct generation *generation);
 void listeners_close(void);
 void listeners_tick(void); /* arm the starved ones again */
 void listener_accept(struct listener *listener);
+
+/* session_trial.c: a handshake with each listener of the configuration, without
+ * a name and by each name of its certificates (up to 64 each).  False if one
+ * does not come to its end, or shows another certificate. */
+bool trial_services(const struct generation *generation,
+    const struct bundle *bundle, struct reason *why);
 
 /* session_config.c */
 bool generation_prepare(uint32_t number, const struct bundle *bundle,

@@ -295,6 +295,7 @@ generation_prepare(uint32_t number, const struct bundle *bundle,
 	    !load_tables(generation, bundle, why) ||
 	    !copy_files(generation, bundle, why) ||
 	    !make_services(generation, bundle, why) ||
+	    !trial_services(generation, bundle, why) ||
 	    !open_spool(generation->config, why)) {
 		generation_free(generation);
 		return false;

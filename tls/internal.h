@@ -75,11 +75,6 @@ const struct tls_library *tls_library(struct reason *why); /* or NULL */
 gnutls_priority_t tls_library_priority(const struct tls_library *library,
     unsigned min);
 
-/* Is name (lower case, no trailing dot) one of the identity's, wildcards of
- * one label included? */
-bool tls_identity_has_name(const struct tls_identity *identity,
-    const char *name);
-
 /* Which identity of server to show who asked for sni (or NULL).  Borrowed. */
 struct tls_identity *tls_server_choose(const struct tls_server *server,
     const char *sni);

@@ -54,6 +54,10 @@ void tls_identity_unref(struct tls_identity *identity);
 bool tls_identity_fits(const struct tls_identity *identity);
 /* Ed25519: as a client identity it is shown under TLS 1.3 only. */
 bool tls_identity_needs_tls13(const struct tls_identity *identity);
+/* Is name (lower case, no trailing dot) one of the identity's, wildcards of
+ * one label included? */
+bool tls_identity_has_name(const struct tls_identity *identity,
+    const char *name);
 const unsigned char *tls_identity_spki(const struct tls_identity *identity);
 long long tls_identity_not_after(const struct tls_identity *identity);
 
