@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
+#include "entry_json.h"
 #include "rights.h"
 #include "san.h"
 
 static const char format_name[] = "sallyport-users";
 static const char never[] = "never"; /* legacy_until */
 
-enum { BASE64_MAX = 128, KEY_TEXT = 7 + 2 * SPKI_OCTETS + 1 };
+enum { BASE64_MAX = 128 };
 
 _Static_assert(BASE64_MAX > (VERIFIER_SALT_MAX + 2) / 3 * 4 &&
 		   BASE64_MAX > (STORE_SECRET_OCTETS + 2) / 3 * 4,
@@ -101,79 +103,6 @@ verifiers_json(const struct entry *entry)
 	return list;
 }
 
-static void
-key_text(const unsigned char key[static SPKI_OCTETS], char out[static KEY_TEXT])
-{
-	char *at = out + sprintf(out, "sha256:");
-
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		at += sprintf(at, "%02x", key[i]);
-}
-
-static json_t *
-keys_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->key_count; i++) {
-		char text[KEY_TEXT];
-
-		key_text(entry->keys[i], text);
-		json_array_append_new(list, json_string(text));
-	}
-	return list;
-}
-
-static json_t *
-sans_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->san_count; i++) {
-		char ca[KEY_TEXT];
-
-		key_text(entry->sans[i].ca, ca);
-		json_array_append_new(list, json_pack("{s:s, s:s}", "ca", ca,
-						"name", entry->sans[i].name));
-	}
-	return list;
-}
-
-static json_t *
-rights_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->rights_len;
-	     i += strlen(entry->rights + i) + 1)
-		json_array_append_new(list, json_string(entry->rights + i));
-	return list;
-}
-
-static json_t *
-networks_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->network_count; i++) {
-		char text[NETWORK_TEXT];
-
-		network_print(&entry->networks[i], text);
-		json_array_append_new(list, json_string(text));
-	}
-	return list;
-}
-
-static json_t *
-devices_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->device_count; i++)
-		json_array_append_new(list, json_string(entry->devices[i]));
-	return list;
-}
-
 /* What an entry without it reads as is left out.  A value that JSON cannot have
  * is NULL, and fails. */
 static bool
@@ -195,9 +124,9 @@ set_settings(json_t *object, const struct entry *e)
 		   e->legacy_until == ENTRY_LEGACY_ALWAYS
 		       ? json_string(never)
 		       : json_integer(e->legacy_until)) &&
-	       set(object, e->rights_len > 0, "rights", rights_json(e)) &&
+	       set(object, e->rights_len > 0, "rights", entry_rights_json(e)) &&
 	       set(object, e->network_count > 0, "networks",
-		   networks_json(e)) &&
+		   entry_networks_json(e)) &&
 	       set(object, e->rate != 0, "rate", json_integer(e->rate)) &&
 	       set(object, e->until != 0, "until", json_integer(e->until));
 }
@@ -209,19 +138,19 @@ export_entry(const struct entry *entry)
 	    "name", entry->name, "kind", entry_kind_word(entry->kind),
 	    "enabled", (int)entry->enabled, "created",
 	    (json_int_t)entry->created, "changed", (json_int_t)entry->changed,
-	    "verifiers", verifiers_json(entry), "keys", keys_json(entry));
+	    "verifiers", verifiers_json(entry), "keys", entry_keys_json(entry));
 
 	if (object != NULL &&
 	    set(object, entry->foreign[0] != '\0', "foreign",
 		json_string(entry->foreign)) &&
-	    set(object, entry->san_count > 0, "sans", sans_json(entry)) &&
+	    set(object, entry->san_count > 0, "sans", entry_sans_json(entry)) &&
 	    set(object, entry->has_legacy, "legacy",
 		json_string(entry->legacy)) &&
 	    set_settings(object, entry) &&
 	    set(object, entry->owner[0] != '\0', "owner",
 		json_string(entry->owner)) &&
 	    set(object, entry->device_count > 0, "devices",
-		devices_json(entry)))
+		entry_devices_json(entry)))
 		return dump(object);
 	json_decref(object);
 	return NULL;
@@ -345,25 +274,13 @@ read_verifier(json_t *object, struct entry *entry)
 }
 
 static bool
-read_digest(const char *text, unsigned char out[static SPKI_OCTETS])
-{
-	size_t len = SPKI_OCTETS;
-	const gnutls_datum_t hex = { (unsigned char *)(uintptr_t)text + 7,
-		2 * SPKI_OCTETS };
-
-	return strncmp(text, "sha256:", 7) == 0 &&
-	       strlen(text) == KEY_TEXT - 1 &&
-	       gnutls_hex_decode(&hex, out, &len) >= 0 && len == SPKI_OCTETS;
-}
-
-static bool
 read_key(json_t *value, struct entry *entry)
 {
 	const char *text = json_string_value(value);
 	unsigned char *key = entry->keys[entry->key_count];
 
 	if (text == NULL || entry->key_count == ENTRY_KEYS_MAX ||
-	    !read_digest(text, key) || entry_has_key(entry, key))
+	    !pin_read(key, text) || entry_has_key(entry, key))
 		return false;
 	entry->key_count++;
 	return true;
@@ -377,7 +294,7 @@ read_san(json_t *value, struct entry *entry)
 
 	if (entry->san_count == ENTRY_SANS_MAX ||
 	    json_unpack(value, "{s:s, s:s!}", "ca", &ca, "name", &name) != 0 ||
-	    !read_digest(ca, san->ca) || !san_parse(san->name, name, NULL) ||
+	    !pin_read(san->ca, ca) || !san_parse(san->name, name, NULL) ||
 	    entry_has_san(entry, san))
 		return false;
 	entry->san_count++;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "../policy/hex.h"
+
 /* Lines of other programs are shorter: their fields are copied, and wiped. */
 enum { LINE_MAX_OF_OTHERS = 8192, FIELD_MAX = LINE_MAX_OF_OTHERS + 1 };
 enum { SCHEME_MAX = 32, NAME_IN_MAX = 512 };
@@ -292,17 +294,6 @@ line_htpasswd(struct user_import *import, const char *line, struct entry *out,
 		ok = ok && take_hash(hash, out, why);
 	explicit_bzero(hash, sizeof hash);
 	return ok ? IMPORT_USER : IMPORT_REFUSED;
-}
-
-static int
-hex_digit(char c)
-{
-	const char *digits = "0123456789abcdef", *at;
-
-	if (c >= 'A' && c <= 'F')
-		c = (char)(c - 'A' + 'a');
-	at = c != '\0' ? strchr(digits, c) : NULL;
-	return at != NULL ? (int)(at - digits) : -1;
 }
 
 /* The octets of an item of the dump: hexadecimal, or print's \XX and \\. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "authority_internal.h"
 #include "file.h"
 
@@ -44,32 +45,13 @@ void
 ledger_print_serial(char out[static LEDGER_SERIAL_SIZE],
     const unsigned char serial[static SERIAL_OCTETS])
 {
-	for (size_t i = 0; i < SERIAL_OCTETS; i++)
-		snprintf(out + 2 * i, 3, "%02x", serial[i]);
-}
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	hex_print(out, serial, SERIAL_OCTETS);
 }
 
 bool
 ledger_parse_serial(const char *text, unsigned char out[static SERIAL_OCTETS])
 {
-	if (strlen(text) != 2 * (size_t)SERIAL_OCTETS)
-		return false;
-	for (size_t i = 0; i < SERIAL_OCTETS; i++) {
-		int high = hex_digit(text[2 * i]);
-		int low = hex_digit(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		out[i] = (unsigned char)(high << 4 | low);
-	}
-	return true;
+	return hex_read(out, SERIAL_OCTETS, text);
 }
 
 void

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hex.h"
 #include "names.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -212,8 +213,7 @@ judge_pin(struct judge *judge, const struct demand_row *row)
 
 	if (row->pins == NULL)
 		return true;
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		(void)snprintf(hex + 2 * i, 3, "%02x", judge->facts->spki[i]);
+	hex_print(hex, judge->facts->spki, SPKI_OCTETS);
 	for (const char *pin = row->pins; *pin != '\0'; pin += strlen(pin) + 1)
 		if (strcmp(pin, hex) == 0)
 			return true;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hex.h"
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* No cipher of TLS has a longer key than 256 bits. */
@@ -131,8 +133,7 @@ take_one_pin(const struct option_context *c, const char *value)
 	if (!decode_pin(value + 7, octets, &len) || len != SPKI_OCTETS)
 		return expected(c, value,
 		    "sha256: and 32 octets as 64 hex digits or 44 of base64");
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		(void)snprintf(hex + 2 * i, 3, "%02x", octets[i]);
+	hex_print(hex, octets, SPKI_OCTETS);
 	return add(c, FIELD_PIN, hex);
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "auth_dialogue.h"
 #include "log.h"
 
@@ -69,8 +70,7 @@ make_secret(char out[static ENTRY_LEGACY_MAX + 1])
 
 	if (gnutls_rnd(GNUTLS_RND_NONCE, octets, sizeof octets) < 0)
 		return false;
-	for (size_t i = 0; i < sizeof octets; i++)
-		snprintf(out + 2 * i, 3, "%02x", octets[i]);
+	hex_print(out, octets, sizeof octets);
 	return true;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "channel.h"
 #include "log.h"
 
@@ -102,20 +103,13 @@ book_proof_put(struct book *book, const struct proof *proof,
 }
 
 static void
-print_hex(const unsigned char *octets, char out[static HEX_SPKI])
-{
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		snprintf(out + 2 * i, 3, "%02x", octets[i]);
-}
-
-static void
 tell_new_key(const struct proof *proof, const struct facts *before,
     const char *spki)
 {
 	char was[HEX_SPKI], host[300], issuer[300];
 	const char *name = proof->facts.issuer;
 
-	print_hex(before->spki, was);
+	hex_print(was, before->spki, SPKI_OCTETS);
 	log_line(SAY_NOTE, "peer-key",
 	    "host=%s port=%u spki=%s was=%s issuer=%s issuer-was-the-same=%s",
 	    log_value(host, sizeof(host), proof->hop.host,
@@ -232,7 +226,7 @@ look_at_certificate(struct book *book, struct book_proof *kept,
 
 	if (!proof->facts.peer_cert)
 		return;
-	print_hex(proof->facts.spki, spki);
+	hex_print(spki, proof->facts.spki, SPKI_OCTETS);
 	certificate = certificate_of(book, kept->entry.key, spki,
 	    (int64_t)proof->facts.not_after, &is_new);
 	if (certificate == NULL)
@@ -256,7 +250,7 @@ book_client_certificate(struct book *book, const struct decision *decision)
 	if (decision->peer_not_after == 0 ||
 	    threshold(ending.not_after - book_now(book)) == 0)
 		return;
-	print_hex(decision->peer_spki, spki);
+	hex_print(spki, decision->peer_spki, SPKI_OCTETS);
 	/* By its key alone: a client may come from many addresses. */
 	certificate =
 	    certificate_of(book, "in", spki, ending.not_after, &is_new);

@@ -11,24 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "channel.h"
 
 /* Octets as text in hexadecimal; NULL without memory. */
 static json_t *
 hex_of(const void *octets, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
-	const unsigned char *in = octets;
 	char *hex = malloc(2 * len + 1);
 	json_t *value;
 
 	if (hex == NULL)
 		return NULL;
-	for (size_t i = 0; i < len; i++) {
-		hex[2 * i] = digits[in[i] >> 4];
-		hex[2 * i + 1] = digits[in[i] & 15];
-	}
-	hex[2 * len] = '\0';
+	hex_print(hex, octets, len);
 	value = json_string(hex);
 	free(hex);
 	return value;
@@ -39,14 +34,8 @@ from_hex(const char *hex, unsigned char *out, size_t capacity, size_t *len_out)
 {
 	size_t len = strlen(hex);
 
-	if (len % 2 != 0 || len / 2 > capacity ||
-	    strspn(hex, "0123456789abcdef") != len)
+	if (len % 2 != 0 || len / 2 > capacity || !hex_read(out, len / 2, hex))
 		return false;
-	for (size_t i = 0; i < len; i += 2) {
-		char pair[3] = { hex[i], hex[i + 1], '\0' };
-
-		out[i / 2] = (unsigned char)strtoul(pair, NULL, 16);
-	}
 	*len_out = len / 2;
 	return true;
 }

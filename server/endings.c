@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "log.h"
 
 static bool
@@ -30,8 +31,7 @@ make_key(gnutls_x509_crt_t crt, char out[static 80])
 		&size) < 0)
 		return false;
 	at = (size_t)sprintf(out, "certificate ");
-	for (size_t i = 0; i < size; i++)
-		at += (size_t)sprintf(out + at, "%02x", digest[i]);
+	hex_print(out + at, digest, size);
 	return true;
 }
 

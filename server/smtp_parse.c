@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "../policy/hex.h"
 #include "envelope.h"
 #include "smtp_parse.h"
 #include "smtp_utf8.h"
@@ -452,12 +453,6 @@ smtp_is_xtext(struct slice s)
 	return true;
 }
 
-static unsigned
-hex_value(char c)
-{
-	return (unsigned)(is_digit(c) ? c - '0' : c - 'A' + 10);
-}
-
 bool
 smtp_xtext_decode(struct slice s, char *out)
 {
@@ -467,8 +462,8 @@ smtp_xtext_decode(struct slice s, char *out)
 		char c = s.at[0];
 
 		if (c == '+')
-			c = (char)(hex_value(s.at[1]) << 4 |
-				   hex_value(s.at[2]));
+			c = (char)(hex_digit(s.at[1]) << 4 |
+				   hex_digit(s.at[2]));
 		slice_skip(&s, s.at[0] == '+' ? 3 : 1);
 		if (!is_printable(c))
 			return false;

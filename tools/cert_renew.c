@@ -13,6 +13,7 @@
 #include "../pki/file.h"
 #include "../pki/make.h"
 #include "../pki/renew.h"
+#include "../policy/hex.h"
 #include "cert.h"
 #include "tool.h"
 
@@ -151,17 +152,16 @@ static void
 print_records(const char *names, size_t len, const struct cert_words *ports,
     const unsigned char spki[static SPKI_OCTETS], const char *comment)
 {
+	char hex[2 * SPKI_OCTETS + 1];
+
+	hex_print(hex, spki, SPKI_OCTETS);
 	for (const char *at = names; at != NULL && at < names + len;
 	     at += strlen(at) + 1) {
 		if (strncmp(at, "dns:", 4) != 0 || at[4] == '*')
 			continue;
-		for (size_t i = 0; i < ports->count; i++) {
-			printf("_%s._tcp.%s. IN TLSA 3 1 1 ", ports->words[i],
-			    at + 4);
-			for (size_t o = 0; o < SPKI_OCTETS; o++)
-				printf("%02x", spki[o]);
-			printf(" ; %s\n", comment);
-		}
+		for (size_t i = 0; i < ports->count; i++)
+			printf("_%s._tcp.%s. IN TLSA 3 1 1 %s ; %s\n",
+			    ports->words[i], at + 4, hex, comment);
 	}
 }
 

@@ -10,11 +10,12 @@
 #include <string.h>
 
 #include "../pki/cert.h"
+#include "../policy/hex.h"
 #include "../server/files.h"
 #include "cert.h"
 #include "tool.h"
 
-enum { SERIAL_MAX = 64, OID_SIZE = 128, PURPOSES_MAX = 64, PIN_SIZE = 80 };
+enum { SERIAL_MAX = 64, OID_SIZE = 128, PURPOSES_MAX = 64 };
 
 void
 cert_print_time(char out[static CERT_TIME_SIZE], time_t when)
@@ -111,12 +112,11 @@ serial_of(gnutls_x509_crt_t crt)
 {
 	unsigned char serial[SERIAL_MAX];
 	char text[2 * SERIAL_MAX + 1] = "";
-	size_t i, size = sizeof(serial);
+	size_t size = sizeof(serial);
 
 	if (gnutls_x509_crt_get_serial(crt, serial, &size) < 0)
 		size = 0;
-	for (i = 0; i < size; i++)
-		snprintf(text + 2 * i, 3, "%02x", serial[i]);
+	hex_print(text, serial, size);
 	return json_string(text);
 }
 
@@ -125,13 +125,11 @@ static json_t *
 pin_of(gnutls_x509_crt_t crt)
 {
 	unsigned char spki[SPKI_OCTETS];
-	char text[PIN_SIZE] = "sha256:";
-	size_t i, at = strlen(text);
+	char text[PIN_TEXT];
 
 	if (!cert_spki(crt, spki, NULL))
 		return json_null();
-	for (i = 0; i < SPKI_OCTETS; i++)
-		snprintf(text + at + 2 * i, 3, "%02x", spki[i]);
+	pin_print(text, spki);
 	return json_string(text);
 }
 

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "../server/config_value.h"
 #include "device.h"
 #include "user.h"
@@ -9,13 +10,13 @@
 void
 device_format_text(const struct device_card *card, const char *file, FILE *to)
 {
-	char until[VALUE_END], key[USER_KEY_TEXT];
+	char until[VALUE_END], key[PIN_TEXT];
 
 	fprintf(to, "login:      %s\n", card->login);
 	if (card->secret[0] != '\0')
 		fprintf(to, "secret:     %s\n", card->secret);
 	if (card->pkcs12.data != NULL) {
-		user_key_print(card->key, key);
+		pin_print(key, card->key);
 		fprintf(to, "key:        %s\n", key);
 		fprintf(to, "passphrase: %s\n", card->passphrase);
 	}
@@ -50,7 +51,7 @@ servers_json(const struct device_card *card)
 bool
 device_format_json(const struct device_card *card, const char *file, FILE *to)
 {
-	char until[VALUE_END], key[USER_KEY_TEXT];
+	char until[VALUE_END], key[PIN_TEXT];
 	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:o}", "login",
 	    card->login, "owner", card->owner, "label", card->label, "address",
 	    card->address, "servers", servers_json(card));
@@ -60,7 +61,7 @@ device_format_json(const struct device_card *card, const char *file, FILE *to)
 		json_object_set_new(object, "secret",
 		    json_string(card->secret));
 	if (card->pkcs12.data != NULL) {
-		user_key_print(card->key, key);
+		pin_print(key, card->key);
 		json_object_set_new(object, "key", json_string(key));
 		json_object_set_new(object, "passphrase",
 		    json_string(card->passphrase));

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../auth/login.h"
+#include "../policy/hex.h"
 
 enum { BITS_LEAST = 40, BITS_MOST = 512, TOKENS = 8, TOKEN_OCTETS = 256 };
 
@@ -26,15 +27,6 @@ void
 demand_encrypt(struct demanded *out)
 {
 	memset(out, 0, sizeof(*out));
-}
-
-static int
-hex_digit(char c)
-{
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-				      : -1;
 }
 
 /* Undo +XX in place; false for control characters. */

@@ -18,6 +18,7 @@
 
 #include "../pki/ocsp.h"
 #include "../policy/decide.h"
+#include "../policy/hex.h"
 #include "../server/lookup_resolver.h"
 #include "../server/upstream_reply.h"
 #include "../tls/tls.h"
@@ -31,7 +32,6 @@ enum {
 	PROBE_ROW = 4096,      /* a line of the table */
 	PROBE_WAYS = 8,
 	PROBE_LOST = 10,
-	PROBE_PIN = 72, /* "sha256:" and 64 digits */
 	PROBE_SETS = 3,
 	PROBE_TIMEOUT_S = 10,
 	PROBE_TIMEOUT_MOST_S = 300,
@@ -94,7 +94,7 @@ struct probe_tried {
 struct probe_certificate {
 	char subject[300], issuer[300]; /* escaped */
 	long long from, until;          /* Unix seconds */
-	char key[48], signature[48], pin[PROBE_PIN];
+	char key[48], signature[48], pin[PIN_TEXT];
 };
 
 /* The chain against one set of trust anchors. */

@@ -30,17 +30,13 @@ put_dn(char *out, size_t size, gnutls_x509_crt_t crt,
 }
 
 static void
-put_pin(char out[static PROBE_PIN], gnutls_x509_crt_t crt)
+put_pin(char out[static PIN_TEXT], gnutls_x509_crt_t crt)
 {
 	unsigned char spki[SPKI_OCTETS];
-	size_t at = 7;
 
 	out[0] = '\0';
-	if (!cert_spki(crt, spki, NULL))
-		return;
-	memcpy(out, "sha256:", at + 1);
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		at += (size_t)snprintf(out + at, 3, "%02x", spki[i]);
+	if (cert_spki(crt, spki, NULL))
+		pin_print(out, spki);
 }
 
 static void

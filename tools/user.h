@@ -13,7 +13,6 @@
 #include "../auth/import.h"
 #include "tool.h"
 
-enum { USER_KEY_TEXT = 7 + 2 * SPKI_OCTETS + 1 };
 
 /* user_access.c: the store, wherever it is. */
 struct user_access;
@@ -53,9 +52,6 @@ bool user_access_adopt(struct user_access *access, struct reason *why);
 bool user_access_secret(struct user_access *access,
     unsigned char out[static STORE_SECRET_OCTETS], struct reason *why);
 
-void user_key_print(const unsigned char key[static SPKI_OCTETS],
-    char out[static USER_KEY_TEXT]);
-
 /* user_text.c: entries for people, and as JSON.  What came back, before it is
  * sorted and printed. */
 struct user_listing {
@@ -74,7 +70,6 @@ void user_listing_free(struct user_listing *listing);
 
 /* user_json.c: the caller's, or NULL. */
 char *user_entry_json(const struct entry *entry);
-json_t *user_rights_json(const struct entry *entry);
 
 /* user_settings.c: settings of an entry, as operators write them. */
 enum { USER_TIME_TEXT = 32 };

@@ -6,23 +6,9 @@
 
 #include "../auth/san.h"
 #include "../pki/cert.h"
+#include "../policy/hex.h"
 #include "../server/files.h"
 #include "user.h"
-
-static bool
-parse_pin(unsigned char out[static SPKI_OCTETS], const char *hex,
-    struct reason *why)
-{
-	size_t len = SPKI_OCTETS;
-	const gnutls_datum_t text = { (unsigned char *)(uintptr_t)hex,
-		(unsigned)strlen(hex) };
-
-	if (text.size == 2 * SPKI_OCTETS &&
-	    gnutls_hex_decode(&text, out, &len) >= 0 && len == SPKI_OCTETS)
-		return true;
-	return fail(why, REASON_SYNTAX,
-	    "\"sha256:%.80s\": expected sha256: and 64 hex digits", hex);
-}
 
 /* The key of the first certificate in a PEM file, or a digest as it is. */
 static bool
@@ -36,7 +22,10 @@ read_key(const char *word, unsigned char out[static SPKI_OCTETS],
 	bool ok;
 
 	if (strncmp(word, "sha256:", 7) == 0)
-		return parse_pin(out, word + 7, why);
+		return pin_read(out, word) ||
+		       fail(why, REASON_SYNTAX,
+			   "\"%.87s\": expected sha256: and 64 hex digits",
+			   word);
 	if (!files_read(word, &pem, why))
 		return false;
 	ok = cert_chain_parse(&pem, &chain, &count, &at);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../auth/entry_json.h"
 #include "../server/config_value.h"
 #include "user.h"
 
@@ -42,70 +43,6 @@ mechanisms_json(const struct entry *entry)
 	return list;
 }
 
-static json_t *
-keys_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->key_count; i++) {
-		char key[USER_KEY_TEXT];
-
-		user_key_print(entry->keys[i], key);
-		json_array_append_new(list, json_string(key));
-	}
-	return list;
-}
-
-static json_t *
-sans_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->san_count; i++) {
-		char ca[USER_KEY_TEXT];
-
-		user_key_print(entry->sans[i].ca, ca);
-		json_array_append_new(list, json_pack("{s:s, s:s}", "ca", ca,
-						"name", entry->sans[i].name));
-	}
-	return list;
-}
-
-json_t *
-user_rights_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->rights_len;
-	     i += strlen(entry->rights + i) + 1)
-		json_array_append_new(list, json_string(entry->rights + i));
-	return list;
-}
-
-static json_t *
-networks_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->network_count; i++) {
-		char network[NETWORK_TEXT];
-
-		network_print(&entry->networks[i], network);
-		json_array_append_new(list, json_string(network));
-	}
-	return list;
-}
-
-static json_t *
-devices_json(const struct entry *entry)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < entry->device_count; i++)
-		json_array_append_new(list, json_string(entry->devices[i]));
-	return list;
-}
-
 /* What it may. */
 static void
 set_settings(json_t *object, const struct entry *entry)
@@ -116,8 +53,8 @@ set_settings(json_t *object, const struct entry *entry)
 	    entry->legacy_until == ENTRY_LEGACY_ALWAYS
 		? json_string("never")
 		: end_json(entry->legacy_until));
-	json_object_set_new(object, "rights", user_rights_json(entry));
-	json_object_set_new(object, "networks", networks_json(entry));
+	json_object_set_new(object, "rights", entry_rights_json(entry));
+	json_object_set_new(object, "networks", entry_networks_json(entry));
 	json_object_set_new(object, "rate",
 	    entry->rate != 0 ? json_integer(entry->rate) : json_null());
 	json_object_set_new(object, "until", end_json(entry->until));
@@ -134,8 +71,8 @@ user_entry_json(const struct entry *entry)
 	json_object_set_new(object, "kind",
 	    json_string(entry_kind_word(entry->kind)));
 	json_object_set_new(object, "mechanisms", mechanisms_json(entry));
-	json_object_set_new(object, "keys", keys_json(entry));
-	json_object_set_new(object, "sans", sans_json(entry));
+	json_object_set_new(object, "keys", entry_keys_json(entry));
+	json_object_set_new(object, "sans", entry_sans_json(entry));
 	if (entry->foreign[0] != '\0')
 		json_object_set_new(object, "hash",
 		    json_string(foreign_scheme(entry->foreign)));
@@ -144,7 +81,7 @@ user_entry_json(const struct entry *entry)
 	set_settings(object, entry);
 	json_object_set_new(object, "owner",
 	    entry->owner[0] != '\0' ? json_string(entry->owner) : json_null());
-	json_object_set_new(object, "devices", devices_json(entry));
+	json_object_set_new(object, "devices", entry_devices_json(entry));
 	json_object_set_new(object, "created", time_json(entry->created));
 	json_object_set_new(object, "changed", time_json(entry->changed));
 	text = json_dumps(object, JSON_COMPACT);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../auth/entry_json.h"
 #include "../auth/rights.h"
 #include "user.h"
 
@@ -80,7 +81,7 @@ print_rights(const struct entry *entry, bool json)
 	json_t *list;
 
 	if (json) {
-		list = user_rights_json(entry);
+		list = entry_rights_json(entry);
 		print_json(json_pack("{s:s, s:o}", "name", entry->name,
 		    "rights", list));
 		return;

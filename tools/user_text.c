@@ -3,18 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "../server/config_value.h"
 #include "user.h"
-
-void
-user_key_print(const unsigned char key[static SPKI_OCTETS],
-    char out[static USER_KEY_TEXT])
-{
-	char *at = out + sprintf(out, "sha256:");
-
-	for (size_t i = 0; i < SPKI_OCTETS; i++)
-		at += sprintf(at, "%02x", key[i]);
-}
 
 static void
 put_time(FILE *to, const char *label, int64_t when)
@@ -87,14 +78,14 @@ put_mechanisms(FILE *to, const struct entry *entry)
 static void
 put_certificates(FILE *to, const struct entry *entry)
 {
-	char key[USER_KEY_TEXT];
+	char key[PIN_TEXT];
 
 	for (size_t i = 0; i < entry->key_count; i++) {
-		user_key_print(entry->keys[i], key);
+		pin_print(key, entry->keys[i]);
 		fprintf(to, "key:        %s\n", key);
 	}
 	for (size_t i = 0; i < entry->san_count; i++) {
-		user_key_print(entry->sans[i].ca, key);
+		pin_print(key, entry->sans[i].ca);
 		fprintf(to, "san:        %s, of the authority %s\n",
 		    entry->sans[i].name, key);
 	}
