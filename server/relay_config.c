@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../tls/anchor_sets.h"
 #include "log.h"
 #include "role.h"
 #include "signer_client.h"
@@ -23,12 +24,6 @@ struct pem {
 	struct pem *next;
 	char *name;
 	gnutls_datum_t octets;
-};
-
-struct anchor_set {
-	struct anchor_set *next;
-	char *anchors, *crl;
-	struct tls_anchors *made; /* NULL: they do not parse */
 };
 
 struct client_identity {
@@ -47,8 +42,8 @@ struct relay_config {
 	struct routes *routes;
 	struct pem *anchor_files, *crl_files;
 	struct client_identity *identities;
-	pthread_mutex_t lock;    /* guards what follows */
-	struct anchor_set *sets; /* only ever grows */
+	struct anchor_sets sets; /* have a lock of their own */
+	pthread_mutex_t lock;
 	/* Next hops without CHUNKING, guarded by lock; once the room is used
 	 * up, all are. */
 	struct next_hop *unchunked;
@@ -84,24 +79,9 @@ identities_free(struct client_identity *identity)
 }
 
 static void
-sets_free(struct anchor_set *set)
-{
-	while (set != NULL) {
-		struct anchor_set *next = set->next;
-
-		free(set->anchors);
-		free(set->crl);
-		if (set->made != NULL)
-			tls_anchors_free(set->made);
-		free(set);
-		set = next;
-	}
-}
-
-static void
 relay_config_free(struct relay_config *config)
 {
-	sets_free(config->sets);
+	anchor_sets_fini(&config->sets);
 	identities_free(config->identities);
 	pems_free(config->anchor_files);
 	pems_free(config->crl_files);
@@ -193,9 +173,9 @@ pem_find(const struct pem *pem, const char *name)
 /* An absent CRL file becomes an empty one, which tls_anchors_new does not take
  * for "no CRL asked for". */
 static struct tls_anchors *
-anchors_make(const struct relay_config *config, const char *anchors,
-    const char *crl)
+anchors_make(const void *context, const char *anchors, const char *crl)
 {
+	const struct relay_config *config = context;
 	static const gnutls_datum_t absent = { (unsigned char *)"", 0 };
 	const gnutls_datum_t *anchors_pem, *crl_pem = NULL;
 	struct tls_anchors *made = NULL;
@@ -217,53 +197,11 @@ anchors_make(const struct relay_config *config, const char *anchors,
 	return made;
 }
 
-static struct anchor_set *
-set_find(const struct relay_config *config, const char *anchors,
-    const char *crl)
-{
-	struct anchor_set *set;
-
-	for (set = config->sets; set != NULL; set = set->next)
-		if (strcmp(set->anchors, anchors) == 0 &&
-		    strcmp(set->crl, crl) == 0)
-			return set;
-	return NULL;
-}
-
-static struct anchor_set *
-set_add(struct relay_config *config, const char *anchors, const char *crl)
-{
-	struct anchor_set *set = calloc(1, sizeof(*set));
-
-	if (set == NULL)
-		return NULL;
-	set->anchors = strdup(anchors);
-	set->crl = strdup(crl);
-	if (set->anchors == NULL || set->crl == NULL) {
-		sets_free(set);
-		return NULL;
-	}
-	set->made = anchors_make(config, anchors, crl);
-	set->next = config->sets;
-	config->sets = set;
-	return set;
-}
-
 const struct tls_anchors *
 relay_config_anchors(struct relay_config *config, const char *anchors,
     const char *crl)
 {
-	const struct tls_anchors *made = NULL;
-	struct anchor_set *set;
-
-	pthread_mutex_lock(&config->lock);
-	set = set_find(config, anchors, crl);
-	if (set == NULL)
-		set = set_add(config, anchors, crl);
-	if (set != NULL)
-		made = set->made;
-	pthread_mutex_unlock(&config->lock);
-	return made;
+	return anchor_sets_get(&config->sets, anchors, crl);
 }
 
 bool
@@ -271,18 +209,7 @@ relay_config_anchor_paths(struct relay_config *config,
     const struct tls_anchors *set, const char **anchors_out,
     const char **crl_out)
 {
-	struct anchor_set *one;
-
-	pthread_mutex_lock(&config->lock);
-	one = config->sets;
-	while (one != NULL && one->made != set)
-		one = one->next;
-	pthread_mutex_unlock(&config->lock);
-	if (one == NULL)
-		return false;
-	*anchors_out = one->anchors;
-	*crl_out = one->crl;
-	return true;
+	return anchor_sets_files(&config->sets, set, anchors_out, crl_out);
 }
 
 bool
@@ -452,6 +379,7 @@ relay_config_new(struct relay_config **config_out, uint32_t number,
 	atomic_init(&config->retired, false);
 	atomic_init(&config->troubled, false);
 	pthread_mutex_init(&config->lock, NULL);
+	anchor_sets_init(&config->sets, anchors_make, config);
 	shunned_init(&config->shunned);
 	config->number = number;
 	for (size_t i = 0; bundle_entry(bundle, i, &kind, &name, &octets); i++)

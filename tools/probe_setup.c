@@ -12,18 +12,13 @@
 
 #include "../policy/key.h"
 #include "../server/files.h"
+#include "../tls/anchor_sets.h"
 #include "tool.h"
 
 #define DEFAULT_CONFIG "/etc/sallyport/sallyport.conf"
 #define SYSTEM_ANCHORS "/etc/ssl/certs/ca-certificates.crt"
 
 enum { PORT_SUBMISSION = 587, PORT_SUBMISSIONS = 465 };
-
-struct anchor_set {
-	struct anchor_set *next;
-	char *anchors, *crl;
-	struct tls_anchors *made; /* NULL: they cannot be used */
-};
 
 /* A certificate of ours with its key; why there is no identity. */
 struct own {
@@ -36,9 +31,9 @@ struct own {
 
 struct probe_setup {
 	struct policy policy;
-	pthread_mutex_t lock;    /* guards the lists */
-	struct anchor_set *sets; /* they only ever grow */
-	struct own *own;
+	struct anchor_sets sets; /* have a lock of their own */
+	pthread_mutex_t lock;
+	struct own *own; /* under lock; only ever grows */
 };
 
 const struct policy *
@@ -76,6 +71,55 @@ load(struct policy *policy)
 	return policy_open(policy);
 }
 
+/* --- trust anchors ----------------------------------------------------------
+ */
+
+const char *
+probe_anchors_path(const struct probe_setup *setup, const char *anchors)
+{
+	const struct config *config = setup->policy.config;
+
+	if (anchors[0] != '\0')
+		return anchors;
+	if (config == NULL)
+		return SYSTEM_ANCHORS;
+	return config->smarthost.ca != NULL ? config->smarthost.ca
+					    : config->system_ca;
+}
+
+/* An absent CRL is an empty one, which is not taken for "none asked for". */
+static struct tls_anchors *
+anchors_make(const void *context, const char *anchors, const char *crl)
+{
+	const struct probe_setup *setup = context;
+	gnutls_datum_t pem = { NULL, 0 }, crl_pem = { NULL, 0 };
+	gnutls_datum_t absent = { (unsigned char *)"", 0 };
+	struct tls_anchors *made = NULL;
+	bool has_crl;
+
+	if (!files_read(probe_anchors_path(setup, anchors), &pem, NULL))
+		return NULL;
+	has_crl = crl[0] != '\0' && files_read(crl, &crl_pem, NULL);
+	if (!tls_anchors_new(&made, &pem,
+		crl[0] == '\0' ? NULL
+		: has_crl      ? &crl_pem
+			       : &absent,
+		NULL))
+		made = NULL;
+	files_free(&pem);
+	files_free(&crl_pem);
+	return made;
+}
+
+const struct tls_anchors *
+probe_anchors(struct probe_setup *setup, const char *anchors, const char *crl)
+{
+	return anchor_sets_get(&setup->sets, anchors, crl);
+}
+
+/* --- the whole -------------------------------------------------------------
+ */
+
 bool
 probe_setup_new(struct probe_setup **setup_out)
 {
@@ -88,6 +132,7 @@ probe_setup_new(struct probe_setup **setup_out)
 		return false;
 	}
 	pthread_mutex_init(&setup->lock, NULL);
+	anchor_sets_init(&setup->sets, anchors_make, setup);
 	if (!load(&setup->policy)) {
 		probe_setup_free(setup);
 		return false;
@@ -96,26 +141,12 @@ probe_setup_new(struct probe_setup **setup_out)
 	return true;
 }
 
-static void
-set_free(struct anchor_set *set)
-{
-	free(set->anchors);
-	free(set->crl);
-	tls_anchors_free(set->made);
-	free(set);
-}
-
 void
 probe_setup_free(struct probe_setup *setup)
 {
 	if (setup == NULL)
 		return;
-	while (setup->sets != NULL) {
-		struct anchor_set *set = setup->sets;
-
-		setup->sets = set->next;
-		set_free(set);
-	}
+	anchor_sets_fini(&setup->sets);
 	while (setup->own != NULL) {
 		struct own *own = setup->own;
 
@@ -154,92 +185,6 @@ probe_resolver(const struct probe_setup *setup, struct resolver **resolver_out,
 	ok = resolver_new(resolver_out, &options, why);
 	files_free(&options.trust_anchor);
 	return ok;
-}
-
-/* --- trust anchors ----------------------------------------------------------
- */
-
-const char *
-probe_anchors_path(const struct probe_setup *setup, const char *anchors)
-{
-	const struct config *config = setup->policy.config;
-
-	if (anchors[0] != '\0')
-		return anchors;
-	if (config == NULL)
-		return SYSTEM_ANCHORS;
-	return config->smarthost.ca != NULL ? config->smarthost.ca
-					    : config->system_ca;
-}
-
-/* An absent CRL is an empty one, which is not taken for "none asked for". */
-static struct tls_anchors *
-anchors_make(const struct probe_setup *setup, const char *anchors,
-    const char *crl)
-{
-	gnutls_datum_t pem = { NULL, 0 }, crl_pem = { NULL, 0 };
-	gnutls_datum_t absent = { (unsigned char *)"", 0 };
-	struct tls_anchors *made = NULL;
-	bool has_crl;
-
-	if (!files_read(probe_anchors_path(setup, anchors), &pem, NULL))
-		return NULL;
-	has_crl = crl[0] != '\0' && files_read(crl, &crl_pem, NULL);
-	if (!tls_anchors_new(&made, &pem,
-		crl[0] == '\0' ? NULL
-		: has_crl      ? &crl_pem
-			       : &absent,
-		NULL))
-		made = NULL;
-	files_free(&pem);
-	files_free(&crl_pem);
-	return made;
-}
-
-static struct anchor_set *
-set_find(const struct probe_setup *setup, const char *anchors, const char *crl)
-{
-	struct anchor_set *set = setup->sets;
-
-	while (set != NULL && (strcmp(set->anchors, anchors) != 0 ||
-				  strcmp(set->crl, crl) != 0))
-		set = set->next;
-	return set;
-}
-
-static struct anchor_set *
-set_add(struct probe_setup *setup, const char *anchors, const char *crl)
-{
-	struct anchor_set *set = calloc(1, sizeof(*set));
-
-	if (set == NULL)
-		return NULL;
-	set->anchors = strdup(anchors);
-	set->crl = strdup(crl);
-	if (set->anchors == NULL || set->crl == NULL) {
-		set_free(set);
-		return NULL;
-	}
-	set->made = anchors_make(setup, anchors, crl);
-	set->next = setup->sets;
-	setup->sets = set;
-	return set;
-}
-
-const struct tls_anchors *
-probe_anchors(struct probe_setup *setup, const char *anchors, const char *crl)
-{
-	const struct tls_anchors *made = NULL;
-	struct anchor_set *set;
-
-	pthread_mutex_lock(&setup->lock);
-	set = set_find(setup, anchors, crl);
-	if (set == NULL)
-		set = set_add(setup, anchors, crl);
-	if (set != NULL)
-		made = set->made;
-	pthread_mutex_unlock(&setup->lock);
-	return made;
 }
 
 /* --- our own certificate ----------------------------------------------------
