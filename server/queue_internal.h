@@ -12,7 +12,8 @@
  *     queue_segment.c  files of messages: descriptors, unlinking
  *     queue_folder.c, queue_damage.c  names there; what is no record any more
  *     queue_compact.c, queue_kept.c  what is left of a segment, in less room
- *     queue_log.c    the relay's own log: its writer thread, rotation
+ *     queue_log.c    the relay's own log: its writer thread
+ *     queue_rotate.c  the same, rewritten
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_history.c  attempts that are kept when it is rewritten
  *     queue_done.c   what becomes of a message after an attempt
@@ -610,13 +611,16 @@ bool store_set_aside(struct queue *queue, int fd, const char *name,
 void store_set_aside_of(struct queue *queue, struct segment *segment, int fd,
     const char *name, uint64_t from, uint64_t to, const char *text);
 
-/* queue_record.c, queue_recover.c, queue_log.c */
+/* queue_record.c, queue_recover.c, queue_log.c, queue_rotate.c */
 
 /* Read all files of the log into the index (before any thread). */
 bool log_recover(struct queue *queue, struct reason *why);
 /* Begin a new file with a snapshot, drop the old ones, start the keeper. */
 bool log_start(struct queue *queue, struct reason *why);
 void log_stop(struct queue *queue);
+/* What matters into a new file, with all that waits; the old ones go.  On
+ * failure all is as it was.  The keeper, or before there is one. */
+bool log_rotate(struct queue *queue, struct reason *why);
 /* Register a file of the log; fd is handed over.  Callers hold lock. */
 struct segment *log_segment_new(struct queue *queue, uint32_t file, int fd,
     const struct journal_header *header);
@@ -632,6 +636,16 @@ void log_add(struct queue *queue, struct log_entry *entry);
 /* Wait until all that was handed over is on stable storage; false after
  * timeout_ms.  No lock. */
 bool log_wait(struct queue *queue, int timeout_ms);
+
+/* The keeper's: write, without a sync, to the file of that number. */
+bool log_write_entries(struct queue *queue, struct journal *journal,
+    uint32_t file, struct log_entry *entry, struct reason *why);
+/* All that waits; callers hold lock. */
+struct log_entry *log_take_entries(struct queue *queue);
+/* They could not be written: before all that came since. */
+void log_put_back_entries(struct queue *queue, struct log_entry *first);
+/* They are on stable storage: do what rests on them, and free them. */
+void log_settle_entries(struct queue *queue, struct log_entry *entry);
 
 struct log_entry *log_attempt_entry(const struct attempt *attempt);
 /* Where the message's attempt before this one stands; while it is written. */
