@@ -640,6 +640,9 @@ bool log_wait(struct queue *queue, int timeout_ms);
 /* The keeper's: write, without a sync, to the file of that number. */
 bool log_write_entries(struct queue *queue, struct journal *journal,
     uint32_t file, struct log_entry *entry, struct reason *why);
+/* They were written there, or some of them, and do not stand there. */
+void log_unchain_entries(struct queue *queue, uint32_t file,
+    struct log_entry *entry);
 /* All that waits; callers hold lock. */
 struct log_entry *log_take_entries(struct queue *queue);
 /* They could not be written: before all that came since. */

@@ -121,10 +121,9 @@ log_write_entries(struct queue *queue, struct journal *journal, uint32_t file,
 	return true;
 }
 
-/* They were written to that file, or some of them, and do not stand there: each
- * message's last attempt is again the one before the first of these. */
-static void
-unchain_entries(struct queue *queue, uint32_t file, struct log_entry *entry)
+/* Each message's last attempt is again the one before the first of these. */
+void
+log_unchain_entries(struct queue *queue, uint32_t file, struct log_entry *entry)
 {
 	pthread_mutex_lock(&queue->lock);
 	for (; entry != NULL; entry = entry->next) {
@@ -231,7 +230,7 @@ log_flush(struct queue *queue, struct reason *why)
 		log_settle_entries(queue, taken);
 		return true;
 	}
-	unchain_entries(queue, queue->log_segment->file, taken);
+	log_unchain_entries(queue, queue->log_segment->file, taken);
 	/* After a failed sync the file is never added to again. */
 	if (!journal_abandon(&queue->log) || wrote)
 		queue->log_broken = true;

@@ -48,7 +48,9 @@ snapshot_add(struct snapshot *snapshot, struct queued *message)
 
 	if (own && message->state == MESSAGE_COMPLETE)
 		return true; /* nothing needs it any more */
-	if (!own && message->attempts == 0 && message->done == 0 &&
+	/* Who was told of a delay may never have been tried. */
+	if (!own && message->attempts == 0 && message->last_file == 0 &&
+	    message->done == 0 &&
 	    message_more(message)->done_words == 0 && !message->held &&
 	    message->held_line == 0 && !message->passed &&
 	    !message->settled && message->state != MESSAGE_HELD &&
@@ -367,6 +369,7 @@ log_rotate(struct queue *queue, struct reason *why)
 		return false;
 	if (!snapshot_make(queue, &snapshot, why) ||
 	    !snapshot_write(queue, &snapshot, &fresh, segment->file, why)) {
+		log_unchain_entries(queue, segment->file, snapshot.taken);
 		rotate_undo(queue, &snapshot, segment, name);
 		log_put_back_entries(queue, snapshot.taken);
 		snapshot_free(&snapshot);

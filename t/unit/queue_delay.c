@@ -137,10 +137,13 @@ test_untried(void **state)
 		usleep(100000);
 	}
 	assert_int_equal(counts.messages, 2);
-	restart(world);
-	usleep(2500000);
-	queue_count(world->queue, &counts);
-	assert_int_equal(counts.messages, 2);
+	/* From its record, and from a snapshot, as in test_restarts. */
+	for (int i = 0; i < 2; i++) {
+		restart(world);
+		usleep(2500000);
+		queue_count(world->queue, &counts);
+		assert_int_equal(counts.messages, 2);
+	}
 	seen = watch(world, 500, 1, 0);
 	assert_int_equal(seen.notices, 1);
 	assert_has(seen.text, "not tried yet, it waits for smtp.isp.example");
