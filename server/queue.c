@@ -93,6 +93,7 @@ queue_alloc(const struct queue_options *options)
 	LIST_INIT(&queue->all_sites);
 	TAILQ_INIT(&queue->turn);
 	queue->waketimes.work = &queue->work;
+	queue->routed = SIZE_MAX;
 	if (getrandom(&queue->owner_seed, sizeof(queue->owner_seed), 0) < 0)
 		queue->owner_seed = (uint64_t)queue_now_ms();
 	queue->start_id = options->start_id;
@@ -298,14 +299,10 @@ queue_configure(struct queue *queue, const struct config *config,
 	settings_take(queue, config, routes);
 	index_age_all(queue);
 	queue->aged = true;
+	queue->routed = 0;
 	pthread_cond_signal(&queue->keep);
-	/* Messages are routed again when they are taken: what was wrong with
-	 * a hop of before says nothing now. */
-	LIST_FOREACH (site, &queue->all_sites, all) {
-		site->gates[0].until_ms = site->gates[1].until_ms = 0;
-		site_gate_changed(site);
-		site_settle(site);
-	}
+	LIST_FOREACH (site, &queue->all_sites, all)
+		pace_forget(site);
 	pthread_cond_broadcast(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
 }

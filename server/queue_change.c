@@ -81,8 +81,7 @@ has_held_leg(const struct queued *message)
 	return false;
 }
 
-/* Due now; attempts go on being counted.  What a route held is routed again by
- * the worker that takes it. */
+/* Due now; attempts go on being counted.  What a route held is routed again. */
 static enum change
 release(struct queue *queue, struct queued *message)
 {

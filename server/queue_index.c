@@ -43,6 +43,12 @@ table_slot(size_t size, struct message_key key)
 	return (size_t)(h & (size - 1));
 }
 
+size_t
+index_place(const struct queue *queue, struct message_key key)
+{
+	return table_slot(queue->table_size, key);
+}
+
 struct queued *
 index_find(const struct queue *queue, struct message_key key)
 {
@@ -83,6 +89,8 @@ table_grow(struct queue *queue)
 	}
 	free(queue->table);
 	queue->table = table;
+	if (queue->routed < queue->table_size)
+		queue->routed = 0; /* their places are others */
 	queue->table_size = size;
 	return true;
 }
@@ -376,6 +384,8 @@ index_settle(struct queue *queue, struct queued *message)
 	else if (!message->held && some_leg_waits(message))
 		state = MESSAGE_WAITING;
 	index_set_state(queue, message, state);
+	if (route_is_stale(queue, message))
+		route_later(queue, message);
 }
 
 void

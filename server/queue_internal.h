@@ -18,6 +18,7 @@
  *     queue_history.c  attempts that are kept when it is rewritten
  *     queue_done.c   what becomes of a message after an attempt
  *     queue_age.c    what becomes of it by its age alone
+ *     queue_route.c  and by a reload: it may be routed elsewhere
  *     queue_notice.c  the mail of an alarm
  *     queue_control.c, queue_look.c, queue_tell.c, queue_summary.c,
  *     queue_change.c, queue_filter.c  "sallyport queue"
@@ -276,6 +277,9 @@ struct queue {
 	const struct config *config; /* borrowed; under lock */
 	const struct routes *routes; /* the same; NULL: none */
 	uint32_t generation;
+	/* Place in the table: what waits before it was routed by that
+	 * generation, or is left to the worker that takes it. */
+	size_t routed;
 	struct queue_settings settings;
 
 	struct queued **table; /* by key */
@@ -393,6 +397,8 @@ struct queued *index_find(const struct queue *queue, struct message_key key);
 /* Found or made as a ghost; NULL without memory. */
 struct queued *index_get(struct queue *queue, struct message_key key);
 void index_remove(struct queue *queue, struct queued *message);
+/* The first of those that share its place in the table. */
+size_t index_place(const struct queue *queue, struct message_key key);
 bool message_is_done(const struct queued *message, uint32_t recipient);
 bool message_set_done(struct queued *message, uint32_t recipient);
 /* Where its record is and what is kept of it; false without memory. */
@@ -486,6 +492,8 @@ int64_t pace_open_ms(const struct site *site, bool tls_optional,
 /* A worker goes there; slot->tried stays. */
 void pace_take(struct site *site, bool tls_optional, bool connected,
     struct slot *slot);
+/* The settings are others: what was wrong with it says nothing now. */
+void pace_forget(struct site *site);
 /* It is done with it; an empty slot is fine. */
 void pace_release(struct slot *slot);
 /* A message, or the reply to it, got through.  True: it was away before. */
@@ -508,6 +516,9 @@ bool legs_divide(struct queue *queue, struct queued *message,
     const struct envelope *envelope);
 /* Recall what is known of the legs, and end them. */
 bool legs_recall(struct queued *message);
+/* The same, and divide what is left; false, and an alarm, without memory. */
+bool legs_divide_again(struct queue *queue, struct queued *message,
+    const struct envelope *envelope);
 /* The one of a hop; made if there is none.  NULL without memory. */
 struct recalled *legs_recalled(struct queued *message, const char *host,
     uint16_t port);
@@ -710,5 +721,17 @@ bool queue_tell_delay(struct queue *queue, struct delivery *delivery);
 /* Bounce what is too old, tell of what is late (the keeper; no lock); returns
  * the monotonic time of the next look. */
 int64_t queue_look_at_ages(struct queue *queue);
+
+/* queue_route.c */
+
+/* Callers hold lock.  It waits, and was routed before the last reload. */
+bool route_is_stale(const struct queue *queue, const struct queued *message);
+/* The same: it does so again. */
+void route_later(struct queue *queue, const struct queued *message);
+/* The same: there may be such messages. */
+bool route_is_behind(const struct queue *queue);
+/* Route such messages anew, as many as take little time (the keeper; no
+ * lock). */
+void route_some(struct queue *queue);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "log.h"
 #include "route.h"
 
 struct leg *
@@ -320,4 +321,16 @@ legs_divide(struct queue *queue, struct queued *message,
 	}
 	forget_recalled(message);
 	return true;
+}
+
+bool
+legs_divide_again(struct queue *queue, struct queued *message,
+    const struct envelope *envelope)
+{
+	if (legs_recall(message) && legs_divide(queue, message, envelope))
+		return true;
+	log_line(SAY_ALARM, "queue",
+	    "queue=%s trouble=\"no memory to route it; it waits for a restart\"",
+	    message->queue_id);
+	return false;
 }

@@ -271,7 +271,8 @@ keeper_wait(struct queue *queue, int64_t until_ms)
 	pthread_mutex_lock(&queue->lock);
 	while (!queue->keeper_stop && !queue->sweep &&
 	       (queue->log_trouble ||
-		   (!queue->aged && queue->entries == NULL))) {
+		   (!queue->aged && queue->entries == NULL &&
+		       !route_is_behind(queue)))) {
 		if (pthread_cond_timedwait(&queue->keep, &queue->lock,
 			&until) == ETIMEDOUT)
 			break;
@@ -323,6 +324,7 @@ keeper_run(void *arg)
 		compact = compact_some(queue, queue_monotonic_ms());
 		if (compact < again)
 			again = compact;
+		route_some(queue);
 		more = keeper_wait(queue, next_turn(ok, look, again));
 	}
 	compact_abandon(queue);

@@ -101,6 +101,22 @@ pace_take(struct site *site, bool tls_optional, bool connected,
 }
 
 void
+pace_forget(struct site *site)
+{
+	for (size_t i = 0; i < 2; i++) {
+		struct gate *gate = &site->gates[i];
+
+		/* Nor does a worker that tries it still, as it was: another
+		 * tries it now. */
+		gate->until_ms = 0;
+		gate->probing = false;
+		gate->epoch++;
+	}
+	site_gate_changed(site);
+	site_settle(site);
+}
+
+void
 pace_release(struct slot *slot)
 {
 	struct site *site = slot->site;

@@ -24,13 +24,8 @@ divide_again(struct queue *queue, struct leg *leg,
 
 	queue_give_back(leg);
 	leg->next_ms = queue_now_ms(); /* it was due */
-	if (!legs_recall(message) || !legs_divide(queue, message, envelope)) {
-		log_line(SAY_ALARM, "queue",
-		    "queue=%s trouble=\"no memory to route it; it waits for a "
-		    "restart\"",
-		    message->queue_id);
-	} else if (was_alone && message->leg.next == NULL &&
-		   !message->leg.held) {
+	if (legs_divide_again(queue, message, envelope) && was_alone &&
+	    message->leg.next == NULL && !message->leg.held) {
 		queue_lend(queue, &message->leg);
 		return true;
 	}

@@ -310,6 +310,61 @@ test_half_of_all_ways(void **state)
 	end_all(world, &taken);
 }
 
+static unsigned
+at_other(struct world *world)
+{
+	unsigned waiting = 0;
+	struct queued *message;
+
+	pthread_mutex_lock(&world->queue->lock);
+	for (size_t i = 0; i < world->queue->table_size; i++)
+		for (message = world->queue->table[i]; message != NULL;
+		     message = message->chain)
+			waiting +=
+			    message->leg.due_at != 0 &&
+			    strcmp(hop_name(message->leg.hop)->host,
+				"hop-b.example") == 0;
+	pthread_mutex_unlock(&world->queue->lock);
+	return waiting;
+}
+
+/* What waits for a site that stalls, or that one worker tries still, goes
+ * elsewhere when a reload says so. */
+static void
+test_routed_elsewhere(void **state)
+{
+	struct world *world = *state;
+	struct taken taken = { .count = 0 };
+	struct delivery *probe;
+
+	settle_config(world, 8, 60);
+	route(world, "x.example rcpt hop-a.example:465\n"
+		     "s@y.example from hop-a.example:465\n");
+	submit_many(world, 2000, "a@x.example");
+	assert_int_equal(fill(world, &taken), 4);
+	route(world, "x.example rcpt hop-b.example:465\n");
+	assert_true(becomes(at_other, world, 1996));
+	/* Those that hung in it follow, whatever is known of it. */
+	fail_site(world, put_back(&taken));
+	assert_true(becomes(at_other, world, 1997));
+	finish(world, put_back(&taken), OUTCOME_NONE, "", "");
+	assert_true(becomes(at_other, world, 1998));
+	end_all(world, &taken);
+	/* A new try after a reload waits for no worker that tries it yet. */
+	probe = queue_take(world->queue, NULL, 1000);
+	assert_non_null(probe);
+	fail_site(world, probe);
+	route(world, "x.example rcpt hop-b.example:465\n");
+	probe = queue_take(world->queue, NULL, 1000);
+	assert_non_null(probe);
+	assert_null(queue_take(world->queue, NULL, 20));
+	route(world, "x.example rcpt hop-b.example:465\n");
+	taken.deliveries[taken.count++] = queue_take(world->queue, NULL, 1000);
+	assert_non_null(taken.deliveries[0]);
+	finish(world, probe, OUTCOME_NONE, "", "");
+	end_all(world, &taken);
+}
+
 /* A way's second hop takes what the first cannot, without each message trying
  * the first; that is tried by one when its time has come. */
 static void
@@ -496,6 +551,7 @@ main(void)
 		WITH_WORLD(test_others_work),
 		WITH_WORLD(test_crowded),
 		WITH_WORLD(test_half_of_all_ways),
+		WITH_WORLD(test_routed_elsewhere),
 		WITH_WORLD(test_second_hop),
 		WITH_WORLD(test_due_with_site),
 		WITH_WORLD(test_flush),
