@@ -4,7 +4,9 @@
 #include "queue_control.h"
 
 #include <jansson.h>
+#include <string.h>
 
+#include "channel.h"
 #include "control.h"
 #include "queue_change.h"
 #include "queue_tell.h"
@@ -74,18 +76,45 @@ queue_control_tell(struct queue *queue, const struct queue_request *request,
 
 /* The socket. */
 
-static bool
-send_text(void *context, const char *text, size_t len)
-{
-	const int *fd = context;
+enum { JOINED_MOST = CHANNEL_PACKET_MAX - 16 }; /* less what frames them */
 
-	return control_send_data(*fd, text, len);
+/* Objects that go in one packet: one each would cost more than to find them. */
+struct joined {
+	int fd;
+	size_t len;
+	char text[JOINED_MOST];
+};
+
+static bool
+send_joined(struct joined *joined)
+{
+	size_t len = joined->len;
+
+	joined->len = 0;
+	return len == 0 || control_send_data(joined->fd, joined->text, len);
+}
+
+static bool
+join_text(void *context, const char *text, size_t len)
+{
+	struct joined *joined = context;
+
+	if (len + 1 > sizeof(joined->text) - joined->len &&
+	    !send_joined(joined))
+		return false;
+	if (len + 1 > sizeof(joined->text))
+		return false;
+	memcpy(joined->text + joined->len, text, len);
+	joined->text[joined->len + len] = '\n';
+	joined->len += len + 1;
+	return true;
 }
 
 void
 queue_control_answer(struct queue *queue, int fd, const void *packet,
     size_t len)
 {
+	struct joined joined = { .fd = fd };
 	struct queue_request request;
 	struct wire_reader r;
 	struct reason why;
@@ -93,6 +122,9 @@ queue_control_answer(struct queue *queue, int fd, const void *packet,
 
 	wire_reader_init(&r, packet, len);
 	ok = queue_request_get(&r, &request, &why) &&
-	     queue_control_tell(queue, &request, send_text, &fd, &why);
+	     queue_control_tell(queue, &request, join_text, &joined, &why);
+	/* How far it came, even if it failed. */
+	if (!send_joined(&joined) && ok)
+		ok = fail(&why, REASON_AWAY, "nobody reads the answer");
 	control_send_end(fd, ok, ok ? "" : why.text);
 }

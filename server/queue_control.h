@@ -3,7 +3,8 @@
  * control socket.
  *
  * CONTROL_QUEUE carries a struct queue_request (server/queue_filter.h).  Each
- * CONTROL_DATA is one JSON object as text, told apart by "kind":
+ * CONTROL_DATA is as many JSON objects as fit, a line each, told apart by
+ * "kind":
  *
  *     message    LIST and SHOW, one a message, the oldest first: queue, state
  *                (queued, deferred, active, held), arrival and next (Unix

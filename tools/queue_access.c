@@ -8,6 +8,7 @@
 #include "../server/control.h"
 #include "../server/messages.h"
 #include "../server/wire.h"
+#include "queue_feed.h"
 #include "route_table.h"
 
 struct queue_access {
@@ -95,7 +96,7 @@ ask_relay(struct queue_access *access, const struct queue_request *request,
 	queue_request_put(&w, request);
 	ok = w.failed
 		 ? fail(why, REASON_RANGE, "the request is too long")
-		 : control_ask(access->fd, packet, w.len, take, context, why);
+		 : queue_feed(access->fd, packet, w.len, take, context, why);
 	close(access->fd);
 	access->fd = -1;
 	return ok;
