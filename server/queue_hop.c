@@ -244,7 +244,8 @@ hop_wait_ms(const struct hop *hop, int64_t now_ms)
 		if (open < first)
 			first = open;
 	}
-	return first > now_ms ? first - now_ms : 0;
+	/* A worker that tries one of them just now will say. */
+	return first > now_ms && first < INT64_MAX ? first - now_ms : 0;
 }
 
 /* The first site that may be tried now, or NULL and when one may. */

@@ -475,7 +475,7 @@ struct leg *hop_pick(struct queue *queue, struct site *prefer, int64_t now_ms,
 /* As queue_next_hop: another place, for the site *index_out of the hop. */
 enum queue_next hop_next_site(struct hop *hop, struct slot *slot,
     size_t *index_out);
-/* How long until a site of it may be tried; 0: now. */
+/* How long until a site of it may be tried; 0: now, or that is not known. */
 int64_t hop_wait_ms(const struct hop *hop, int64_t now_ms);
 
 /* queue_pace.c; callers hold lock. */

@@ -419,6 +419,34 @@ test_due_with_site(void **state)
 	work(world, one);
 }
 
+/* One that learns late that the site is away, while another tries it again, is
+ * tried as soon as that has worked. */
+static void
+test_late(void **state)
+{
+	struct world *world = *state;
+	struct queue_request request = { .verb = QUEUE_FLUSH, .all = true };
+	struct delivery *early, *late, *again;
+	struct queue_changed changed;
+	struct reason why;
+
+	settle_config(world, 8, 3600);
+	submit_many(world, 2, "a@x.example");
+	early = queue_take(world->queue, NULL, 1000);
+	late = queue_take(world->queue, NULL, 1000);
+	assert_non_null(late);
+	fail_site(world, early);
+	assert_true(queue_change(world->queue, &request, &changed, &why));
+	again = queue_take(world->queue, NULL, 1000);
+	assert_non_null(again);
+	fail_site(world, late);
+	work(world, again);
+	late = queue_take(world->queue, NULL, 30000);
+	assert_non_null(late);
+	assert_int_equal(late->attempt, 2);
+	work(world, late);
+}
+
 /* An operator's flush tries what is away at once, by one worker. */
 static void
 test_flush(void **state)
@@ -554,6 +582,7 @@ main(void)
 		WITH_WORLD(test_routed_elsewhere),
 		WITH_WORLD(test_second_hop),
 		WITH_WORLD(test_due_with_site),
+		WITH_WORLD(test_late),
 		WITH_WORLD(test_flush),
 		WITH_WORLD(test_expiry),
 		WITH_WORLD(test_crowd),
