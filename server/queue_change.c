@@ -71,23 +71,13 @@ hold(struct queue *queue, struct queued *message)
 	return CHANGE_DONE;
 }
 
-static bool
-has_held_leg(const struct queued *message)
-{
-	for (const struct leg *leg = &message->leg; leg != NULL;
-	     leg = leg->next)
-		if (leg->held)
-			return true;
-	return false;
-}
-
 /* Due now; attempts go on being counted.  What a route held is routed again. */
 static enum change
 release(struct queue *queue, struct queued *message)
 {
 	struct log_entry *entry;
 
-	if (!message->held && !has_held_leg(message))
+	if (!message->held && !look_has_held_leg(message))
 		return CHANGE_NOTHING;
 	entry = log_key_entry(JOURNAL_RELEASED, message->key,
 	    "released by the operator");

@@ -8,10 +8,12 @@
  *
  *     message    LIST and SHOW, one a message, the oldest first: queue, state
  *                (queued, deferred, active, held), arrival and next (Unix
- *                seconds), size, attempts, from, recipients (pending ones, at
- *                most 16) and recipient_count, recipient_total, host, port,
- *                status, reason, login, client; held ones have by_operator,
- *                those of which a route holds some have route_line;
+ *                seconds; null if that is not known), size, attempts, from,
+ *                recipients (pending ones, at most 16) and recipient_count,
+ *                recipient_total, host, port, status, reason, login, client;
+ *                held ones have by_operator, those of which a route holds some
+ *                have route_line; where some is held, but not what goes next,
+ *                held_reason;
  *                SHOW: session, listener, tls, envid, smtputf8, requiretls
  *                TRACE: as SHOW, but for header and body; also of one that
  *                is done with (state done) and known still

@@ -37,6 +37,23 @@ look_state(const struct queued *message)
 	}
 }
 
+bool
+look_has_held_leg(const struct queued *message)
+{
+	for (const struct leg *leg = &message->leg; leg != NULL;
+	     leg = leg->next)
+		if (leg->held && leg->pending > 0)
+			return true;
+	return false;
+}
+
+static bool
+is_in_state(const struct queued *message, unsigned states)
+{
+	return (states & look_state(message)) != 0 ||
+	       ((states & QUEUE_HELD) != 0 && look_has_held_leg(message));
+}
+
 /* Done with, and not about to be forgotten: see take_finished in
  * server/queue_segment.c. */
 static bool
@@ -55,7 +72,7 @@ look_fits(const struct queued *message, const struct queue_filter *filter,
 		return false;
 	if (filter->id[0] != '\0' && strcmp(filter->id, message->queue_id) != 0)
 		return false;
-	if (filter->states != 0 && (filter->states & look_state(message)) == 0)
+	if (filter->states != 0 && !is_in_state(message, filter->states))
 		return false;
 	return queue_filter_age(filter, now_ms - message->arrival_ms);
 }
@@ -194,6 +211,19 @@ tell_route_hold(struct look_leg *out, const struct leg *leg, uint32_t line)
 	out->told = true;
 }
 
+/* Its own turn, but no attempt is made while none of the sites its way leads to
+ * may be tried. */
+static void
+tell_due(struct look_leg *out, const struct leg *leg)
+{
+	int64_t wait_ms = hop_wait_ms(leg->hop, queue_monotonic_ms());
+	int64_t open_ms = queue_now_ms() + wait_ms;
+
+	out->due_known = leg->attempts > 0 || wait_ms > 0;
+	if (wait_ms > 0 && open_ms > out->next_ms)
+		out->next_ms = open_ms;
+}
+
 static void
 copy_legs(struct look *look, const struct queued *message)
 {
@@ -212,6 +242,7 @@ copy_legs(struct look *look, const struct queued *message)
 		out->kind = leg->hop->way.kind;
 		snprintf(out->text, sizeof(out->text), "%s",
 		    leg->hop->last_text);
+		tell_due(out, leg);
 		if (leg->held && message->held_line != 0)
 			tell_route_hold(out, leg, message->held_line);
 	}
@@ -369,6 +400,15 @@ look_read_reasons(struct queue *queue, struct look *look)
 }
 
 const struct look_leg *
+look_held_leg(const struct look *look)
+{
+	for (size_t i = 0; i < look->leg_count; i++)
+		if (look->legs[i].held && look->legs[i].pending > 0)
+			return &look->legs[i];
+	return NULL;
+}
+
+const struct look_leg *
 look_next_leg(const struct look *look)
 {
 	const struct look_leg *found = NULL;
@@ -376,11 +416,11 @@ look_next_leg(const struct look *look)
 	for (size_t i = 0; i < look->leg_count; i++) {
 		const struct look_leg *leg = &look->legs[i];
 
-		if (leg->pending > 0 &&
+		if (leg->pending > 0 && !leg->held &&
 		    (found == NULL || leg->next_ms < found->next_ms))
 			found = leg;
 	}
-	return found;
+	return found != NULL ? found : look_held_leg(look);
 }
 
 /* --- filtering ------------------------------------------------------------ */

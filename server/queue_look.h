@@ -17,7 +17,8 @@ struct look_leg {
 	enum route_kind kind;
 	uint32_t pending, attempts;
 	bool active, held;
-	int64_t next_ms;                /* Unix */
+	int64_t next_ms;                /* Unix; its own turn, or its sites' */
+	bool due_known;                 /* next_ms says when it is tried */
 	char status[QUEUE_STATUS_SIZE]; /* of the last failure, or "" */
 	char text[512];                 /* said last, or why it is not tried */
 	bool told;                      /* text is an attempt's */
@@ -70,9 +71,11 @@ bool selection_make(struct queue *queue, const struct queue_filter *filter,
     struct selection *selection, struct reason *why);
 void selection_free(struct selection *selection);
 
-/* Waiting, active or held.  Callers hold lock, for this and the next two. */
+/* Waiting, active or held.  Callers hold lock, for this and the next three. */
 bool look_is_listed(const struct queued *message);
 enum queue_state look_state(const struct queued *message);
+/* Some of it is held, whatever the rest of it does. */
+bool look_has_held_leg(const struct queued *message);
 /* The cheap part of the filter; of those that are listed, and of those that are
  * done with, but known still, if it asks for QUEUE_DONE. */
 bool look_fits(const struct queued *message, const struct queue_filter *filter,
@@ -92,7 +95,10 @@ void look_fini(struct queue *queue, struct look *look);
 bool look_fits_deep(struct queue *queue, struct look *look,
     const struct queue_filter *filter);
 
-/* Of the legs that have something left the one that comes next, or NULL. */
+/* Of the legs that have something left the one that comes next, one that is
+ * held only if all are; or NULL. */
 const struct look_leg *look_next_leg(const struct look *look);
+/* One that is held and has something left, or NULL. */
+const struct look_leg *look_held_leg(const struct look *look);
 
 #endif

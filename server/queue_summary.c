@@ -99,6 +99,8 @@ leg_reason(const struct look *look, const struct look_leg *leg,
 {
 	if (look->by_operator)
 		snprintf(out, REASON_SIZE, "held by the operator");
+	else if (leg->held && look->held_line != 0)
+		snprintf(out, REASON_SIZE, "%.*s", REASON_SIZE - 1, leg->text);
 	else if (leg->text[0] != '\0')
 		reduce_reason(leg->text, out);
 	else

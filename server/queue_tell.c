@@ -58,6 +58,8 @@ pending_paths(const struct look *look)
 static void
 set_reason(json_t *object, const struct look *look, const struct look_leg *leg)
 {
+	const struct look_leg *held;
+
 	json_object_set_new(object, "host",
 	    json_text(leg == NULL ? "" : leg->hop.host));
 	json_object_set_new(object, "port",
@@ -72,6 +74,18 @@ set_reason(json_t *object, const struct look *look, const struct look_leg *leg)
 	if (look->held_line != 0)
 		json_object_set_new(object, "route_line",
 		    json_integer(look->held_line));
+	held = look_held_leg(look);
+	if (held != NULL && held != leg)
+		json_object_set_new(object, "held_reason",
+		    json_text(held->text));
+}
+
+/* It waits for a time that is known. */
+static bool
+is_due(const struct look *look, const struct look_leg *leg)
+{
+	return (look->state & (QUEUE_QUEUED | QUEUE_DEFERRED)) != 0 &&
+	       leg->due_known && !leg->active && !leg->held;
 }
 
 static json_t *
@@ -88,7 +102,7 @@ message_object(const struct look *look)
 	json_object_set_new(object, "arrival",
 	    json_integer(look->arrival_ms / 1000));
 	json_object_set_new(object, "next",
-	    look->state == QUEUE_DEFERRED && leg != NULL
+	    leg != NULL && is_due(look, leg)
 		? json_integer(leg->next_ms / 1000)
 		: json_null());
 	json_object_set_new(object, "size",
@@ -156,7 +170,8 @@ tell_legs(const struct queue_teller *told, const struct look *look)
 		json_object_set_new(object, "attempts",
 		    json_integer(leg->attempts));
 		json_object_set_new(object, "next",
-		    strcmp(word, "deferred") == 0
+		    leg->due_known && (strcmp(word, "deferred") == 0 ||
+					  strcmp(word, "queued") == 0)
 			? json_integer(leg->next_ms / 1000)
 			: json_null());
 		json_object_set_new(object, "status", json_text(leg->status));

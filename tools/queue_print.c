@@ -85,19 +85,24 @@ queue_print_place(const json_t *object)
 		printf(":%" JSON_INTEGER_FORMAT, port);
 }
 
-/* Where it goes, and what was said last. */
+/* Where it goes, and what was said last; and what goes nowhere. */
 static void
 print_reason(const json_t *object)
 {
 	if (json_is_true(json_object_get(object, "by_operator")))
 		fputs("    held by the operator\n", stdout);
-	if (text_of(object, "reason")[0] == '\0')
-		return;
-	fputs("    ", stdout);
-	queue_print_place(object);
-	fputs(": ", stdout);
-	print_text(text_of(object, "reason"));
-	putchar('\n');
+	if (text_of(object, "reason")[0] != '\0') {
+		fputs("    ", stdout);
+		queue_print_place(object);
+		fputs(": ", stdout);
+		print_text(text_of(object, "reason"));
+		putchar('\n');
+	}
+	if (text_of(object, "held_reason")[0] != '\0') {
+		fputs("    some of it: ", stdout);
+		print_text(text_of(object, "held_reason"));
+		putchar('\n');
+	}
 }
 
 /* One of what only SHOW tells. */

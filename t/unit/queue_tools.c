@@ -313,6 +313,69 @@ test_legs(void **state)
 	json_decref(objects);
 }
 
+/* Of what a route holds some of, the rest goes on; it is found as held. */
+static void
+test_held_in_part(void **state)
+{
+	static const char *const both[] = { "x@kept.example", "y@b.example",
+		NULL };
+	struct world *world = *state;
+	struct queue_request held = { .verb = QUEUE_LIST,
+		.filter.states = QUEUE_HELD };
+	char id[QUEUE_ID_SIZE];
+	json_t *objects;
+
+	route(world, "kept.example rcpt hold \"under review\"\n");
+	assert_true(
+	    submit(world, "s@y.example", both, "", text, strlen(text), id));
+	defer(world, "450 full");
+	assert_null(queue_take(world->queue, NULL, 50));
+	objects = answer(world, &held);
+	assert_int_equal(json_array_size(objects), 1);
+	assert_string_equal(text_of(objects, 0, "state"), "deferred");
+	assert_string_equal(text_of(objects, 0, "reason"), "450 full");
+	assert_string_equal(text_of(objects, 0, "held_reason"),
+	    "held by line 1 of the routes: under review");
+	assert_true(number_of(objects, 0, "next") > time(NULL));
+	json_decref(objects);
+	held.verb = QUEUE_SUMMARY;
+	objects = answer(world, &held);
+	assert_int_equal(json_array_size(objects), 3);
+	json_decref(objects);
+	assert_int_equal(act(world, QUEUE_RELEASE, id).changed, 1);
+	held.verb = QUEUE_LIST;
+	assert_int_equal(count_of(world, &held), 0);
+}
+
+/* What was not tried waits for no time, unless nothing goes there for now. */
+static void
+test_next(void **state)
+{
+	struct world *world = *state;
+	struct queue_request list;
+	struct delivery *delivery;
+	char id[QUEUE_ID_SIZE];
+	json_t *objects;
+
+	submit_one(world, NULL);
+	delivery = queue_take(world->queue, NULL, 2000);
+	assert_non_null(delivery);
+	submit_one(world, id);
+	wait_for(world, 2);
+	list = about(QUEUE_LIST, id);
+	objects = answer(world, &list);
+	assert_true(json_is_null(
+	    json_object_get(json_array_get(objects, 0), "next")));
+	json_decref(objects);
+	queue_hop_failed(world->queue, delivery);
+	finish(world, delivery, OUTCOME_TEMPORARY, "4.4.1", "refused");
+	objects = answer(world, &list);
+	assert_string_equal(text_of(objects, 0, "state"), "queued");
+	assert_string_equal(text_of(objects, 0, "reason"), "refused");
+	assert_true(number_of(objects, 0, "next") > time(NULL) + 30);
+	json_decref(objects);
+}
+
 /* What is done with is known to a trace, and to nothing else. */
 static void
 test_trace(void **state)
@@ -449,6 +512,8 @@ main(void)
 		WITH_WORLD(test_bounce),
 		WITH_WORLD(test_bounce_active),
 		WITH_WORLD(test_legs),
+		WITH_WORLD(test_held_in_part),
+		WITH_WORLD(test_next),
 		WITH_WORLD(test_trace),
 		WITH_WORLD(test_all),
 		WITH_WORLD(test_body),
