@@ -26,6 +26,7 @@ sbindir = $(PREFIX)/sbin
 mandir = $(PREFIX)/share/man
 unitdir = $(PREFIX)/lib/systemd/system
 sysusersdir = $(PREFIX)/lib/sysusers.d
+hooksdir = $(PREFIX)/share/sallyport/hooks
 pamdir = /etc/pam.d
 
 ifeq ($(origin CC),default)
@@ -122,7 +123,8 @@ NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
 	dns-root-data nsd ldnsutils \
 	krb5-kdc krb5-admin-server krb5-user libgssapi-krb5-2 \
-	libauthen-sasl-perl libdigest-hmac-perl python3
+	libauthen-sasl-perl libdigest-hmac-perl python3 \
+	pebble certbot lego uacme
 # What these start in the background; the tests start their own.
 SERVICES := nsd krb5-kdc krb5-admin-server
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -179,6 +181,7 @@ torture: deps
 		$(if $(SEED),TORTURE_SEED=$(SEED)) perl -It/lib $$t || exit 1; \
 	done
 
+HOOKS := $(wildcard tools/hooks/*)
 # An edited PAM service is the operator's and stays.
 .PHONY: install
 install: $(PROGRAMS)
@@ -189,6 +192,12 @@ install: $(PROGRAMS)
 		$(DESTDIR)$(PREFIX)/share/sallyport/fail2ban.conf
 	install -D -m 0644 server/sallyport.sysusers \
 		$(DESTDIR)$(sysusersdir)/sallyport.conf
+	install -d $(DESTDIR)$(hooksdir)
+	for hook in $(notdir $(HOOKS)); do \
+		sed 's,@sbindir@,$(sbindir),g; s,@hooksdir@,$(hooksdir),g' \
+			tools/hooks/$$hook >$(DESTDIR)$(hooksdir)/$$hook && \
+		chmod 0755 $(DESTDIR)$(hooksdir)/$$hook || exit 1; \
+	done
 	install -d $(DESTDIR)$(unitdir)
 	sed 's,@sbindir@,$(sbindir),g' server/sallyportd.service \
 		>$(DESTDIR)$(unitdir)/sallyportd.service

@@ -56,6 +56,7 @@ enum {
 	OPTION_EXCLUDE = 'x',
 	OPTION_HELP = 'h',
 	OPTION_JSON = 'j',
+	OPTION_KEY = 'K',
 	OPTION_MUST_STAPLE = 's',
 	OPTION_NAME = 'n',
 	OPTION_NEW_KEY = 'k',
@@ -65,6 +66,7 @@ enum {
 	OPTION_PATH_LENGTH = 'l',
 	OPTION_PERMIT = 'p',
 	OPTION_PORT = 't',
+	OPTION_RELOAD = 'R',
 	OPTION_REQUEST = 'q',
 	OPTION_ROLE = 'r',
 	OPTION_STDIN = 'i',
@@ -113,9 +115,12 @@ static const struct action {
 	    "        [--algorithm ecdsa|ed25519|rsa] [--new-key]",
 	    "PREFIX.csr for another authority; PREFIX.key is made, or kept if "
 	    "it is there;\n      --new-key is for the next key" },
-	{ "install", cert_install, "o", "install FILE --out PREFIX",
+	{ "install", cert_install, "oKR",
+	    "install FILE [NAME]... --out PREFIX [--key FILE] [--reload]",
 	    "put another authority's answer in place as PREFIX.pem, once it "
-	    "fits the key" },
+	    "fits the key\n      (or the one that is given, which becomes "
+	    "PREFIX.key) and the names; --reload\n      has the server take "
+	    "it" },
 	{ "export", cert_export, "oni",
 	    "export PREFIX --out FILE [--name TEXT]",
 	    "PREFIX.pem and PREFIX.key as PKCS#12 for a mail program" },
@@ -236,6 +241,9 @@ take_option(int letter, const char *word, struct cert_options *options)
 	case OPTION_CA:
 		options->authority = word;
 		return true;
+	case OPTION_KEY:
+		options->key = word;
+		return true;
 	case OPTION_PARENT:
 		options->parent = word;
 		return true;
@@ -252,6 +260,8 @@ take_option(int letter, const char *word, struct cert_options *options)
 		return options->new_key = true;
 	case OPTION_NEXT:
 		return options->next = true;
+	case OPTION_RELOAD:
+		return options->reload = true;
 	case OPTION_JSON:
 		return options->json = true;
 	default:
@@ -268,6 +278,7 @@ static const struct option longs[] = {
 	{ "exclude", required_argument, NULL, OPTION_EXCLUDE },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ "json", no_argument, NULL, OPTION_JSON },
+	{ "key", required_argument, NULL, OPTION_KEY },
 	{ "must-staple", no_argument, NULL, OPTION_MUST_STAPLE },
 	{ "name", required_argument, NULL, OPTION_NAME },
 	{ "new-key", no_argument, NULL, OPTION_NEW_KEY },
@@ -278,6 +289,7 @@ static const struct option longs[] = {
 	{ "path-length", required_argument, NULL, OPTION_PATH_LENGTH },
 	{ "permit", required_argument, NULL, OPTION_PERMIT },
 	{ "port", required_argument, NULL, OPTION_PORT },
+	{ "reload", no_argument, NULL, OPTION_RELOAD },
 	{ "request", required_argument, NULL, OPTION_REQUEST },
 	{ "role", required_argument, NULL, OPTION_ROLE },
 	{ NULL, 0, NULL, 0 },

@@ -3,7 +3,8 @@
  *
  *     cert.c            the command line
  *     cert_authority.c  ca, issue, list, revoke, crl
- *     cert_request.c    request, install, export
+ *     cert_request.c    request, export
+ *     cert_install.c    install
  *     cert_renew.c      renew, tlsa
  *     cert_show.c       show
  *     cert_check.c      check
@@ -18,6 +19,7 @@
 
 #include "../pki/authority.h"
 #include "../policy/reason.h"
+#include "../server/config.h"
 
 enum {
 	CERT_TIME_SIZE = 32,
@@ -42,6 +44,7 @@ struct cert_options {
 	enum authority_role role;
 	enum key_algorithm algorithm;
 	bool has_role, json, encrypt, from_stdin, must_staple, new_key, next;
+	bool reload;
 	struct cert_words permitted, excluded, ports;
 };
 
@@ -78,6 +81,29 @@ bool cert_authority_open(const struct cert_options *options,
 /* PREFIX.pem and the like; false if that is too long. */
 bool cert_path(char out[static PATH_MAX], const char *prefix,
     const char *ending, struct reason *why);
+
+/* cert_install.c */
+
+/* What came from another authority. */
+struct cert_answer {
+	const gnutls_datum_t *pem; /* certificates in any order */
+	const char *key; /* file of its key; NULL: that of prefix, or the next
+			  */
+	const char *const *names; /* it has to be for these DNS names */
+	size_t name_count;
+	/* It is for those of the one that is there, if none are given, and for
+	 * what the configuration uses that for. */
+	bool is_replacement;
+};
+
+/*
+ * Check it, and put it in place as PREFIX.pem and, if it brings a key,
+ * PREFIX.key: each written aside, synced and renamed; then have the server of
+ * config read its files anew (NULL: not; that none is running is no failure).
+ * If anything is wrong, or the server refuses it, all is as it was.
+ */
+bool cert_put(const struct cert_answer *answer, const char *prefix,
+    const struct config *config, struct reason *why);
 
 /* RFC 3339, UTC. */
 void cert_print_time(char out[static CERT_TIME_SIZE], time_t when);

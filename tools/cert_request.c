@@ -1,10 +1,9 @@
 /*
- * tools/cert_request.c: "sallyport cert request", "install" and "export":
- * certificates of other authorities, and for other programs.
+ * tools/cert_request.c: "sallyport cert request" and "export": asking other
+ * authorities, and certificates for other programs.
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../pki/file.h"
 #include "../pki/pkcs12.h"
@@ -53,63 +52,6 @@ cert_request(const struct cert_arguments *a)
 		return cert_wrong_usage(
 		    "request: expected NAME, --role and --out PREFIX");
 	return cert_status_of(request(a, &why), &why);
-}
-
-/* With the present key, else with the next one. */
-static bool
-answer_for(const gnutls_datum_t *pem, const char *key_path,
-    gnutls_datum_t *chain_out, struct reason *why)
-{
-	char next[PATH_MAX];
-	struct pki_key key;
-	bool ok;
-
-	if (!pki_key_read(&key, key_path, NULL, why))
-		return false;
-	ok = request_answer(pem, key.public_key, chain_out, why);
-	pki_key_free(&key);
-	if (ok || why->code != REASON_CERT_BAD ||
-	    !renew_next_path(next, key_path, NULL) || access(next, F_OK) < 0)
-		return ok;
-	if (!pki_key_read(&key, next, NULL, why))
-		return false;
-	ok = request_answer(pem, key.public_key, chain_out, why);
-	pki_key_free(&key);
-	return ok;
-}
-
-static bool
-install(const char *answer, const char *prefix, struct reason *why)
-{
-	char chain_path[PATH_MAX], key_path[PATH_MAX];
-	gnutls_datum_t pem, chain = { 0 };
-	bool ok;
-
-	if (!cert_path(chain_path, prefix, ".pem", why) ||
-	    !cert_path(key_path, prefix, ".key", why) ||
-	    !pki_file_read(answer, false, &pem, why))
-		return false;
-	ok = answer_for(&pem, key_path, &chain, why) &&
-	     pki_file_write(chain_path, chain.data, chain.size, PKI_CHAIN_MODE,
-		 true, why) &&
-	     renew_repair(chain_path, key_path, why);
-	pki_octets_wipe(&pem);
-	pki_octets_wipe(&chain);
-	if (ok)
-		printf("%s\n", chain_path);
-	return ok;
-}
-
-int
-cert_install(const struct cert_arguments *a)
-{
-	struct reason why;
-
-	if (a->count != 1 || a->options->out == NULL)
-		return cert_wrong_usage("install: expected FILE and --out "
-					"PREFIX");
-	return cert_status_of(install(a->words[0], a->options->out, &why),
-	    &why);
 }
 
 /* --- export --------------------------------------------------------------- */

@@ -1,0 +1,476 @@
+/*
+ * tools/cert_install.c: "sallyport cert install": what another authority
+ * answered comes into place once it fits, and the server takes it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../pki/cert.h"
+#include "../pki/file.h"
+#include "../pki/renew.h"
+#include "../pki/request.h"
+#include "../server/control.h"
+#include "../server/messages.h"
+#include "../tls/tls.h"
+#include "cert.h"
+#include "tool.h"
+
+static bool
+is_same_file(const char *a, const char *b)
+{
+	struct stat of_a, of_b;
+
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &of_a) == 0 && stat(b, &of_b) == 0 &&
+		   of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino);
+}
+
+/* --- what it has to be for ------------------------------------------------
+ */
+
+struct one {
+	gnutls_x509_crt_t crt;
+	char *names;
+	size_t len;
+};
+
+static void
+one_free(struct one *one)
+{
+	free(one->names);
+	if (one->crt != NULL)
+		gnutls_x509_crt_deinit(one->crt);
+}
+
+/* The end entity of a chain. */
+static bool
+one_read(struct one *one, const gnutls_datum_t *chain, struct reason *why)
+{
+	gnutls_x509_crt_t *list;
+	unsigned count;
+
+	if (!cert_chain_parse(chain, &list, &count, why))
+		return false;
+	one->crt = list[0];
+	list[0] = NULL;
+	for (unsigned i = 1; i < count; i++)
+		gnutls_x509_crt_deinit(list[i]);
+	gnutls_free(list);
+	return cert_names(one->crt, &one->names, &one->len, why);
+}
+
+/* Where there is no DNS name the library would take a common name. */
+static bool
+one_is_for(const struct one *one, const char *name)
+{
+	bool has_dns_name = false;
+
+	for (const char *at = one->names;
+	     at != NULL && at < one->names + one->len; at += strlen(at) + 1) {
+		if (strncmp(at, "dns:", 4) != 0)
+			continue;
+		if (strcasecmp(at + 4, name) == 0)
+			return true;
+		has_dns_name = true;
+	}
+	return has_dns_name && name[0] != '*' &&
+	       gnutls_x509_crt_check_hostname(one->crt, name);
+}
+
+static bool
+check_name(const struct one *one, const char *name, struct reason *why)
+{
+	return one_is_for(one, name) ||
+	       fail(why, REASON_CERT_NAME,
+		   "the certificate is not for %.100s, expected that among "
+		   "the DNS names of its subjectAltName",
+		   name);
+}
+
+static bool
+check_purpose(const struct one *one, enum cert_purpose purpose,
+    struct reason *why)
+{
+	return cert_purpose(one->crt, purpose) == PURPOSE_YES ||
+	       fail(why, REASON_CERT_PURPOSE,
+		   "the certificate is not meant for %s, expected %s in its "
+		   "extended key usage",
+		   purpose == CERT_FOR_SERVER ? "servers" : "clients",
+		   purpose == CERT_FOR_SERVER ? "serverAuth" : "clientAuth");
+}
+
+/* All DNS names of the one in that file; none that can be read is no
+ * measure. */
+static bool
+check_names_of(const struct one *one, const char *chain_path,
+    struct reason *why)
+{
+	struct one present = { 0 };
+	gnutls_datum_t pem = { 0 };
+	bool ok = true;
+
+	if (pki_file_read(chain_path, false, &pem, NULL) &&
+	    one_read(&present, &pem, NULL))
+		for (const char *at = present.names;
+		     ok && at != NULL && at < present.names + present.len;
+		     at += strlen(at) + 1)
+			ok = strncmp(at, "dns:", 4) != 0 ||
+			     check_name(one, at + 4, why);
+	pki_octets_wipe(&pem);
+	one_free(&present);
+	return ok;
+}
+
+/* What the configuration uses that file for, or would. */
+static unsigned
+roles_of(const struct config *config, const char *chain_path)
+{
+	for (size_t i = 0; config != NULL && i < config->certificate_count; i++)
+		if (is_same_file(config->certificates[i].chain, chain_path))
+			return config->certificates[i].roles;
+	return CERTIFICATE_SERVER;
+}
+
+static bool
+check(const struct cert_answer *answer, const gnutls_datum_t *chain,
+    const char *chain_path, const struct config *config, struct reason *why)
+{
+	unsigned roles = roles_of(config, chain_path);
+	struct one one = { 0 };
+	bool ok = one_read(&one, chain, why);
+
+	for (size_t i = 0; ok && i < answer->name_count; i++)
+		ok = check_name(&one, answer->names[i], why);
+	if (ok && answer->is_replacement && answer->name_count == 0)
+		ok = check_names_of(&one, chain_path, why);
+	if (ok && answer->is_replacement)
+		ok = ((roles & CERTIFICATE_SERVER) == 0 ||
+			 check_purpose(&one, CERT_FOR_SERVER, why)) &&
+		     ((roles & CERTIFICATE_CLIENT) == 0 ||
+			 check_purpose(&one, CERT_FOR_CLIENT, why));
+	one_free(&one);
+	return ok;
+}
+
+/* --- its key -------------------------------------------------------------
+ */
+
+/* With the present key, else with the next one. */
+static bool
+answer_for(const gnutls_datum_t *pem, const char *key_path,
+    gnutls_datum_t *chain_out, struct reason *why)
+{
+	char next[PATH_MAX];
+	struct pki_key key;
+	bool ok;
+
+	if (!pki_key_read(&key, key_path, NULL, why))
+		return false;
+	ok = request_answer(pem, key.public_key, chain_out, why);
+	pki_key_free(&key);
+	if (ok || why->code != REASON_CERT_BAD ||
+	    !renew_next_path(next, key_path, NULL) || access(next, F_OK) < 0)
+		return ok;
+	if (!pki_key_read(&key, next, NULL, why))
+		return false;
+	ok = request_answer(pem, key.public_key, chain_out, why);
+	pki_key_free(&key);
+	return ok;
+}
+
+/* With a key that came with it, one that we can sign with. */
+static bool
+answer_with(const gnutls_datum_t *pem, const char *path,
+    gnutls_datum_t *key_out, gnutls_datum_t *chain_out, struct reason *why)
+{
+	struct tls_key *usable;
+	struct pki_key key;
+	struct reason bad;
+	bool ok;
+
+	if (!pki_key_read(&key, path, NULL, why))
+		return false;
+	ok = request_answer(pem, key.public_key, chain_out, why);
+	pki_key_free(&key);
+	if (!ok || !pki_file_read(path, true, key_out, why))
+		return false;
+	if (!tls_key_new(&usable, key_out, &bad))
+		return fail(why, bad.code, "%.100s: %.140s", path, bad.text);
+	tls_key_free(usable);
+	return true;
+}
+
+static bool
+is_same_key(const char *path, const gnutls_datum_t *key)
+{
+	unsigned char a[SPKI_OCTETS], b[SPKI_OCTETS];
+	gnutls_datum_t pem;
+	bool same;
+
+	if (!pki_file_read(path, true, &pem, NULL))
+		return false;
+	same = cert_key_spki(&pem, a, NULL) && cert_key_spki(key, b, NULL) &&
+	       memcmp(a, b, sizeof(a)) == 0;
+	pki_octets_wipe(&pem);
+	return same;
+}
+
+/* --- into place ----------------------------------------------------------
+ */
+
+/* PREFIX.pem and PREFIX.key, and what is or shall be in them; no key: it is
+ * there already. */
+struct place {
+	char chain_path[PATH_MAX], key_path[PATH_MAX];
+	gnutls_datum_t chain, key;
+};
+
+static void
+place_free(struct place *place)
+{
+	pki_octets_wipe(&place->chain);
+	pki_octets_wipe(&place->key);
+}
+
+/*
+ * A key that comes from elsewhere is the next one until the chain is there: a
+ * crash between the two is put right by renew_repair.  made_out: next is new.
+ */
+static bool
+put_next_key(const struct place *place, char next[static PATH_MAX],
+    bool *made_out, struct reason *why)
+{
+	*made_out = false;
+	if (place->key.data == NULL ||
+	    is_same_key(place->key_path, &place->key))
+		return true;
+	if (!renew_next_path(next, place->key_path, why))
+		return false;
+	if (is_same_key(next, &place->key))
+		return true;
+	if (access(next, F_OK) == 0)
+		return fail(why, REASON_EXISTS,
+		    "%s: the next key is another one: if nobody was told of "
+		    "it, remove it first",
+		    next);
+	*made_out = pki_file_write(next, place->key.data, place->key.size,
+	    PKI_KEY_MODE, false, why);
+	return *made_out;
+}
+
+static bool
+place_write(const struct place *place, struct reason *why)
+{
+	char next[PATH_MAX];
+	bool made;
+
+	if (!put_next_key(place, next, &made, why))
+		return false;
+	if (!pki_file_write(place->chain_path, place->chain.data,
+		place->chain.size, PKI_CHAIN_MODE, true, why)) {
+		if (made)
+			unlink(next);
+		return false;
+	}
+	return renew_repair(place->chain_path, place->key_path, why);
+}
+
+/* What is there before; without both there is nothing to go back to. */
+static void
+place_read(struct place *place)
+{
+	if (!pki_file_read(place->chain_path, false, &place->chain, NULL) ||
+	    !pki_file_read(place->key_path, true, &place->key, NULL))
+		place_free(place);
+}
+
+/* Of the folder of path, against others that put something there: to be
+ * closed; -1 if that fails. */
+static int
+lock_folder(const char *path, struct reason *why)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX];
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%.*s",
+	    slash == NULL ? 1 : (int)(slash - path) + 1,
+	    slash == NULL ? "." : path);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		fail_errno(why, "%s", folder);
+		return -1;
+	}
+	while (flock(fd, LOCK_EX) != 0) {
+		if (errno == EINTR)
+			continue;
+		fail_errno(why, "%s", folder);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* --- the server ----------------------------------------------------------
+ */
+
+enum taken { TAKEN, REFUSED, UNKNOWN, NO_SERVER };
+
+static void
+ignore(void *context, const char *octets, size_t len)
+{
+	(void)context;
+	(void)octets;
+	(void)len;
+}
+
+static enum taken
+reload(const struct config *config, struct reason *why)
+{
+	const unsigned char request = CONTROL_RELOAD;
+	bool ok;
+	int fd;
+
+	if (!control_connect(config->state, "master", &fd, why))
+		return why->code == REASON_AWAY ? NO_SERVER : UNKNOWN;
+	ok = control_ask(fd, &request, 1, ignore, NULL, why);
+	close(fd);
+	if (ok)
+		return TAKEN;
+	switch (why->code) {
+	case REASON_AWAY:
+	case REASON_TIMEOUT:
+	case REASON_PROTOCOL:
+		return UNKNOWN;
+	default:
+		return REFUSED;
+	}
+}
+
+/* The server goes on with the old ones, and so would one that is started
+ * now. */
+static bool
+go_back(const struct place *old, const struct reason *refusal,
+    struct reason *why)
+{
+	if (old->chain.data == NULL)
+		return fail(why, refusal->code,
+		    "the server refuses what is now in %.80s: %.140s",
+		    old->chain_path, refusal->text);
+	if (!place_write(old, why))
+		return false;
+	return fail(why, refusal->code,
+	    "the server refuses it, %.80s is as it was: %.140s",
+	    old->chain_path, refusal->text);
+}
+
+static bool
+have_it_taken(const struct config *config, const struct place *old,
+    struct reason *why)
+{
+	struct reason refusal;
+
+	switch (reload(config, &refusal)) {
+	case TAKEN:
+		printf("the server has taken it\n");
+		return true;
+	case NO_SERVER:
+		printf("no server is running that would take it\n");
+		return true;
+	case REFUSED:
+		return go_back(old, &refusal, why);
+	default:
+		return fail(why, refusal.code,
+		    "whether the server has taken it is not known: %.180s",
+		    refusal.text);
+	}
+}
+
+/* --- all of it ----------------------------------------------------------- */
+
+static bool
+put(const struct cert_answer *answer, struct place *new,
+    const struct config *config, struct reason *why)
+{
+	struct place old = { 0 };
+	bool ok;
+
+	ok = (answer->key == NULL
+		     ? answer_for(answer->pem, new->key_path, &new->chain, why)
+		     : answer_with(answer->pem, answer->key, &new->key,
+			   &new->chain, why)) &&
+	     check(answer, &new->chain, new->chain_path, config, why);
+	memcpy(old.chain_path, new->chain_path, sizeof(old.chain_path));
+	memcpy(old.key_path, new->key_path, sizeof(old.key_path));
+	place_read(&old);
+	ok = ok && place_write(new, why);
+	if (ok)
+		printf("%s\n", new->chain_path);
+	if (ok && config != NULL)
+		ok = have_it_taken(config, &old, why);
+	place_free(&old);
+	return ok;
+}
+
+bool
+cert_put(const struct cert_answer *answer, const char *prefix,
+    const struct config *config, struct reason *why)
+{
+	struct place new = { 0 };
+	bool ok;
+	int fd;
+
+	if (!cert_path(new.chain_path, prefix, ".pem", why) ||
+	    !cert_path(new.key_path, prefix, ".key", why))
+		return false;
+	fd = lock_folder(new.chain_path, why);
+	if (fd < 0)
+		return false;
+	ok = put(answer, &new, config, why);
+	place_free(&new);
+	close(fd);
+	return ok;
+}
+
+static bool
+install(const struct cert_arguments *a, struct reason *why)
+{
+	struct cert_answer answer = {
+		.key = a->options->key,
+		.names = (const char *const *)a->words + 1,
+		.name_count = (size_t)a->count - 1,
+		.is_replacement = a->options->key != NULL,
+	};
+	struct config *config = NULL;
+	gnutls_datum_t pem = { 0 };
+	bool ok;
+
+	/* Before anything is changed. */
+	if (a->options->reload && !tool_config(&config, why))
+		return false;
+	answer.pem = &pem;
+	ok = pki_file_read(a->words[0], false, &pem, why) &&
+	     cert_put(&answer, a->options->out, config, why);
+	pki_octets_wipe(&pem);
+	config_free(config);
+	return ok;
+}
+
+int
+cert_install(const struct cert_arguments *a)
+{
+	struct reason why;
+
+	if (a->count < 1 || a->options->out == NULL)
+		return cert_wrong_usage("install: expected FILE and --out "
+					"PREFIX");
+	return cert_status_of(install(a, &why), &why);
+}
