@@ -185,6 +185,12 @@ tls_identity_needs_tls13(const struct tls_identity *identity)
 	return identity->pk == GNUTLS_PK_EDDSA_ED25519;
 }
 
+gnutls_pk_algorithm_t
+tls_identity_pk(const struct tls_identity *identity)
+{
+	return identity->pk;
+}
+
 const unsigned char *
 tls_identity_spki(const struct tls_identity *identity)
 {

@@ -47,6 +47,7 @@ struct tls_identity {
 struct tls_server {
 	atomic_uint references;
 	struct tls_identity **identities;
+	gnutls_ocsp_data_st *staples; /* of each identity */
 	size_t identity_count;
 	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
 	bool has_tickets;
@@ -56,8 +57,11 @@ struct tls_server {
 struct tls_session {
 	gnutls_session_t gnutls;
 	struct tls_server *server; /* NULL: we are the client */
+	/* Ours; of a server's once it is chosen, with the staple for it. */
 	struct tls_identity *identity;
+	gnutls_ocsp_data_st *staple;
 	char *sni;   /* server: what the client asked for */
+	unsigned suite_keys; /* server: tls_hello_keys of what it said */
 	char *names; /* of the peer's certificate, for facts */
 	unsigned idle_wakeups;
 	bool done;   /* the handshake */
@@ -74,10 +78,12 @@ struct tls_library {
 const struct tls_library *tls_library(struct reason *why); /* or NULL */
 gnutls_priority_t tls_library_priority(const struct tls_library *library,
     unsigned min);
+/* As that option of tls_session_connect says; an error code of the library. */
+int tls_library_restrict(gnutls_session_t session, gnutls_pk_algorithm_t pk,
+    unsigned only);
 
-/* Which identity of server to show who asked for sni (or NULL).  Borrowed. */
-struct tls_identity *tls_server_choose(const struct tls_server *server,
-    const char *sni);
+/* Which identity of session's server to show to this client: its index. */
+size_t tls_server_choose(const struct tls_session *session);
 
 /*
  * The peer's chain, parsed; count 0 if there is none.  False (REASON_CERT_BAD)

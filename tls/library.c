@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 /*
  * RFC 9325, 4.2: forward secrecy and AEAD only.  No RSA key exchange, no CBC,
@@ -26,8 +27,36 @@
 	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" PRIORITY_REST
 #define PRIORITY_FROM_13 "NORMAL:-VERS-ALL:+VERS-TLS1.3" PRIORITY_REST
 
+/* What a client sends that can verify one kind of key only. */
+#define ONLY(kx, signatures) ":-KX-ALL" kx ":-SIGN-ALL" signatures
+#define ONLY_ECDSA                                                             \
+	ONLY(":+ECDHE-ECDSA",                                                  \
+	    ":+SIGN-ECDSA-SECP256R1-SHA256:+SIGN-ECDSA-SECP384R1-SHA384"       \
+	    ":+SIGN-ECDSA-SECP521R1-SHA512:+SIGN-ECDSA-SHA256"                 \
+	    ":+SIGN-ECDSA-SHA384:+SIGN-ECDSA-SHA512")
+#define ONLY_ED25519 ONLY(":+ECDHE-ECDSA", ":+SIGN-EDDSA-ED25519")
+#define ONLY_RSA                                                               \
+	ONLY(":+ECDHE-RSA",                                                    \
+	    ":+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-PSS-RSAE-SHA384"             \
+	    ":+SIGN-RSA-PSS-RSAE-SHA512:+SIGN-RSA-SHA256:+SIGN-RSA-SHA384"     \
+	    ":+SIGN-RSA-SHA512")
+#define ONLY_RSA_PSS                                                           \
+	ONLY(":+ECDHE-RSA",                                                    \
+	    ":+SIGN-RSA-PSS-SHA256:+SIGN-RSA-PSS-SHA384:+SIGN-RSA-PSS-SHA512")
+
 static struct tls_library library;
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+
+/* Only here is known what the client can verify. */
+static void
+choose(struct tls_session *session)
+{
+	size_t which = tls_server_choose(session);
+	gnutls_ocsp_data_st *staple = &session->server->staples[which];
+
+	session->identity = session->server->identities[which];
+	session->staple = staple->response.data != NULL ? staple : NULL;
+}
 
 /*
  * The session's own identity.  It is shown whether or not the other side
@@ -42,13 +71,16 @@ retrieve(gnutls_session_t gnutls, const struct gnutls_cert_retr_st *info,
     gnutls_privkey_t *key_out, unsigned *flags)
 {
 	struct tls_session *session = gnutls_session_get_ptr(gnutls);
-	struct tls_identity *identity = session->identity;
+	struct tls_identity *identity;
 
 	(void)info;
 	*ocsp_out = NULL;
 	*ocsp_count_out = 0;
 	*flags = 0;
 	*count_out = 0;
+	if (session->server != NULL)
+		choose(session);
+	identity = session->identity;
 	if (identity == NULL ||
 	    (session->server == NULL && tls_identity_needs_tls13(identity) &&
 		gnutls_protocol_get_version(gnutls) != GNUTLS_TLS1_3))
@@ -56,6 +88,12 @@ retrieve(gnutls_session_t gnutls, const struct gnutls_cert_retr_st *info,
 	*chain_out = identity->chain;
 	*count_out = identity->chain_len;
 	*key_out = identity->key;
+	/* The library leaves it out where the client does not ask for it, and
+	 * after its end. */
+	if (session->staple != NULL) {
+		*ocsp_out = session->staple;
+		*ocsp_count_out = 1;
+	}
 	return 0;
 }
 
@@ -92,4 +130,21 @@ gnutls_priority_t
 tls_library_priority(const struct tls_library *shared, unsigned min)
 {
 	return min >= 13 ? shared->from_13 : shared->from_12;
+}
+
+int
+tls_library_restrict(gnutls_session_t session, gnutls_pk_algorithm_t pk,
+    unsigned only)
+{
+	char priority[1024];
+	const char *keys = pk == GNUTLS_PK_ECDSA           ? ONLY_ECDSA
+			   : pk == GNUTLS_PK_EDDSA_ED25519 ? ONLY_ED25519
+			   : pk == GNUTLS_PK_RSA           ? ONLY_RSA
+			   : pk == GNUTLS_PK_RSA_PSS       ? ONLY_RSA_PSS
+							   : "";
+
+	snprintf(priority, sizeof(priority), "NORMAL:-VERS-ALL%s%s%s%s",
+	    only != 12 ? ":+VERS-TLS1.3" : "",
+	    only != 13 ? ":+VERS-TLS1.2" : "", PRIORITY_REST, keys);
+	return gnutls_priority_set_direct(session, priority, NULL);
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hello.h"
+
 enum { RECORD_OCTETS_MAX = 16384 }; /* RFC 8446, 5.1 */
 
 /* --- making one ------------------------------------------------------- */
@@ -43,8 +45,21 @@ read_sni(gnutls_session_t gnutls)
 	return strdup(name);
 }
 
-/* The only hook where credentials can still be chosen.  A client that is
- * asked to say hello once more comes here twice. */
+/* A client that is asked to say hello once more comes here twice. */
+static int
+on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when,
+    unsigned incoming, const gnutls_datum_t *hello)
+{
+	struct tls_session *session = gnutls_session_get_ptr(gnutls);
+
+	(void)type;
+	(void)when;
+	(void)incoming;
+	session->suite_keys = tls_hello_keys(hello);
+	return 0;
+}
+
+/* After its extensions were read. */
 static int
 after_client_hello(gnutls_session_t gnutls)
 {
@@ -52,7 +67,6 @@ after_client_hello(gnutls_session_t gnutls)
 
 	free(session->sni);
 	session->sni = read_sni(gnutls);
-	session->identity = tls_server_choose(session->server, session->sni);
 	return 0;
 }
 
@@ -113,6 +127,8 @@ tls_session_accept(struct tls_session **session_out, struct tls_server *server,
 	if (session == NULL)
 		return false;
 	session->server = tls_server_ref(server);
+	gnutls_handshake_set_hook_function(session->gnutls,
+	    GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE, on_client_hello);
 	gnutls_handshake_set_post_client_hello_function(session->gnutls,
 	    after_client_hello);
 	gnutls_certificate_server_set_request(session->gnutls,
@@ -148,7 +164,10 @@ tls_session_connect(struct tls_session **session_out,
 		return false;
 	if (options->identity != NULL)
 		session->identity = tls_identity_ref(options->identity);
-	if (options->sni != NULL)
+	if (options->pk != GNUTLS_PK_UNKNOWN || options->only != 0)
+		rc = tls_library_restrict(session->gnutls, options->pk,
+		    options->only);
+	if (rc >= 0 && options->sni != NULL)
 		rc = gnutls_server_name_set(session->gnutls, GNUTLS_NAME_DNS,
 		    options->sni, strlen(options->sni));
 	if (rc < 0) {

@@ -54,6 +54,7 @@ void tls_identity_unref(struct tls_identity *identity);
 bool tls_identity_fits(const struct tls_identity *identity);
 /* Ed25519: as a client identity it is shown under TLS 1.3 only. */
 bool tls_identity_needs_tls13(const struct tls_identity *identity);
+gnutls_pk_algorithm_t tls_identity_pk(const struct tls_identity *identity);
 /* Is name (lower case, no trailing dot) one of the identity's, wildcards of
  * one label included? */
 bool tls_identity_has_name(const struct tls_identity *identity,
@@ -88,10 +89,22 @@ bool tls_anchors_new(struct tls_anchors **anchors_out,
     struct reason *why);
 void tls_anchors_free(struct tls_anchors *anchors); /* NULL is fine */
 
-/* What a listener offers. */
+/* An OCSP response (DER) to be stapled until that second; data NULL: none. */
+struct tls_staple {
+	gnutls_datum_t response;
+	time_t until;
+};
+
+/*
+ * What a listener offers.  Of the identities that have the name a client asks
+ * for it is shown the first whose key it can verify, keys of RSA after all
+ * others; who asks for no name, or for one that none has, gets the default's
+ * name.
+ */
 struct tls_server_options {
 	struct tls_identity *const *identities; /* [0] is the default */
 	size_t identity_count;                  /* chosen by SNI and SAN */
+	const struct tls_staple *staples; /* one each; NULL: none at all */
 	const unsigned char *ticket_key; /* TLS_TICKET_KEY_OCTETS, or NULL */
 	unsigned min;                    /* 12 or 13 */
 };
@@ -126,6 +139,11 @@ struct tls_connect_options {
 	const char *sni; /* A-label host name, or NULL (address literals) */
 	struct tls_identity *identity; /* client certificate, or NULL: none */
 	unsigned min;                  /* 0 means 12 */
+	/* For trials: a client that can do no more.  GNUTLS_PK_UNKNOWN: any
+	 * key; GNUTLS_PK_ECDSA, _RSA, _RSA_PSS, _EDDSA_ED25519: a server with
+	 * such a key only.  only: 12 or 13, 0: any version. */
+	gnutls_pk_algorithm_t pk;
+	unsigned only;
 };
 /* Client side; works on blocking sockets with SO_RCVTIMEO/SO_SNDTIMEO or on
  * non-blocking ones.  Accepts any certificate: judging is policy's. */
