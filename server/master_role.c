@@ -25,7 +25,7 @@ enum {
 };
 
 /* Which roles talk, over how many channels. */
-enum width { WIDTH_ONE, WIDTH_SESSION, WIDTH_RELAY };
+enum width { WIDTH_ONE, WIDTH_SESSION, WIDTH_RELAY, WIDTH_RELAY_AND_MAIN };
 static const struct {
 	enum role a, b;
 	enum width width;
@@ -33,7 +33,7 @@ static const struct {
 	{ ROLE_SESSION, ROLE_SIGNER, WIDTH_SESSION },
 	{ ROLE_SESSION, ROLE_AUTH, WIDTH_ONE },
 	{ ROLE_SESSION, ROLE_RELAY, WIDTH_ONE },
-	{ ROLE_RELAY, ROLE_SIGNER, WIDTH_RELAY },
+	{ ROLE_RELAY, ROLE_SIGNER, WIDTH_RELAY_AND_MAIN },
 	{ ROLE_RELAY, ROLE_AUTH, WIDTH_RELAY },
 	{ ROLE_RELAY, ROLE_LOOKUP, WIDTH_RELAY },
 	{ ROLE_AUTH, ROLE_HELPERS, WIDTH_ONE },
@@ -125,6 +125,8 @@ width_of(const struct master *m, enum width width)
 		return m->session_threads;
 	case WIDTH_RELAY:
 		return m->relay_threads;
+	case WIDTH_RELAY_AND_MAIN:
+		return m->relay_threads + 1;
 	default:
 		return 1;
 	}

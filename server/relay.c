@@ -24,6 +24,7 @@
 #include "relay_deliver.h"
 #include "relay_pool.h"
 #include "role.h"
+#include "signer_client.h"
 #include "upstream_io.h"
 
 enum {
@@ -83,8 +84,9 @@ on_prepare(void *self, uint32_t number, const struct bundle *bundle,
 		;
 	if (i == RELAY_CONFIGS)
 		return fail(why, REASON_RANGE, "too many configurations");
+	/* A signer that is being restarted is no fault of what is tried. */
 	return relay_config_new(&relay->configs[i], number, bundle,
-	    relay->info.root, why);
+	    relay->info.root, signer_client_alive(relay->info.threads), why);
 }
 
 static void
@@ -542,6 +544,8 @@ relay_main(void)
 	}
 	if (!relay_pool_new(&relay.pool, relay.info.threads, &why))
 		relay_broken("threads", &why);
+	/* Its threads use those below. */
+	signer_client_use(relay.info.threads);
 	watch(&relay, ROLE_MASTER_FD);
 	watch(&relay, relay_pool_finished_fd(relay.pool));
 	relay_loop(&relay);

@@ -12,6 +12,7 @@
 
 #include "../tls/anchor_sets.h"
 #include "log.h"
+#include "relay_trial.h"
 #include "role.h"
 #include "signer_client.h"
 #include "upstream_shun.h"
@@ -364,9 +365,29 @@ anchors_check(struct relay_config *config, struct reason *why)
 	return true;
 }
 
+/* Those that will be shown. */
+static bool
+identities_try(const struct relay_config *config, struct reason *why)
+{
+	struct relay_trial *trial = NULL;
+	bool ok = true;
+
+	if (config->identities == NULL)
+		return true;
+	if (!relay_trial_new(&trial, why))
+		return false;
+	for (struct client_identity *i = config->identities; i != NULL && ok;
+	     i = i->next)
+		if (tls_identity_fits(i->made))
+			ok = relay_trial_identity(trial, i->name, i->made, why);
+	relay_trial_free(trial);
+	return ok;
+}
+
 bool
 relay_config_new(struct relay_config **config_out, uint32_t number,
-    const struct bundle *bundle, const char *root, struct reason *why)
+    const struct bundle *bundle, const char *root, bool can_try,
+    struct reason *why)
 {
 	struct relay_config *config = calloc(1, sizeof(*config));
 	gnutls_datum_t octets;
@@ -389,7 +410,8 @@ relay_config_new(struct relay_config **config_out, uint32_t number,
 		fail(why, REASON_PROTOCOL, "bundle without configuration");
 		goto failed;
 	}
-	if (!anchors_check(config, why))
+	if (!anchors_check(config, why) ||
+	    (can_try && !identities_try(config, why)))
 		goto failed;
 	*config_out = config;
 	return true;

@@ -21,9 +21,14 @@
 
 struct relay_config;
 
-/* root as in struct role_info; nothing of bundle is kept. */
+/*
+ * root as in struct role_info; nothing of bundle is kept.  can_try: the calling
+ * thread can ask the signer: client certificates are tried in a handshake
+ * (server/relay_trial.h) first.
+ */
 bool relay_config_new(struct relay_config **config_out, uint32_t number,
-    const struct bundle *bundle, const char *root, struct reason *why);
+    const struct bundle *bundle, const char *root, bool can_try,
+    struct reason *why);
 struct relay_config *relay_config_ref(struct relay_config *config);
 /* The last one says ROLE_UNUSED. */
 void relay_config_unref(struct relay_config *config);

@@ -146,10 +146,11 @@ relay_pool_new(struct relay_pool **pool_out, unsigned count, struct reason *why)
 void
 relay_pool_peer(struct relay_pool *pool, enum role peer, unsigned index, int fd)
 {
-	if (index >= pool->count)
-		close(fd);
-	else if (peer == ROLE_SIGNER)
+	/* The main thread has one after those of the threads. */
+	if (peer == ROLE_SIGNER && index <= pool->count)
 		signer_client_set(index, fd);
+	else if (index >= pool->count)
+		close(fd);
 	else if (peer == ROLE_AUTH)
 		call_set(&pool->workers[index].auth, fd);
 	else if (peer == ROLE_LOOKUP)

@@ -83,6 +83,92 @@ subtest 'several names' => sub {
 	like($instance->reload // '', qr/result=ok/, 'as before');
 };
 
+# What openssl as a client is shown: its subject, or why there is none.
+sub shown_to {
+	my (@options) = @_;
+	my ($status, $out, $err) = run({ in => "QUIT\r\n" }, 'openssl',
+		's_client', '-connect', "127.0.0.1:$instance->{ports}{submissions}",
+		'-ign_eof', @options);
+	my ($cn) = $out =~ /^ 0 s:.*CN = ([\w-]+)/m;
+	return $cn // "nothing: $err";
+}
+
+# Certificates for the listeners by section name, from files of make(): [name,
+# name...].
+sub with_certificates {
+	my (@names) = @_;
+	my $sections = join '', map {
+		"certificate $_ {\n\tchain = \"$scratch/$_.pem\"\n"
+		. "\tkey = \"$scratch/$_.key\"\n\trole = server\n}\n" } @names;
+	$instance->conf_write(slurp($instance->{conf}) =~ s/^(end\s*=)/$sections$1/mr);
+	$instance->listener_option($_, certificates => '{ '
+		. join(', ', map { qq("$_") } @names) . ' }')
+	    for qw(submission submissions);
+	return;
+}
+
+subtest 'ECDSA and RSA for the same names' => sub {
+	my $good = slurp($instance->{conf});
+	my $names = 'subjectAltName=DNS:mail.example.org,DNS:*.wild.example';
+	make('pair-rsa', \@rsa, $names, 'keyUsage=digitalSignature');
+	make('pair-ec', \@ec, $names, 'keyUsage=digitalSignature');
+	make('apart', \@ec, 'subjectAltName=DNS:apart.example.org', 'keyUsage=digitalSignature');
+	with_certificates(qw(pair-rsa pair-ec apart));
+	like($instance->reload // '', qr/result=ok/, 'both are tried and taken');
+	my @only_rsa = ('-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256');
+	my @only_ec = ('-tls1_2', '-cipher', 'ECDHE-ECDSA-AES128-GCM-SHA256');
+	my @sig_rsa = ('-tls1_3', '-sigalgs', 'rsa_pss_rsae_sha256');
+	my @cases = (
+		['TLS 1.3 with both', 'pair-ec', '-tls1_3'],
+		['TLS 1.2 with both', 'pair-ec', '-tls1_2'],
+		['TLS 1.3, signatures of RSA', 'pair-rsa', @sig_rsa],
+		['TLS 1.2, suites of RSA', 'pair-rsa', @only_rsa],
+		['TLS 1.2, suites of ECDSA', 'pair-ec', @only_ec],
+	);
+	for my $name ('mail.example.org', 'any.wild.example') {
+		for (@cases) {
+			my ($what, $expected, @options) = @$_;
+			is(shown_to('-servername', $name, @options), $expected,
+			    "$name: $what");
+		}
+	}
+	is(shown_to('-servername', 'apart.example.org'), 'apart', 'another name');
+	like(shown_to('-servername', 'apart.example.org', @sig_rsa), qr/^nothing/,
+	    'which there is no RSA for');
+	is(shown_to('-noservername', @only_rsa), 'pair-rsa', 'no name, RSA');
+	is(shown_to('-servername', 'unknown.example'), 'pair-ec', 'an unknown name');
+
+	# The first with that name would do for our own client.
+	make('pair-rsa', \@rsa, $names, 'keyUsage=critical,keyEncipherment');
+	like($instance->reload // '',
+	    qr/result=refused .*trial handshake as mail\.example\.org/,
+	    'a bad one behind a good one is found');
+	is(shown_to('-servername', 'mail.example.org', @only_rsa), 'pair-rsa',
+	    'and the old one stays');
+	$instance->conf_write($good);
+	like($instance->reload // '', qr/result=ok/, 'as before');
+};
+
+# The mirror image: what is shown to next hops.
+subtest 'a client certificate' => sub {
+	my %client = map { ($_ => slurp("$tls/client.$_")) } qw(pem key);
+	my @purpose = ('subjectAltName=DNS:mail.example.org',
+		'extendedKeyUsage=clientAuth');
+	openssl('genpkey', @ec, '-out', "$scratch/relay.key");
+	for (['keyUsage=critical,keyAgreement', qr/result=refused .*certificate client: trial handshake as a client:/, 'one that may not sign is refused'],
+		['keyUsage=critical,digitalSignature', qr/result=ok/, 'one that may is taken']) {
+		my ($usage, $expected, $what) = @$_;
+		openssl('req', '-x509', '-new', '-key', "$scratch/relay.key", '-days', 30,
+			'-subj', '/CN=relay', '-out', "$scratch/relay.pem",
+			map { ('-addext', $_) } @purpose, $usage,
+			'basicConstraints=critical,CA:FALSE');
+		spew("$tls/client.$_", slurp("$scratch/relay.$_")) for qw(pem key);
+		like($instance->reload // '', $expected, $what);
+	}
+	spew("$tls/client.$_", $client{$_}) for qw(pem key);
+	like($instance->reload // '', qr/result=ok/, 'as before');
+};
+
 subtest 'at a start' => sub {
 	$instance->stop_ok;
 	put('mute');
