@@ -202,11 +202,13 @@ sub become {
 	$log_at = -s $instance->{log};
 }
 
-# A session keeps the configuration that it began with: a new one.
+# A session keeps the configuration that it began with: a new one.  What waits
+# would be routed by the new configuration, and go before what comes.
 my ($out_client, @out_how);
 
 sub reload {
 	my ($what) = @_;
+	$instance->queue_empty;
 	my $said = $instance->reload // '';
 	like($said, qr/result=ok/, "$what: reload")
 	    or diag($instance->log_lines(qr/sites:/)) if $what;
@@ -380,7 +382,6 @@ SKIP: {
 		# That it is away takes seconds to find out: once.
 		cell_dane($dns, $_, $row, %level) for grep { !$_->{away}
 		    || $row =~ /encrypt/ } @named;
-		$instance->queue_empty;
 	}
 	$instance->section_option('smarthost', '', 'address',
 		qq("127.0.0.1:$port"));
@@ -446,7 +447,6 @@ $instance->sites("127.0.0.1 out encrypt reuse=no\n" . join '', map {
 	"level$_.example rcpt $rcpt[$_][1]\n" } 0 .. $#rcpt);
 reload('rcpt');
 cells_rcpt($_, @rcpt) for @servers;
-$instance->queue_empty;
 
 # --- coming in ---------------------------------------------------------------
 
