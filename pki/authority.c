@@ -18,6 +18,7 @@
 #include "cert.h"
 #include "file.h"
 #include "name.h"
+#include "pem.h"
 
 /* Keeps two processes from working in one folder; -1 after a failure. */
 static int
@@ -90,6 +91,7 @@ static bool
 read_certificate(struct authority *authority, const char *path,
     struct reason *why)
 {
+	struct reason at;
 	int rc;
 
 	if (!pki_file_read(path, false, &authority->pem, why))
@@ -98,9 +100,10 @@ read_certificate(struct authority *authority, const char *path,
 		return fail(why, REASON_NO_MEMORY, "%s", path);
 	rc = gnutls_x509_crt_import(authority->certificate, &authority->pem,
 	    GNUTLS_X509_FMT_PEM);
-	return rc >= 0 || fail(why, REASON_CERT_BAD,
-			      "%s: %s, expected a certificate in PEM", path,
-			      gnutls_strerror(rc));
+	if (rc >= 0)
+		return true;
+	pem_fail(&at, REASON_CERT_BAD, &authority->pem, PEM_CERTIFICATE, rc);
+	return fail(why, at.code, "%s: %s", path, at.text);
 }
 
 static bool

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pem.h"
+
 enum {
 	PURPOSES_MAX = 64, /* OIDs in one extendedKeyUsage we look at */
 	NAMES_MAX = 1024,  /* presented identifiers in one certificate */
@@ -77,9 +79,7 @@ cert_key_spki(const gnutls_datum_t *key_pem,
 		    GNUTLS_KEYID_USE_SHA256, out, &size);
 	gnutls_x509_privkey_deinit(key);
 	if (rc < 0)
-		return fail(why, REASON_SYNTAX,
-		    "private key: %s, expected unencrypted PEM",
-		    gnutls_strerror(rc));
+		return pem_fail(why, REASON_SYNTAX, key_pem, PEM_KEY, rc);
 	return true;
 }
 
@@ -265,12 +265,13 @@ cert_chain_parse(const gnutls_datum_t *pem, gnutls_x509_crt_t **chain_out,
 	if (rc == GNUTLS_E_SHORT_MEMORY_BUFFER) {
 		gnutls_free(chain);
 		return fail(why, REASON_CERT_BAD,
-		    "more than %d certificates in a chain", CERT_CHAIN_MAX);
+		    "more than %d certificates, expected a chain of at most "
+		    "that many",
+		    CERT_CHAIN_MAX);
 	}
 	if (rc <= 0) {
 		gnutls_free(chain);
-		return fail(why, REASON_CERT_BAD, "certificate: %s",
-		    rc < 0 ? gnutls_strerror(rc) : "none there");
+		return pem_fail(why, REASON_CERT_BAD, pem, PEM_CERTIFICATE, rc);
 	}
 	*chain_out = chain;
 	*count_out = (unsigned)rc;

@@ -93,6 +93,31 @@ read_all(int fd, const char *path, size_t size, gnutls_datum_t *out,
 }
 
 bool
+pki_file_folders(const char *path, struct reason *why)
+{
+	char folder[PATH_MAX];
+	struct stat st;
+	char *slash;
+
+	if (realpath(path, folder) == NULL)
+		return fail_errno(why, "%s", path);
+	while ((slash = strrchr(folder, '/')) != NULL) {
+		slash[slash == folder ? 1 : 0] = '\0';
+		if (stat(folder, &st) != 0)
+			return fail_errno(why, "%s", folder);
+		if ((st.st_mode & S_IWOTH) != 0 &&
+		    ((st.st_mode & S_ISVTX) == 0 || st.st_uid != 0))
+			return fail(why, REASON_PERMISSION,
+			    "%s: in folder %s, which others can write (mode "
+			    "%04o)",
+			    path, folder, (unsigned)(st.st_mode & 07777));
+		if (slash == folder)
+			break;
+	}
+	return true;
+}
+
+bool
 pki_file_read(const char *path, bool secret, gnutls_datum_t *out,
     struct reason *why)
 {

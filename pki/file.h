@@ -32,6 +32,12 @@ bool pki_file_read(const char *path, bool secret, gnutls_datum_t *out,
 bool pki_file_write(const char *path, const void *octets, size_t len,
     mode_t mode, bool replace, struct reason *why);
 
+/*
+ * Refuse (REASON_PERMISSION, naming the folder) a file in or under a folder
+ * that others can write, sticky root-owned ones excepted.
+ */
+bool pki_file_folders(const char *path, struct reason *why);
+
 /* Sync the folder that the file of that path is in. */
 bool pki_file_sync_folder(const char *path, struct reason *why);
 

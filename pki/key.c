@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "pem.h"
 
 enum { RSA_BITS = 3072 };
 
@@ -170,6 +171,7 @@ import_pem(gnutls_x509_privkey_t raw, const gnutls_datum_t *pem,
 	bool encrypted =
 	    memmem(pem->data, pem->size, "ENCRYPTED", strlen("ENCRYPTED"));
 	char secret[PKI_PASSPHRASE_SIZE] = "";
+	struct reason at;
 	int rc;
 
 	if (encrypted && passphrase == NULL)
@@ -185,9 +187,10 @@ import_pem(gnutls_x509_privkey_t raw, const gnutls_datum_t *pem,
 	explicit_bzero(secret, sizeof(secret));
 	if (rc == GNUTLS_E_DECRYPTION_FAILED)
 		return fail(why, REASON_AUTH, "%s: wrong passphrase", path);
-	return rc >= 0 ||
-	       fail(why, REASON_SYNTAX, "%s: %s, expected a private key in PEM",
-		   path, gnutls_strerror(rc));
+	if (rc >= 0)
+		return true;
+	pem_fail(&at, REASON_SYNTAX, pem, PEM_KEY, rc);
+	return fail(why, at.code, "%s: %s", path, at.text);
 }
 
 static bool

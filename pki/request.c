@@ -13,6 +13,7 @@
 #include "file.h"
 #include "make.h"
 #include "name.h"
+#include "pem.h"
 
 static int
 fill(gnutls_x509_crq_t crq, const struct authority_request *request,
@@ -91,9 +92,7 @@ request_read(const gnutls_datum_t *pem, gnutls_pubkey_t *key_out,
 		return fail(why, REASON_NO_MEMORY, "request");
 	rc = gnutls_x509_crq_import(crq, pem, GNUTLS_X509_FMT_PEM);
 	if (rc < 0)
-		ok = fail(why, REASON_SYNTAX,
-		    "%s, expected a certificate request in PEM",
-		    gnutls_strerror(rc));
+		ok = pem_fail(why, REASON_SYNTAX, pem, PEM_REQUEST, rc);
 	else if ((rc = gnutls_x509_crq_verify(crq, 0)) < 0)
 		ok = fail(why, REASON_SYNTAX,
 		    "the request is not signed by the key that is in it: %s",

@@ -165,7 +165,8 @@ expiry_save(struct expiry *expiry, int64_t now, struct reason *why)
 static int
 stage_of(int64_t end, int64_t now)
 {
-	static const int64_t days[] = { 30, 14, 7, 1 };
+	static const int64_t days[] = { EXPIRY_FIRST_DAYS, 14, 7,
+		EXPIRY_LAST_DAYS };
 	int stage = 0;
 
 	if (end < now)

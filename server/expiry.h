@@ -14,6 +14,8 @@
 #include "../policy/reason.h"
 
 enum {
+	EXPIRY_FIRST_DAYS = 30, /* when it is told first ... */
+	EXPIRY_LAST_DAYS = 1,   /* ... and last, before the end */
 	/* What is remembered; more is told anew each day. */
 	EXPIRY_ENTRIES_MAX = 65536,
 	EXPIRY_KEY_MAX = 512,

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../pki/file.h"
+
 static bool
 read_all(int fd, const char *path, size_t size, gnutls_datum_t *out,
     struct reason *why)
@@ -91,32 +93,6 @@ check_mode(const char *path, const struct stat *st, struct reason *why)
 	    (others & (S_IWOTH | S_IWGRP)) != 0 ? "write" : "read");
 }
 
-/* All folders above the file, from the nearest to the root. */
-static bool
-check_folders(const char *path, struct reason *why)
-{
-	char folder[PATH_MAX];
-	struct stat st;
-	char *slash;
-
-	if (realpath(path, folder) == NULL)
-		return fail_errno(why, "%s", path);
-	while ((slash = strrchr(folder, '/')) != NULL) {
-		slash[slash == folder ? 1 : 0] = '\0';
-		if (stat(folder, &st) != 0)
-			return fail_errno(why, "%s", folder);
-		if ((st.st_mode & S_IWOTH) != 0 &&
-		    ((st.st_mode & S_ISVTX) == 0 || st.st_uid != 0))
-			return fail(why, REASON_PERMISSION,
-			    "%s: in folder %s, which others can write (mode "
-			    "%04o)",
-			    path, folder, (unsigned)(st.st_mode & 07777));
-		if (slash == folder)
-			break;
-	}
-	return true;
-}
-
 bool
 files_check_secret(const char *path, struct reason *why)
 {
@@ -124,7 +100,7 @@ files_check_secret(const char *path, struct reason *why)
 
 	if (stat(path, &st) != 0)
 		return fail_errno(why, "%s", path);
-	return check_mode(path, &st, why) && check_folders(path, why);
+	return check_mode(path, &st, why) && pki_file_folders(path, why);
 }
 
 static int
@@ -132,7 +108,7 @@ open_secret(const char *path, struct stat *st, struct reason *why)
 {
 	int fd = open_regular(path, st, why);
 
-	if (fd < 0 || (check_mode(path, st, why) && check_folders(path, why)))
+	if (fd < 0 || (check_mode(path, st, why) && pki_file_folders(path, why)))
 		return fd;
 	close(fd);
 	return -1;

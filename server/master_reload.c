@@ -65,6 +65,7 @@ entry_load(struct master *m, struct problems *problems)
 {
 	struct prepare_options options = { .path = m->conf_path,
 		.last_table = problems->at_start,
+		.in_force = m->current != NULL ? m->current->prepared : NULL,
 		.report = report_problem,
 		.context = problems };
 	struct generation_entry *g = entry_free_slot(m);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "../auth/login.h"
-#include "../tls/tls.h"
 #include "files.h"
 #include "lookup_resolver.h"
 #include "master.h"
@@ -53,37 +52,17 @@ work_add(struct work *w, enum role role, enum bundle_kind kind,
 		work_report(w, true, "%s", why.text);
 }
 
-bool
-work_are_anchors(const gnutls_datum_t *file)
-{
-	struct tls_anchors *anchors;
-
-	if (!tls_anchors_new(&anchors, file, NULL, NULL))
-		return false;
-	tls_anchors_free(anchors);
-	return true;
-}
-
 void
 work_add_anchors(struct work *w, enum role role, const char *name,
     const char *path, unsigned line, const char *option)
 {
 	gnutls_datum_t file;
-	struct reason why;
 
-	if (!files_read(path, &file, &why)) {
-		work_report(w, true, "%s:%u: %s: %s", w->config->path, line,
-		    option, why.text);
+	if (!checks_anchors(w->checks, path, option, line, &file))
 		return;
-	}
-	if (work_are_anchors(&file)) {
-		work_add(w, role, BUNDLE_ANCHORS, name, &file);
-		if (path != w->config->system_ca)
-			endings_add(&w->prepared->endings, &file, path, option);
-	} else
-		work_report(w, true,
-		    "%s:%u: %s: %s: expected trust anchors in PEM",
-		    w->config->path, line, option, path);
+	work_add(w, role, BUNDLE_ANCHORS, name, &file);
+	if (path != w->config->system_ca)
+		endings_add(&w->prepared->endings, &file, path, option);
 	files_free(&file);
 }
 
@@ -188,25 +167,14 @@ is_added(struct work *w, enum bundle_kind kind, const char *path)
 	return bundle_find(w->bundle[ROLE_SESSION], kind, path, &unused);
 }
 
-/* One that is there but stale trusts nobody, and does not keep the server from
- * starting. */
 static void
 add_client_crl(struct work *w, const struct config_listener *l)
 {
 	gnutls_datum_t file;
-	struct reason why;
 
-	if (!files_read(l->client_crl, &file, &why)) {
-		work_report(w, true, "%s:%u: client-crl: %s", w->config->path,
-		    l->line, why.text);
+	if (!checks_crl(w->checks, l, &file))
 		return;
-	}
-	if (strstr((const char *)file.data, "-----BEGIN X509 CRL-----") != NULL)
-		work_add(w, ROLE_SESSION, BUNDLE_CRL, l->client_crl, &file);
-	else
-		work_report(w, true,
-		    "%s:%u: client-crl: %s: expected revocation lists in PEM",
-		    w->config->path, l->line, l->client_crl);
+	work_add(w, ROLE_SESSION, BUNDLE_CRL, l->client_crl, &file);
 	files_free(&file);
 }
 
@@ -341,6 +309,20 @@ seal(struct work *w)
 			work_report(w, true, "%s", why.text);
 }
 
+static void
+report_check(void *context, const struct checks_problem *problem)
+{
+	bool is_error = check_is_error(problem->finding->word);
+	struct work *w = context;
+	char text[1024];
+
+	checks_print(problem, text, sizeof(text));
+	if (is_error && problem->path == w->config->sites)
+		work_row_error(w, text);
+	else
+		work_report(w, is_error, "%s", text);
+}
+
 /* The configuration itself, and the text it came from. */
 static bool
 read_configuration(struct work *w, gnutls_datum_t *text)
@@ -363,7 +345,10 @@ read_configuration(struct work *w, gnutls_datum_t *text)
 		return false;
 	}
 	w->config = w->prepared->config;
-	return true;
+	w->checks = checks_new(w->config, report_check, w);
+	if (w->checks == NULL)
+		work_report(w, true, "out of memory");
+	return w->checks != NULL;
 }
 
 static bool
@@ -396,6 +381,7 @@ prepare(struct prepared **prepared_out, const struct prepare_options *options)
 		seal(&w);
 	files_free(&text);
 	login_book_free(w.book);
+	checks_free(w.checks);
 	for (int r = 0; r < ROLES; r++)
 		bundle_free(w.bundle[r]);
 	if (w.failed) {

@@ -27,8 +27,18 @@ struct token_source {
 	char *path;
 };
 
+enum { CERTIFICATES_MOST = 64 }; /* the configuration has no more */
+
+/* What was found of one of config's certificates: bits of enum check_word, for
+ * a chain of that SHA-256. */
+struct prepared_certificate {
+	uint32_t found;
+	unsigned char digest[32];
+};
+
 struct prepared {
 	struct config *config;
+	struct prepared_certificate certificates[CERTIFICATES_MOST];
 	struct endings endings; /* of certificates; not with only_check */
 	/* To be raised as alarms when it comes into force. */
 	char *alarms[PREPARED_ALARMS];
@@ -49,6 +59,8 @@ struct prepare_options {
 	bool only_check;  /* -t: nothing is written */
 	bool last_table;  /* start: a table that does not compile is
 			     replaced by the last good one */
+	/* What is in force, which no certificate may be worse than; NULL. */
+	const struct prepared *in_force;
 	prepare_report report;
 	void *context;
 };

@@ -3,109 +3,76 @@
  */
 #include "prepare_internal.h"
 
-#include <gnutls/x509.h>
+#include <gnutls/crypto.h>
 #include <stdio.h>
-#include <time.h>
+#include <string.h>
 
-#include "../pki/cert.h"
 #include "files.h"
 
-enum { WARN_SECONDS = 14 * 86400 };
+/* What nobody means to get in exchange for a certificate without it. */
+static const enum check_word worse[] = { CHECK_CHAIN_INCOMPLETE,
+	CHECK_NAME_MISSING, CHECK_NAME_OTHER, CHECK_PURPOSE_SERVER,
+	CHECK_PURPOSE_CLIENT, CHECK_WEAK_KEY, CHECK_WEAK_HASH, CHECK_EXPIRED,
+	CHECK_NOT_YET_VALID };
 
-static void
-check_purpose(struct work *w, const struct config_certificate *c,
-    gnutls_x509_crt_t crt)
+static const struct prepared_certificate *
+find_in_force(const struct work *w, const char *name)
 {
-	static const struct {
-		unsigned role;
-		enum cert_purpose purpose;
-		const char *word;
-	} wanted[] = {
-		{ CERTIFICATE_SERVER, CERT_FOR_SERVER, "serverAuth" },
-		{ CERTIFICATE_CLIENT, CERT_FOR_CLIENT, "clientAuth" },
-	};
+	const struct prepared *old = w->options->in_force;
 
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
-		if ((c->roles & wanted[i].role) == 0 ||
-		    cert_purpose(crt, wanted[i].purpose) == PURPOSE_YES)
-			continue;
-		if (wanted[i].role == CERTIFICATE_CLIENT)
-			w->lacks_client[c - w->config->certificates] = true;
-		work_report(w, false,
-		    "%s:%u: certificate %s: %s: its extended key usage lacks "
-		    "%s",
-		    w->config->path, c->line, c->name, c->chain,
-		    wanted[i].word);
-	}
+	if (old == NULL)
+		return NULL;
+	for (size_t i = 0; i < old->config->certificate_count; i++)
+		if (strcmp(old->config->certificates[i].name, name) == 0)
+			return &old->certificates[i];
+	return NULL;
 }
 
+/*
+ * A renewal that went wrong, as it is told from one by what is in force.  A
+ * file that has not changed is no renewal, whatever time has done to it.
+ */
 static void
-check_dates(struct work *w, const struct config_certificate *c,
-    gnutls_x509_crt_t crt)
+compare(struct work *w, const struct config_certificate *c,
+    const struct prepared_certificate *now)
 {
-	time_t now = time(NULL);
-	time_t last = gnutls_x509_crt_get_expiration_time(crt);
+	const struct prepared_certificate *old = find_in_force(w, c->name);
+	char words[160] = "";
+	size_t len = 0;
 
-	if (last < now)
-		work_report(w, false, "%s:%u: certificate %s: %s: expired",
-		    w->config->path, c->line, c->name, c->chain);
-	else if (last - now < WARN_SECONDS)
-		work_report(w, false,
-		    "%s:%u: certificate %s: %s: expires in %lld days",
-		    w->config->path, c->line, c->name, c->chain,
-		    (long long)(last - now) / 86400);
-	else if (gnutls_x509_crt_get_activation_time(crt) > now)
-		work_report(w, false,
-		    "%s:%u: certificate %s: %s: not yet valid", w->config->path,
-		    c->line, c->name, c->chain);
-}
-
-static void
-check_chain(struct work *w, const struct config_certificate *c,
-    const gnutls_datum_t *chain)
-{
-	gnutls_x509_crt_t *crts;
-	struct reason why;
-	unsigned count;
-
-	if (!cert_chain_parse(chain, &crts, &count, &why)) {
-		work_report(w, true, "%s:%u: certificate %s: %s: %s",
-		    w->config->path, c->line, c->name, c->chain, why.text);
+	if (old == NULL || memcmp(old->digest, now->digest, 32) == 0)
 		return;
-	}
-	check_purpose(w, c, crts[0]);
-	check_dates(w, c, crts[0]);
-	for (unsigned i = 0; i < count; i++)
-		gnutls_x509_crt_deinit(crts[i]);
-	gnutls_free(crts);
+	for (size_t i = 0; i < sizeof(worse) / sizeof(*worse); i++)
+		if (((now->found & ~old->found) >> worse[i] & 1) != 0)
+			len += (size_t)snprintf(words + len,
+			    sizeof(words) - len, "%s%s", len == 0 ? "" : ", ",
+			    check_word(worse[i]));
+	if (len > 0)
+		work_report(w, true,
+		    "%s:%u: certificate %s: %s: worse than the one in force, "
+		    "which stays (%s); only a restart takes it",
+		    w->config->path, c->line, c->name, c->chain, words);
 }
 
 static void
-prepare_certificate(struct work *w, const struct config_certificate *c)
+prepare_certificate(struct work *w, const struct config_certificate *c,
+    struct prepared_certificate *out)
 {
-	gnutls_datum_t chain = { NULL, 0 }, key = { NULL, 0 };
-	struct reason why;
+	gnutls_datum_t chain, key;
 	char use[96];
 
-	if (!files_read(c->chain, &chain, &why) ||
-	    !files_read_secret(c->key, &key, &why)) {
-		work_report(w, true, "%s:%u: certificate %s: %s",
-		    w->config->path, c->line, c->name, why.text);
-	} else if (!cert_matches_key(&chain, &key, &why)) {
-		work_report(w, true, "%s:%u: certificate %s: %s and %s: %s",
-		    w->config->path, c->line, c->name, c->chain, c->key,
-		    why.text);
-	} else {
-		check_chain(w, c, &chain);
-		snprintf(use, sizeof(use), "certificate %s", c->name);
-		endings_add(&w->prepared->endings, &chain, c->chain, use);
-		work_add(w, ROLE_SIGNER, BUNDLE_KEY, c->name, &key);
-		if ((c->roles & CERTIFICATE_SERVER) != 0)
-			work_add(w, ROLE_SESSION, BUNDLE_CHAIN, c->name,
-			    &chain);
-		if ((c->roles & CERTIFICATE_CLIENT) != 0)
-			work_add(w, ROLE_RELAY, BUNDLE_CHAIN, c->name, &chain);
-	}
+	if (!checks_certificate(w->checks, c, &chain, &key, &out->found))
+		return;
+	gnutls_hash_fast(GNUTLS_DIG_SHA256, chain.data, chain.size,
+	    out->digest);
+	compare(w, c, out);
+	snprintf(use, sizeof(use), "certificate %s", c->name);
+	endings_add(&w->prepared->endings, &chain, c->chain, use);
+	work_add(w, ROLE_SIGNER, BUNDLE_KEY, c->name, &key);
+	if ((c->roles & CERTIFICATE_SERVER) != 0)
+		work_add(w, ROLE_SESSION, BUNDLE_CHAIN, c->name, &chain);
+	if ((c->roles & CERTIFICATE_CLIENT) != 0)
+		work_add(w, ROLE_RELAY, BUNDLE_CHAIN, c->name, &chain);
 	files_free(&chain);
 	files_wipe(&key);
 }
@@ -114,7 +81,8 @@ void
 work_certificates(struct work *w)
 {
 	for (size_t i = 0; i < w->config->certificate_count; i++)
-		prepare_certificate(w, &w->config->certificates[i]);
+		prepare_certificate(w, &w->config->certificates[i],
+		    &w->prepared->certificates[i]);
 }
 
 /* The relay shows no certificate that is not for clients. */
@@ -124,9 +92,10 @@ work_unshown(struct work *w)
 	for (size_t i = 0; i < w->config->certificate_count; i++) {
 		const struct config_certificate *c =
 		    &w->config->certificates[i];
+		uint32_t found = w->prepared->certificates[i].found;
 		char text[1024];
 
-		if (!w->named[i] || !w->lacks_client[i])
+		if (!w->named[i] || (found >> CHECK_PURPOSE_CLIENT & 1) == 0)
 			continue;
 		snprintf(text, sizeof(text),
 		    "%s:%u: certificate %s: %s: rows of %s have it in cert=, "

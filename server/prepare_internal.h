@@ -7,11 +7,10 @@
 #include <gnutls/gnutls.h>
 
 #include "bundle.h"
+#include "checks.h"
 #include "prepare.h"
 
 struct login_book;
-
-enum { CERTIFICATES_MOST = 64 }; /* the configuration has no more */
 
 /* One configuration being prepared. */
 struct work {
@@ -19,10 +18,10 @@ struct work {
 	const struct config *config;
 	struct prepared *prepared;
 	struct bundle *bundle[ROLES];
+	struct checks *checks;
 	struct login_book *book; /* upstream logins, without their files */
-	/* By index of config->certificates: some row has cert= of it; its
-	 * purposes lack clientAuth. */
-	bool named[CERTIFICATES_MOST], lacks_client[CERTIFICATES_MOST];
+	/* By index of config->certificates: some row has cert= of it. */
+	bool named[CERTIFICATES_MOST];
 	bool failed;
 };
 
@@ -33,7 +32,6 @@ void work_report(struct work *w, bool is_error, const char *format, ...)
 void work_report_alarm(struct work *w, const char *text);
 void work_add(struct work *w, enum role role, enum bundle_kind kind,
     const char *name, const gnutls_datum_t *octets);
-bool work_are_anchors(const gnutls_datum_t *file);
 
 /* A role gets the anchors that an option of the section that ends on that line
  * names. */
@@ -61,6 +59,8 @@ bool work_last_good(const char *folder, const char *prefix,
     bool (*is_whole)(const char *path), char out[static 80]);
 /* Logins come before it. */
 void work_table(struct work *w);
+/* A file that rows name is of no use. */
+void work_row_error(struct work *w, const char *trouble);
 /* The compiled table, and what its rows name, for those who judge. */
 void work_add_table(struct work *w);
 

@@ -157,37 +157,18 @@ work_table(struct work *w)
  * was compiled: rows that name it trust nobody, which is better than a server
  * that stays away.
  */
-static void
-report_file(struct work *w, const char *trouble)
+void
+work_row_error(struct work *w, const char *trouble)
 {
 	char text[1024];
 
 	if (!w->options->last_table) {
-		work_report(w, true, "%s: %s", w->config->sites, trouble);
+		work_report(w, true, "%s", trouble);
 		return;
 	}
-	snprintf(text, sizeof(text), "%s: %s; rows that name it are not met",
-	    w->config->sites, trouble);
+	snprintf(text, sizeof(text), "%s; rows that name it are not met",
+	    trouble);
 	work_report_alarm(w, text);
-}
-
-/* What a file named by ca= or crl= is. */
-static bool
-table_file_read(const char *path, enum bundle_kind *kind_out,
-    gnutls_datum_t *file_out, struct reason *why)
-{
-	if (!files_read(path, file_out, why))
-		return false;
-	*kind_out = BUNDLE_CRL;
-	if (strstr((const char *)file_out->data, "-----BEGIN X509 CRL-----") !=
-	    NULL)
-		return true;
-	*kind_out = BUNDLE_ANCHORS;
-	if (work_are_anchors(file_out))
-		return true;
-	files_free(file_out);
-	return fail(why, REASON_CERT_BAD, "%s: expected trust anchors in PEM",
-	    path);
 }
 
 /* For both roles that judge. */
@@ -196,13 +177,12 @@ add_table_file(struct work *w, const char *path)
 {
 	enum bundle_kind kind;
 	gnutls_datum_t file;
-	struct reason why;
+	bool is_crl;
 
-	if (!table_file_read(path, &kind, &file, &why)) {
-		report_file(w, why.text);
+	if (!checks_row_file(w->checks, path, &is_crl, &file))
 		return;
-	}
-	if (kind == BUNDLE_ANCHORS)
+	kind = is_crl ? BUNDLE_CRL : BUNDLE_ANCHORS;
+	if (!is_crl)
 		endings_add(&w->prepared->endings, &file, path, "ca= of sites");
 	work_add(w, ROLE_SESSION, kind, path, &file);
 	work_add(w, ROLE_RELAY, kind, path, &file);
@@ -236,6 +216,8 @@ work_add_table(struct work *w)
 		work_report(w, true, "%s: %s", w->config->sites, why.text);
 		return;
 	}
+	for (size_t i = 0; i < table_file_count(p->sites); i++)
+		checks_know(w->checks, table_file(p->sites, i));
 	for (size_t i = 0; i < table_file_count(p->sites); i++)
 		add_table_file(w, table_file(p->sites, i));
 	check_dane(w, p->sites);

@@ -286,7 +286,7 @@ subtest 'cert' => sub {
 	json_ok($out, 'cert show');
 	($status) = $instance->tool('cert', 'show', "$folder/nowhere.pem");
 	is($status, 1, 'cert show of no file: no');
-	($status) = $instance->tool('cert', 'check', '--json');
+	($status) = $instance->tool('cert', 'check', '--next');
 	is($status, 2, 'an option of another command: wrong usage');
 	($status, $out, $err) = $instance->tool('cert', 'frobnicate');
 	is($status, 2, 'an unknown command: wrong usage');

@@ -38,14 +38,6 @@ do_show(const struct cert_arguments *a)
 	return cert_show(a->words[0], a->options->json);
 }
 
-static int
-do_check(const struct cert_arguments *a)
-{
-	if (a->count != 0)
-		return cert_wrong_usage("check: expected no argument");
-	return cert_check();
-}
-
 /* Options, by their letters. */
 enum {
 	OPTION_ALGORITHM = 'a',
@@ -126,8 +118,13 @@ static const struct action {
 	    "PREFIX.pem and PREFIX.key as PKCS#12 for a mail program" },
 	{ "show", do_show, "j", "show FILE [--json]",
 	    "what the certificates of a PEM file say, and their pins" },
-	{ "check", do_check, "", "check",
-	    "look for problems of the certificates sallyport.conf names" },
+	{ "check", cert_check, "rnKcj",
+	    "check [--json]\n"
+	    "  check FILE [--role server|client|both] [--name HOST] [--key "
+	    "FILE] [--ca DIR]\n"
+	    "        [--json]",
+	    "what is wrong with the certificates, keys and lists that "
+	    "sallyport.conf and the\n      site table name, or with FILE" },
 };
 
 enum { ACTIONS = sizeof(actions) / sizeof(actions[0]) };
@@ -246,6 +243,9 @@ take_option(int letter, const char *word, struct cert_options *options)
 		return true;
 	case OPTION_PARENT:
 		options->parent = word;
+		return true;
+	case OPTION_KEY:
+		options->key = word;
 		return true;
 	case OPTION_REQUEST:
 		options->request = word;

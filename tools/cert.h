@@ -65,6 +65,7 @@ int cert_install(const struct cert_arguments *a);
 int cert_export(const struct cert_arguments *a);
 int cert_renew(const struct cert_arguments *a);
 int cert_tlsa(const struct cert_arguments *a);
+int cert_check(const struct cert_arguments *a);
 
 /* cert.c: says it, TOOL_USAGE. */
 int cert_wrong_usage(const char *text);
@@ -110,9 +111,5 @@ void cert_print_time(char out[static CERT_TIME_SIZE], time_t when);
 
 /* Describe all certificates of a PEM file on stdout; an exit status. */
 int cert_show(const char *path, bool json);
-
-/* Check all certificates and trust anchors of the configuration; problems and
- * warnings go to stdout; an exit status. */
-int cert_check(void);
 
 #endif
