@@ -131,7 +131,8 @@ compare_marks(const void *a, const void *b)
 }
 
 /* Marks of the segments that may hold messages that were not read yet: all but
- * images, unless an image's segment may come back.  NULL without memory. */
+ * images that were, unless an image's segment may come back.  NULL without
+ * memory. */
 static uint64_t *
 list_marks(const struct queue *queue, size_t *count_out)
 {
@@ -143,7 +144,7 @@ list_marks(const struct queue *queue, size_t *count_out)
 	for (size_t i = 0; i < queue->segment_count; i++) {
 		const struct segment *segment = queue->segments[i];
 
-		if (!segment->kept || segment->stuck)
+		if (!segment->kept || segment->stuck || !segment->whole)
 			marks[count++] = segment->header.mark;
 	}
 	qsort(marks, count, sizeof(*marks), compare_marks);
@@ -309,17 +310,35 @@ queue_configure(struct queue *queue, const struct config *config,
 
 /* Notices. */
 
-void
-queue_live(struct queue *queue, uint64_t start_id)
+/* Under ingest: all that was not read yet and is certain. */
+static void
+read_again(struct queue *queue)
 {
 	struct reason why;
 
+	queue->unread = false;
+	if (!store_scan(queue, &why))
+		return;
+	if (queue->noticed.start_id != 0 &&
+	    queue->noticed.start_id == queue->live)
+		store_committed(queue, queue->noticed.start_id,
+		    queue->noticed.file, queue->noticed.end,
+		    queue->noticed.closed);
+	if (queue->unread || !queue->unread_told)
+		return;
+	pthread_mutex_lock(&queue->lock);
+	queue->unread_told = false;
+	pthread_mutex_unlock(&queue->lock);
+	log_line(SAY_NOTE, "queue", "files=read");
+}
+
+void
+queue_live(struct queue *queue, uint64_t start_id)
+{
 	pthread_mutex_lock(&queue->ingest);
 	if (start_id != 0 && queue->live != start_id) {
 		queue->live = start_id;
-		if (!store_scan(queue, &why))
-			log_line(SAY_ALARM, "queue", "trouble=\"%s\"",
-			    why.text);
+		read_again(queue);
 	}
 	pthread_mutex_unlock(&queue->ingest);
 }
@@ -335,28 +354,6 @@ queue_committed(struct queue *queue, uint64_t start_id, uint32_t segment,
 	queue->noticed.closed = closed;
 	store_committed(queue, start_id, segment, end, closed);
 	pthread_mutex_unlock(&queue->ingest);
-}
-
-/* Under ingest. */
-static void
-read_again(struct queue *queue)
-{
-	struct reason why;
-
-	queue->unread = false;
-	if (!store_scan(queue, &why)) {
-		queue->trouble = true;
-		return;
-	}
-	if (queue->noticed.start_id != 0 &&
-	    queue->noticed.start_id == queue->live)
-		store_committed(queue, queue->noticed.start_id,
-		    queue->noticed.file, queue->noticed.end,
-		    queue->noticed.closed);
-	if (queue->unread || !queue->unread_told)
-		return;
-	queue->unread_told = false;
-	log_line(SAY_NOTE, "queue", "files=read");
 }
 
 void
@@ -607,5 +604,7 @@ queue_condition(struct queue *queue, struct queue_condition *out)
 	out->failing = queue->log_trouble;
 	out->waiting = queue->entries_added - queue->entries_settled;
 	out->trouble = queue->log_why;
+	out->unread = queue->unread_told;
+	out->unread_why = queue->unread_why;
 	pthread_mutex_unlock(&queue->lock);
 }

@@ -156,11 +156,14 @@ void queue_count(struct queue *queue, struct queue_counts *out);
 
 /* How the log is.  While it fails nothing new is delivered: what comes of
  * deliveries that were under way waits in memory, and is written as soon as
- * the disk takes it. */
+ * the disk takes it.  And whether there are files of messages that could not be
+ * read, and which wait until they can be. */
 struct queue_condition {
 	bool failing;
 	uint64_t waiting; /* records that are not on stable storage */
 	struct reason trouble; /* while failing */
+	bool unread;
+	struct reason unread_why; /* while unread: of the first of them */
 };
 void queue_condition(struct queue *queue, struct queue_condition *out);
 

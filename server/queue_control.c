@@ -33,12 +33,10 @@ tell_changed(const struct queue_teller *told,
 	return queue_tell_object(told, object);
 }
 
-bool
-queue_control_tell(struct queue *queue, const struct queue_request *request,
-    bool (*tell)(void *context, const char *text, size_t len), void *context,
-    struct reason *why)
+static bool
+answer(struct queue *queue, const struct queue_request *request,
+    const struct queue_teller *told, struct reason *why)
 {
-	const struct queue_teller told = { tell, context };
 	struct queue_request trace = *request;
 	struct queue_changed changed;
 	bool ok;
@@ -50,15 +48,15 @@ queue_control_tell(struct queue *queue, const struct queue_request *request,
 			    "a queue id was expected");
 		/* fall through */
 	case QUEUE_LIST:
-		return queue_tell_messages(queue, &told, request, why);
+		return queue_tell_messages(queue, told, request, why);
 	case QUEUE_TRACE:
 		if (request->filter.id[0] == '\0')
 			return fail(why, REASON_SYNTAX,
 			    "a queue id was expected");
 		trace.filter.states = QUEUE_STATES | QUEUE_DONE;
-		return queue_tell_messages(queue, &told, &trace, why);
+		return queue_tell_messages(queue, told, &trace, why);
 	case QUEUE_SUMMARY:
-		return queue_tell_summary(queue, &told, request, why);
+		return queue_tell_summary(queue, told, request, why);
 	case QUEUE_FLUSH:
 	case QUEUE_HOLD:
 	case QUEUE_RELEASE:
@@ -66,12 +64,39 @@ queue_control_tell(struct queue *queue, const struct queue_request *request,
 	case QUEUE_BOUNCE:
 		ok = queue_change(queue, request, &changed, why);
 		/* How far it came, even if it failed. */
-		if (!tell_changed(&told, &changed) && ok)
+		if (!tell_changed(told, &changed) && ok)
 			return fail(why, REASON_AWAY,
 			    "nobody reads the answer");
 		return ok;
 	}
 	return fail(why, REASON_PROTOCOL, "unknown request %d", request->verb);
+}
+
+/* What could be told is not all there is. */
+static bool
+is_whole(struct queue *queue, struct reason *why)
+{
+	struct queue_condition condition;
+
+	queue_condition(queue, &condition);
+	return !condition.unread ||
+	       fail(why, REASON_IO, "the queue is not known whole: %.180s",
+		   condition.unread_why.text);
+}
+
+bool
+queue_control_tell(struct queue *queue, const struct queue_request *request,
+    bool (*tell)(void *context, const char *text, size_t len), void *context,
+    struct reason *why)
+{
+	const struct queue_teller told = { tell, context };
+	bool ok = answer(queue, request, &told, why);
+	bool lists =
+	    request->verb == QUEUE_LIST || request->verb == QUEUE_SUMMARY;
+
+	if (ok ? lists : why->code == REASON_ABSENT)
+		ok = is_whole(queue, why) && ok;
+	return ok;
 }
 
 /* The socket. */

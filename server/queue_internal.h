@@ -302,7 +302,9 @@ struct queue {
 	bool read_only;
 	bool trouble;      /* something could not be read: clean up nothing,
 			      and come back to it */
-	bool unread, unread_told; /* by an error, which may pass */
+	bool unread; /* by an error, which may pass */
+	bool unread_told; /* so, and it is not over; changed under lock */
+	struct reason unread_why; /* of the first; under lock */
 	int64_t read_again_ms; /* monotonic */
 	/* The last notice of the live writer. */
 	struct {

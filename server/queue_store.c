@@ -132,14 +132,20 @@ reject_segment(struct queue *queue, int fd, const char *name, uint64_t start_id,
 		fsync(queue->damaged_folder);
 }
 
-/* It cannot be read now; queue_tick comes back to it.  Told once. */
+/* A file, or all of the folder, cannot be read now; queue_tick comes back to
+ * it.  Told once. */
 static void
 say_unread(struct queue *queue, const char *name, const char *text)
 {
-	if (!queue->unread_told)
-		log_line(SAY_ALARM, "queue",
-		    "files=not-read file=%s trouble=\"%s\"", name, text);
-	queue->trouble = queue->unread = queue->unread_told = true;
+	queue->trouble = queue->unread = true;
+	if (queue->unread_told)
+		return;
+	log_line(SAY_ALARM, "queue", "files=not-read file=%s trouble=\"%s\"",
+	    name, text);
+	pthread_mutex_lock(&queue->lock);
+	queue->unread_told = true;
+	fail(&queue->unread_why, REASON_IO, "%s: %s", name, text);
+	pthread_mutex_unlock(&queue->lock);
 }
 
 /* Open and register one segment; what is wrong with it is logged. */
@@ -184,8 +190,10 @@ register_all(struct queue *queue, struct reason *why)
 	struct folder_file *found;
 	size_t count;
 
-	if (!store_list_folder(queue, false, &found, &count, why))
+	if (!store_list_folder(queue, false, &found, &count, why)) {
+		say_unread(queue, "in", why->text);
 		return false;
+	}
 	for (size_t i = 0; i < count; i++) {
 		bool known;
 
@@ -277,18 +285,17 @@ learn_end(struct queue *queue, struct segment *segment)
 /* False: come back later. */
 static bool
 take_record(struct queue *queue, struct segment *segment, int fd,
-    const char *name, const struct journal_record *record, const void *octets)
+    const char *name, const struct journal_record *record, const void *octets,
+    struct reason *why)
 {
-	struct reason why;
-
 	if (record->type != JOURNAL_MESSAGE)
 		return true;
-	if (store_message_found(queue, segment, record, octets, &why))
+	if (store_message_found(queue, segment, record, octets, why))
 		return true;
-	if (why.code == REASON_NO_MEMORY)
+	if (why->code == REASON_NO_MEMORY)
 		return false;
 	store_set_aside_of(queue, segment, fd, name, record->offset,
-	    record->offset + journal_extent(record), why.text);
+	    record->offset + journal_extent(record), why->text);
 	return true;
 }
 
@@ -316,8 +323,9 @@ store_read_range(struct queue *queue, struct segment *segment, uint64_t limit,
 	while ((found = journal_reader_next(&reader, &record, &octets, &from,
 		    &to, &why)) != JOURNAL_END) {
 		if (found == JOURNAL_TROUBLE ||
-		    (found == JOURNAL_FOUND && !take_record(queue, segment, fd,
-						   name, &record, octets))) {
+		    (found == JOURNAL_FOUND &&
+			!take_record(queue, segment, fd, name, &record, octets,
+			    &why))) {
 			say_unread(queue, name, why.text);
 			break;
 		}
@@ -496,8 +504,8 @@ store_committed(struct queue *queue, uint64_t start_id, uint32_t file,
 	pthread_mutex_lock(&queue->lock);
 	known = store_find(queue, start_id, file) != NULL;
 	pthread_mutex_unlock(&queue->lock);
-	if (!known && !register_all(queue, &why))
-		log_line(SAY_ALARM, "queue", "trouble=\"%s\"", why.text);
+	if (!known)
+		register_all(queue, &why);
 	while ((segment = next_unread(queue, start_id, at)) != NULL &&
 	       segment->file <= file) {
 		at = (uint64_t)segment->file + 1;

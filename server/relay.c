@@ -395,7 +395,7 @@ static void
 log_status(const struct relay *relay, json_t *object)
 {
 	struct queue_condition condition;
-	json_t *log;
+	json_t *log, *files;
 
 	if (relay->queue == NULL)
 		return;
@@ -409,6 +409,13 @@ log_status(const struct relay *relay, json_t *object)
 		json_object_set_new(log, "trouble",
 		    json_string(condition.trouble.text));
 	json_object_set_new(object, "log", log);
+	files = json_object();
+	json_object_set_new(files, "state",
+	    json_string(condition.unread ? "not-read" : "read"));
+	if (condition.unread)
+		json_object_set_new(files, "trouble",
+		    json_string(condition.unread_why.text));
+	json_object_set_new(object, "files", files);
 }
 
 static void

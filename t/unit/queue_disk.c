@@ -382,6 +382,7 @@ test_read_fails(void **state)
 {
 	static char body[SPOOL_MEMORY_MAX + 1];
 	struct world *world = *state;
+	struct queue_condition condition;
 	struct delivery *delivery;
 	char name[120];
 
@@ -398,6 +399,12 @@ test_read_fails(void **state)
 	assert_null(queue_take(world->queue, NULL, 200));
 	snprintf(name, sizeof(name), "%s/damaged", world->own);
 	assert_int_equal(files_in(name), 0);
+	/* Nobody takes it for an empty queue. */
+	queue_condition(world->queue, &condition);
+	assert_true(condition.unread);
+	assert_non_null(strstr(condition.unread_why.text, ".1: "));
+	assert_false(ask(world, QUEUE_LIST, ""));
+	assert_false(ask(world, QUEUE_SUMMARY, ""));
 	well();
 	for (int i = 0; i < 2; i++) {
 		for (int j = 0; j < 600; j++) {
@@ -410,6 +417,33 @@ test_read_fails(void **state)
 		finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 ok");
 	}
 	assert_true(log_wait(world->queue, 30000));
+	queue_condition(world->queue, &condition);
+	assert_false(condition.unread);
+	assert_true(ask(world, QUEUE_LIST, ""));
+}
+
+/* The folder: told once, and what the session role's next start finds well is
+ * said to be. */
+static void
+test_list_fails(void **state)
+{
+	struct world *world = *state;
+	struct queue_condition condition;
+
+	world->deaf = true;
+	submit_one(world, NULL);
+	spool_close(world->spool);
+	spool_start(world);
+	fault("open", ".", EIO, FOREVER);
+	queue_live(world->queue, world->start_id);
+	queue_condition(world->queue, &condition);
+	assert_true(condition.unread);
+	assert_int_equal(messages_now(world), 0);
+	well();
+	queue_live(world->queue, world->start_id + 1);
+	assert_int_equal(messages_now(world), 1);
+	queue_condition(world->queue, &condition);
+	assert_false(condition.unread);
 }
 
 /* Nothing new is delivered while outcomes cannot be recorded, what was under
@@ -550,6 +584,7 @@ main(void)
 		WITH_WORLD(test_interrupted),
 		WITH_WORLD(test_start_in_trouble),
 		WITH_WORLD(test_read_fails),
+		WITH_WORLD(test_list_fails),
 		WITH_WORLD(test_log_write_fails),
 		WITH_WORLD(test_log_sync_fails),
 		WITH_WORLD(test_unlink_fails),
