@@ -122,13 +122,17 @@ void queue_done(struct queue *queue, struct delivery *delivery);
  * queue_hop_failed   nobody can use it now: it is left alone for a while, and
  *                    the message goes on waiting for it as long
  *
+ * text says to an operator why that is.
+ *
  * For messages with "TLS-Required: No" a site fails and works by itself, as
  * they may pass where others are refused.
  */
 void queue_hop_worked(struct queue *queue, const struct delivery *delivery);
 void queue_hop_broke(struct queue *queue, const struct delivery *delivery);
-bool queue_hop_refused(struct queue *queue, const struct delivery *delivery);
-void queue_hop_failed(struct queue *queue, const struct delivery *delivery);
+bool queue_hop_refused(struct queue *queue, const struct delivery *delivery,
+    const char *text);
+void queue_hop_failed(struct queue *queue, const struct delivery *delivery,
+    const char *text);
 
 enum queue_next {
 	QUEUE_NEXT_NONE,  /* no other hop of the way can be tried now */

@@ -29,6 +29,11 @@
  *                messages, and ages (an object: 5m, 15m, 1h, 4h, 1d, 3d, older)
  *     total      SUMMARY: messages, octets, ages; a message that goes several
  *                ways counts once here and in several rows
+ *     site       SUMMARY, one a next hop that has workers or failed: host,
+ *                port, active (workers), limit (of them), failures since it
+ *                last worked, until (Unix seconds: nothing goes there before;
+ *                null if it is tried now, or well), reason (what failed), and
+ *                tls_optional (true: for messages that say so alone)
  *     result     all others: matched, changed, unchanged, active, refused,
  *                failed; see server/queue_change.h
  */

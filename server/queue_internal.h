@@ -191,6 +191,7 @@ struct gate {
 	int64_t until_ms;  /* monotonic: nothing before */
 	bool probing;      /* a worker tries alone, after that */
 	uint32_t epoch;    /* what began in another one tells old news */
+	char text[256];    /* why it failed last, for an operator */
 };
 
 /* What connections are made to: a next hop, whatever ways lead to it. */

@@ -1,6 +1,6 @@
 /*
  * server/queue_summary.c: how many messages wait by site and reason, and how
- * long they have.
+ * long they have; and the sites that are left alone, or being tried.
  */
 #include "queue_tell.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { ROWS_MOST = 500, REASON_SIZE = 96, AGES = 7 };
+enum { ROWS_MOST = 500, SITES_MOST = 500, REASON_SIZE = 96, AGES = 7 };
 
 /* Up to so many seconds; the last column is all that is older. */
 static const struct {
@@ -200,6 +200,96 @@ tell_summary(const struct queue_teller *told, struct summary *summary)
 	return queue_tell_object(told, object) && ok;
 }
 
+/* Sites. */
+
+struct site_look {
+	struct next_hop name;
+	unsigned active, limit, failures;
+	bool tls_optional, probing; /* of its gate, if that failed */
+	int64_t until_ms;           /* Unix */
+	char text[256];
+};
+
+static void
+look_at_gate(const struct site *site, bool tls_optional, int64_t now_ms,
+    struct site_look *out)
+{
+	const struct gate *gate = &site->gates[tls_optional];
+
+	*out = (struct site_look){
+		.name = site->name,
+		.active = site->active,
+		.limit = pace_limit(site),
+		.failures = gate->failures,
+		.tls_optional = tls_optional,
+		.probing = gate->probing,
+		.until_ms = queue_now_ms() + gate->until_ms - now_ms,
+	};
+	if (gate->failures > 0)
+		memcpy(out->text, gate->text, sizeof(out->text));
+}
+
+/* Those that have workers, or failed; how many, SITES_MOST at most. */
+static size_t
+look_at_sites(struct queue *queue, const struct queue_filter *filter,
+    struct site_look *looks)
+{
+	int64_t now_ms = queue_monotonic_ms();
+	const struct site *site;
+	size_t count = 0;
+
+	pthread_mutex_lock(&queue->lock);
+	LIST_FOREACH(site, &queue->all_sites, all)
+	{
+		if (site->name.host[0] == '\0' ||
+		    !queue_filter_host(filter, site->name.host))
+			continue;
+		for (int i = 0; i < 2 && count < SITES_MOST; i++)
+			if (site->gates[i].failures > 0 ||
+			    (i == 0 && site->active > 0))
+				look_at_gate(site, i, now_ms, &looks[count++]);
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return count;
+}
+
+static bool
+tell_site(const struct queue_teller *told, const struct site_look *look)
+{
+	json_t *object = json_object();
+
+	json_object_set_new(object, "kind", json_string("site"));
+	json_object_set_new(object, "host",
+	    sent_text(look->name.host, strlen(look->name.host)));
+	json_object_set_new(object, "port", json_integer(look->name.port));
+	json_object_set_new(object, "active", json_integer(look->active));
+	json_object_set_new(object, "limit", json_integer(look->limit));
+	json_object_set_new(object, "failures", json_integer(look->failures));
+	json_object_set_new(object, "until",
+	    look->failures > 0 && !look->probing
+		? json_integer(look->until_ms / 1000)
+		: json_null());
+	json_object_set_new(object, "reason",
+	    sent_text(look->text, strlen(look->text)));
+	json_object_set_new(object, "tls_optional",
+	    json_boolean(look->tls_optional));
+	return queue_tell_object(told, object);
+}
+
+static bool
+tell_sites(struct queue *queue, const struct queue_teller *told,
+    const struct queue_filter *filter)
+{
+	struct site_look *looks = calloc(SITES_MOST, sizeof(*looks));
+	size_t count = looks == NULL ? 0 : look_at_sites(queue, filter, looks);
+	bool ok = looks != NULL;
+
+	for (size_t i = 0; ok && i < count; i++)
+		ok = tell_site(told, &looks[i]);
+	free(looks);
+	return ok;
+}
+
 bool
 queue_tell_summary(struct queue *queue, const struct queue_teller *told,
     const struct queue_request *request, struct reason *why)
@@ -223,7 +313,8 @@ queue_tell_summary(struct queue *queue, const struct queue_teller *told,
 		}
 		look_fini(queue, &look);
 	}
-	if (ok && !tell_summary(told, &summary))
+	if (ok && !(tell_summary(told, &summary) &&
+		      tell_sites(queue, told, &request->filter)))
 		ok = fail(why, REASON_AWAY, "nobody reads the answer");
 	selection_free(&selection);
 	free(summary.rows);

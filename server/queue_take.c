@@ -180,17 +180,22 @@ say_away(const struct next_hop *hop, unsigned failures, int64_t wait_ms)
 }
 
 void
-queue_hop_failed(struct queue *queue, const struct delivery *delivery)
+queue_hop_failed(struct queue *queue, const struct delivery *delivery,
+    const char *text)
 {
 	struct slot *slot = delivery_slot(delivery);
 	int64_t now = queue_monotonic_ms(), wait;
+	struct gate *gate;
 	unsigned failures;
 	bool is_news;
 
 	pthread_mutex_lock(&queue->lock);
 	is_news = pace_failed(slot, now);
-	failures = slot->site->gates[slot->tls_optional].failures;
-	wait = slot->site->gates[slot->tls_optional].until_ms - now;
+	gate = &slot->site->gates[slot->tls_optional];
+	failures = gate->failures;
+	wait = gate->until_ms - now;
+	if (is_news)
+		snprintf(gate->text, sizeof(gate->text), "%s", text);
 	is_news = is_news && !queue->stop; /* we gave up waiting then */
 	pthread_mutex_unlock(&queue->lock);
 	if (is_news)
@@ -198,7 +203,8 @@ queue_hop_failed(struct queue *queue, const struct delivery *delivery)
 }
 
 bool
-queue_hop_refused(struct queue *queue, const struct delivery *delivery)
+queue_hop_refused(struct queue *queue, const struct delivery *delivery,
+    const char *text)
 {
 	bool works;
 
@@ -206,7 +212,7 @@ queue_hop_refused(struct queue *queue, const struct delivery *delivery)
 	works = pace_crowded(delivery_slot(delivery));
 	pthread_mutex_unlock(&queue->lock);
 	if (!works)
-		queue_hop_failed(queue, delivery);
+		queue_hop_failed(queue, delivery, text);
 	return works;
 }
 

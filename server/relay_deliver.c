@@ -247,13 +247,16 @@ hop_is_at_fault(const struct judgement *judgement)
  * more connection. */
 static bool
 hop_failed(struct queue *queue, const struct delivery *delivery,
-    const struct judgement *judgement)
+    const struct judgement *judgement, const struct upstream_failure *failure)
 {
+	char text[512];
+
 	if (!hop_is_at_fault(judgement))
 		return true;
 	if (!judgement->made || judgement_any_passes(judgement))
-		return !queue_hop_refused(queue, delivery);
-	queue_hop_failed(queue, delivery);
+		return !queue_hop_refused(queue, delivery, failure->text);
+	decision_reply(&judgement->groups[0].decision, text, sizeof(text));
+	queue_hop_failed(queue, delivery, text);
 	return true;
 }
 
@@ -271,7 +274,7 @@ open_failed(struct relay_deliverer *deliverer, struct queue *queue,
 	}
 	if (!judgement->made || judgement_any_passes(judgement))
 		log_no_connection(delivery, failure);
-	if (hop_failed(queue, delivery, judgement))
+	if (hop_failed(queue, delivery, judgement, failure))
 		next = queue_next_hop(queue, delivery);
 	if (next == QUEUE_NEXT_NONE) {
 		if (judgement->made)
@@ -328,7 +331,8 @@ transact(struct relay_deliverer *deliverer, struct queue *queue,
 			queue_hop_worked(queue, delivery);
 		break;
 	case MAIL_REFUSED_HOP:
-		queue_hop_refused(queue, delivery);
+		queue_hop_refused(queue, delivery,
+		    delivery->recipients[0].text);
 		break;
 	case MAIL_AGAIN:
 		break;

@@ -104,7 +104,7 @@ sub summary_ok {
 	my ($name) = @_;
 	my ($status, $out) = tool('list', '--summary', '--json');
 	is($status, 0, "summary, $name");
-	my @rows = objects($out);
+	my @rows = grep { $_->{kind} ne 'site' } objects($out);
 	is(join(' ', map { "$_->{kind} $_->{messages}" } @rows),
 		'row 4 total 3', 'the one of two ways counts twice and once');
 	is($rows[0]{host}, '127.0.0.1', 'its host');
@@ -115,7 +115,7 @@ sub summary_ok {
 
 summary_ok('running');
 like(tool('list', '--summary'),
-	qr/^\s+all\s+5m\s+15m\s+1h\s+4h\s+1d\s+3d\s+older\n\s+4\s+4\s+0.*127\.0\.0\.1: 451 4\.3\.0 come back later\n\s+3\s+3.*total, \d+ octets\n$/,
+	qr/^\s+all\s+5m\s+15m\s+1h\s+4h\s+1d\s+3d\s+older\n\s+4\s+4\s+0.*127\.0\.0\.1: 451 4\.3\.0 come back later\n\s+3\s+3.*total, \d+ octets\n(?:next hop .*\n)*$/,
 	'and as a table');
 
 subtest 'show' => sub {
@@ -246,6 +246,21 @@ subtest 'bounce' => sub {
 	like($report, qr/451 4\.3\.0 come back later/, 'and what was said last');
 	like($report, qr/^Status: 5\.7\.1\r?$/m, 'with the status');
 	ok($instance->logged(qr/ bounced queue=$both rcpt=y\@second/), 'logged');
+};
+
+subtest 'a next hop that is left alone' => sub {
+	$second->stop;
+	my $id = submit('bob', 'y@second.example');
+	ok($instance->logged(qr/ deferred queue=$id /), 'deferred');
+	my ($site) = grep { $_->{kind} eq 'site' && $_->{failures} }
+	    objects(scalar tool('list', '--summary', '--json'));
+	is("$site->{host}:$site->{port}", $two, 'the summary names it');
+	cmp_ok($site->{until}, '>', time + 600, 'until when');
+	like(tool('list', '--summary'),
+		qr/^next hop \Q$two\E: left alone for \d+m, until \d{4}-\S+ \S+; failed 1 time: .*Connection refused$/m,
+		'and why');
+	tool('remove', $id);
+	$second->start;
 };
 
 subtest 'nobody to tell' => sub {

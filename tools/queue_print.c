@@ -76,11 +76,14 @@ queue_print_place(const json_t *object)
 {
 	const char *host = text_of(object, "host");
 	json_int_t port = number_of(object, "port");
+	bool brackets = strchr(host, ':') != NULL;
 
 	/* Port 0 is that of srv:DOMAIN, or there is no next hop at all. */
 	if (port == 0 && host[0] != '\0')
 		fputs("srv:", stdout);
+	fputs(brackets ? "[" : "", stdout);
 	print_text(host);
+	fputs(brackets ? "]" : "", stdout);
 	if (port != 0)
 		printf(":%" JSON_INTEGER_FORMAT, port);
 }
@@ -251,6 +254,39 @@ print_ages(struct queue_printer *printer, const json_t *object)
 	fputs("  ", stdout);
 }
 
+/* What the relay makes of a next hop now. */
+static void
+print_site(const json_t *object)
+{
+	json_int_t left = number_of(object, "until") - time(NULL);
+	time_t until = (time_t)number_of(object, "until");
+	json_int_t failures = number_of(object, "failures");
+	char age[AGE_SIZE], date[40] = "?";
+	struct tm tm;
+
+	fputs("next hop ", stdout);
+	queue_print_place(object);
+	if (json_is_true(json_object_get(object, "tls_optional")))
+		fputs(", for \"TLS-Required: No\"", stdout);
+	if (failures == 0) {
+		printf(": %" JSON_INTEGER_FORMAT
+		       " of at most %" JSON_INTEGER_FORMAT " workers\n",
+		    number_of(object, "active"), number_of(object, "limit"));
+		return;
+	}
+	if (localtime_r(&until, &tm) != NULL)
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	if (left > 0)
+		printf(": left alone for %s, until %s; ", age_text(left, age),
+		    date);
+	else
+		fputs(": tried again now; ", stdout);
+	printf("failed %" JSON_INTEGER_FORMAT " time%s: ", failures,
+	    failures == 1 ? "" : "s");
+	print_text(text_of(object, "reason"));
+	putchar('\n');
+}
+
 void
 queue_print(struct queue_printer *printer, const json_t *object)
 {
@@ -281,5 +317,7 @@ queue_print(struct queue_printer *printer, const json_t *object)
 		print_ages(printer, object);
 		printf("total, %" JSON_INTEGER_FORMAT " octets\n",
 		    number_of(object, "octets"));
+	} else if (strcmp(kind, "site") == 0) {
+		print_site(object);
 	}
 }

@@ -549,7 +549,7 @@ test_hop(void **state)
 	submit_one(world, NULL);
 	submit_one(world, NULL);
 	delivery = queue_take(world->queue, NULL, 1000);
-	queue_hop_failed(world->queue, delivery);
+	queue_hop_failed(world->queue, delivery, "refused");
 	finish(world, delivery, OUTCOME_NONE, "", "connection refused");
 	assert_null(queue_take(world->queue, NULL, 300));
 	delivery = queue_take(world->queue, NULL, 2000);

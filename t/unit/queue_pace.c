@@ -72,7 +72,7 @@ work(struct world *world, struct delivery *one)
 static void
 fail_site(struct world *world, struct delivery *one)
 {
-	queue_hop_failed(world->queue, one);
+	queue_hop_failed(world->queue, one, "refused");
 	finish(world, one, OUTCOME_TEMPORARY, "4.4.1", "connection refused");
 }
 
@@ -263,7 +263,7 @@ test_crowded(void **state)
 	second = queue_take(world->queue, NULL, 1000);
 	kept = first->hop;
 	queue_hop_worked(world->queue, first);
-	assert_true(queue_hop_refused(world->queue, second));
+	assert_true(queue_hop_refused(world->queue, second, "refused"));
 	finish(world, second, OUTCOME_NONE, "", "421 too many");
 	assert_int_equal(fill(world, &taken), 1); /* two, with the first */
 	end_all(world, &taken);
@@ -271,10 +271,10 @@ test_crowded(void **state)
 	finish(world, first, OUTCOME_DELIVERED, "", "250");
 	first = queue_take(world->queue, &kept, 1000);
 	second = queue_take(world->queue, NULL, 1000);
-	assert_true(queue_hop_refused(world->queue, second));
+	assert_true(queue_hop_refused(world->queue, second, "refused"));
 	finish(world, second, OUTCOME_NONE, "", "421 too many");
 	/* It turns out to be stale: nobody has one any more. */
-	assert_false(queue_hop_refused(world->queue, first));
+	assert_false(queue_hop_refused(world->queue, first, "refused"));
 	finish(world, first, OUTCOME_TEMPORARY, "4.4.1", "refused");
 	assert_int_equal(fill(world, &taken), 0);
 }
@@ -304,7 +304,7 @@ test_half_of_all_ways(void **state)
 	other = queue_take(world->queue, NULL, 1000);
 	assert_non_null(other);
 	assert_string_equal(other->hop.host, "hop-c.example");
-	queue_hop_failed(world->queue, other);
+	queue_hop_failed(world->queue, other, "refused");
 	assert_int_equal(queue_next_hop(world->queue, other), QUEUE_NEXT_LATER);
 	finish(world, other, OUTCOME_NONE, "", "");
 	end_all(world, &taken);
@@ -378,7 +378,7 @@ test_second_hop(void **state)
 	submit_many(world, 8, "a@a.example");
 	one = queue_take(world->queue, NULL, 1000);
 	assert_string_equal(one->hop.host, "hop-a.example");
-	queue_hop_failed(world->queue, one);
+	queue_hop_failed(world->queue, one, "refused");
 	assert_int_equal(queue_next_hop(world->queue, one), QUEUE_NEXT_TAKEN);
 	assert_string_equal(one->hop.host, "hop-b.example");
 	work(world, one);
@@ -523,7 +523,7 @@ worker(void *context)
 		note_most(crowd, atomic_fetch_add(&crowd->active, 1) + 1);
 		kept = one->hop;
 		prefer = NULL;
-		if (i % 7 == 3 && queue_hop_refused(queue, one)) {
+		if (i % 7 == 3 && queue_hop_refused(queue, one, "refused")) {
 			atomic_fetch_sub(&crowd->active, 1);
 			finish(crowd->world, one, OUTCOME_NONE, "", "");
 			continue;

@@ -360,6 +360,13 @@ test_next(void **state)
 	submit_one(world, NULL);
 	delivery = queue_take(world->queue, NULL, 2000);
 	assert_non_null(delivery);
+	list = (struct queue_request){ .verb = QUEUE_SUMMARY };
+	objects = answer(world, &list);
+	assert_int_equal(number_of(objects, 2, "active"), 1);
+	assert_int_equal(number_of(objects, 2, "limit"), 2);
+	assert_true(json_is_null(
+	    json_object_get(json_array_get(objects, 2), "until")));
+	json_decref(objects);
 	submit_one(world, id);
 	wait_for(world, 2);
 	list = about(QUEUE_LIST, id);
@@ -367,13 +374,25 @@ test_next(void **state)
 	assert_true(json_is_null(
 	    json_object_get(json_array_get(objects, 0), "next")));
 	json_decref(objects);
-	queue_hop_failed(world->queue, delivery);
+	queue_hop_failed(world->queue, delivery, "refused");
 	finish(world, delivery, OUTCOME_TEMPORARY, "4.4.1", "refused");
 	objects = answer(world, &list);
 	assert_string_equal(text_of(objects, 0, "state"), "queued");
 	assert_string_equal(text_of(objects, 0, "reason"), "refused");
 	assert_true(number_of(objects, 0, "next") > time(NULL) + 30);
 	json_decref(objects);
+	list = (struct queue_request){ .verb = QUEUE_SUMMARY };
+	objects = answer(world, &list);
+	assert_int_equal(json_array_size(objects), 3);
+	assert_string_equal(text_of(objects, 2, "kind"), "site");
+	assert_string_equal(text_of(objects, 2, "host"), "smtp.isp.example");
+	assert_string_equal(text_of(objects, 2, "reason"), "refused");
+	assert_int_equal(number_of(objects, 2, "failures"), 1);
+	assert_int_equal(number_of(objects, 2, "active"), 0);
+	assert_true(number_of(objects, 2, "until") > time(NULL) + 30);
+	json_decref(objects);
+	strcpy(list.filter.site, "other.example");
+	assert_int_equal(count_of(world, &list), 1);
 }
 
 /* What is done with is known to a trace, and to nothing else. */
