@@ -51,8 +51,9 @@ state_word(enum role_state state)
 }
 
 static json_t *
-role_object(const struct role_process *p)
+role_object(const struct master *m, enum role role)
 {
+	const struct role_process *p = &m->roles[role];
 	json_t *object = NULL;
 
 	if (p->status != NULL)
@@ -64,6 +65,9 @@ role_object(const struct role_process *p)
 	json_object_set_new(object, "state", json_string(state_word(p->state)));
 	json_object_set_new(object, "pid", json_integer(p->pid));
 	json_object_set_new(object, "restarts", json_integer(p->restarts));
+	/* It did not answer in time: the rest is what it said before. */
+	if ((m->status_awaiting & (1U << role)) != 0)
+		json_object_set_new(object, "late", json_true());
 	return object;
 }
 
@@ -90,7 +94,7 @@ status_text(const struct master *m)
 
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++)
 		json_object_set_new(roles, role_name((enum role)r),
-		    role_object(&m->roles[r]));
+		    role_object(m, (enum role)r));
 	top = json_pack("{s:s,s:i,s:s,s:i,s:b,s:b,s:o,s:o,s:o}", "version",
 	    SALLYPORT_VERSION, "pid", (int)getpid(), "configuration",
 	    m->conf_path, "number", (int)m->current->number, "confined",

@@ -235,6 +235,15 @@ subtest 'status' => sub {
 	like($out, qr/$_/, "names $_") for qw(session signer auth relay lookup);
 	my ($json_status, $json) = $instance->tool('status', '--json');
 	json_ok($json, 'status --json');
+	my $relay = $instance->roles->{relay};
+	kill STOP => $relay;
+	($status, $out) = $instance->tool('status');
+	kill CONT => $relay;
+	is($status, 0, 'a process that does not answer');
+	like($out, qr/^relay .*\blate=true/m, 'is said to be late');
+	unlike($out, qr/^session .*\blate=/m, 'the others are not');
+	ok(wait_until { ($instance->tool('status'))[1] !~ /late=/ },
+		'until it answers');
 };
 
 subtest 'queue' => sub {
