@@ -137,8 +137,11 @@ sub reload {
 	my $line = wait_until {
 		my @lines = $self->log_lines($pattern);
 		@lines > $before ? $lines[-1] : undef } 30;
-	# The roles have been told, but a busy one may not have read it yet.
-	sleep(sanitized() ? 0.5 : 0.1);
+	# The roles have been told, but a busy one may not have read it yet: who
+	# answers has.
+	wait_until {
+		my ($status, $out) = $self->tool('status');
+		$status || $out !~ / late=/ } 30;
 	return $line;
 }
 
