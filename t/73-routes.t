@@ -168,7 +168,7 @@ subtest 'held' => sub {
 	is_deeply($held->{recipients}, ['a@kept.example'], 'for one');
 	my (undef, $explained) = $instance->tool('route', 'explain',
 		'alice@example.org', 'a@kept.example');
-	like($explained, qr/routes:1 speaks\nheld for the operator: under review/,
+	like($explained, qr/routes:1 speaks\nheld for the operator: under review\nwhen released, to \Q$two\E, starttls TLS, /,
 		'explained');
 	like(routes("* any $two smtp"), qr/result=ok/, 'the row is removed');
 	$instance->tool('queue', 'flush');
@@ -276,8 +276,14 @@ subtest 'the tool' => sub {
 	like($out, qr/routes:1: \* any \Q$one\E smtp\n/, 'list');
 	($status, $out, $err) = $instance->tool('route', 'explain', 'x');
 	is($status, 2, 'one word is too few');
-	($status, $out, $err) = $instance->tool('route', 'explain', 'x', 'y');
-	is($status, 2, 'these are no addresses');
+	for my $none ('y', 'x y@z.example', 'x@y@z.example', 'x@y> A=B', '<>',
+		"\xff\@z.example") {
+		($status, $out, $err) = $instance->tool('route', 'explain',
+			'a@b.example', $none);
+		is($status, 2, "$none is no recipient") or diag($out);
+	}
+	is(($instance->tool('route', 'explain', $_, '<"x y"@z.example>'))[0], 0,
+		"from $_") for '<>', 'a@b.example', '<a@b.example>';
 };
 
 subtest 'while no server runs' => sub {

@@ -11,6 +11,7 @@
 #include "../policy/routes.h"
 #include "../server/files.h"
 #include "../server/route.h"
+#include "../server/smtp_parse.h"
 #include "policy.h"
 #include "route_table.h"
 #include "tool.h"
@@ -22,6 +23,9 @@ struct table_of_routes {
 	struct routes *routes; /* NULL: the configuration has none */
 	unsigned errors;
 };
+
+static const char no_routes[] =
+    "no option routes: all mail goes to the smarthost\n";
 
 static void
 tell(void *context, bool is_error, const char *text)
@@ -84,8 +88,7 @@ run_check(char **words, bool json)
 	(void)json;
 	if (load(&t, words[0])) {
 		if (t.source.path == NULL) {
-			printf("no option routes: all mail goes to the "
-			       "smarthost\n");
+			fputs(no_routes, stdout);
 			status = TOOL_DONE;
 		} else if (routes_check(&t.source, tell, &t)) {
 			printf("%s: compiles\n", t.source.path);
@@ -143,6 +146,8 @@ run_list(char **words, bool json)
 	if (load(&t, NULL) && compile(&t)) {
 		if (t.source.path != NULL)
 			list_rows(&t, rows);
+		else if (rows == NULL)
+			fputs(no_routes, stdout);
 		if (rows != NULL) {
 			json_dumpf(rows, stdout, JSON_INDENT(2));
 			putchar('\n');
@@ -216,16 +221,20 @@ explain(const struct table_of_routes *t, const struct policy *policy,
     const char *from, const char *rcpt)
 {
 	json_t *tried = json_array(), *hops = json_array();
+	struct way way, onward;
 	struct route route;
 	struct reason why;
-	struct way way;
 
 	if (t->routes != NULL)
 		(void)routes_find(t->routes, from, rcpt, &route, note_tried,
 		    tried, &why);
 	way_find(t->config, t->routes, from, rcpt, &way);
-	for (size_t i = 0; i < way.hop_count; i++) {
-		json_t *hop = hop_object(policy, &way.hops[i], rcpt);
+	if (way.kind == ROUTE_HOLD)
+		way_find_released(t->config, t->routes, from, rcpt, &onward);
+	else
+		onward = way;
+	for (size_t i = 0; i < onward.hop_count; i++) {
+		json_t *hop = hop_object(policy, &onward.hops[i], rcpt);
 
 		if (hop == NULL) {
 			json_decref(tried);
@@ -256,6 +265,23 @@ line_in(const json_t *object)
 }
 
 static void
+print_hop(const json_t *object)
+{
+	struct next_hop hop = { .port = (uint16_t)json_integer_value(
+				    json_object_get(object, "port")) };
+	char text[NEXT_HOP_TEXT];
+
+	snprintf(hop.host, sizeof(hop.host), "%s", text_in(object, "host"));
+	fputs(next_hop_print(&hop, text), stdout);
+	if (next_hop_is_srv(&hop))
+		printf(", TLS as its SRV records say, ");
+	else
+		printf(", %s TLS, ", text_in(object, "tls"));
+	printf("%s\n  %s\n", text_in(object, "level"),
+	    text_in(object, "record"));
+}
+
+static void
 print_way(const json_t *answer)
 {
 	const char *kind = text_in(answer, "kind");
@@ -273,16 +299,10 @@ print_way(const json_t *answer)
 		    text_in(answer, "text"));
 	json_array_foreach(json_object_get(answer, "hops"), i, one)
 	{
-		printf("%s ", i == 0 ? "to" : "else to");
-		if (strcmp(text_in(one, "tls"), "srv") == 0)
-			printf("srv:%s, TLS as its SRV records say, %s\n",
-			    text_in(one, "host"), text_in(one, "level"));
-		else
-			printf("%s:%d, %s TLS, %s\n", text_in(one, "host"),
-			    (int)json_integer_value(
-				json_object_get(one, "port")),
-			    text_in(one, "tls"), text_in(one, "level"));
-		printf("  %s\n", text_in(one, "record"));
+		if (i == 0 && strcmp(kind, "hold") == 0)
+			fputs("when released, ", stdout);
+		fputs(i == 0 ? "to " : "else to ", stdout);
+		print_hop(one);
 	}
 }
 
@@ -305,36 +325,60 @@ print_explained(const json_t *answer)
 	print_way(answer);
 }
 
+/* The path that word is, as MAIL or RCPT would take it; NULL: it is none. */
+static char *
+path_of(const char *word, bool is_from)
+{
+	bool bare = word[0] != '<';
+	struct smtp_path path;
+	struct slice rest;
+	char *command, *out = NULL;
+
+	if (asprintf(&command, "%s:%s%s%s", is_from ? "FROM" : "TO",
+		bare ? "<" : "", word, bare ? ">" : "") < 0)
+		return NULL;
+	if ((is_from ? smtp_parse_mail : smtp_parse_rcpt)(slice_of(command),
+		&path, &rest) == SMTP_SYNTAX_OK &&
+	    rest.len == 0 && (!bare || path.mailbox.len > 0))
+		out = slice_copy(path.mailbox);
+	free(command);
+	return out;
+}
+
 static int
 run_explain(char **words, bool json)
 {
 	struct table_of_routes t = { 0 };
 	struct policy policy = { 0 };
-	const char *from = strcmp(words[0], "<>") == 0 ? "" : words[0];
+	char *from = path_of(words[0], true), *rcpt = path_of(words[1], false);
 	json_t *answer = NULL;
+	int status = TOOL_NO;
 
-	if (strchr(words[1], '@') == NULL ||
-	    (*from != '\0' && strchr(from, '@') == NULL)) {
+	if (from == NULL || rcpt == NULL) {
 		fprintf(stderr,
 		    "sallyport: route explain: expected addresses user@domain, "
 		    "or <> as FROM\n");
-		return TOOL_USAGE;
+		status = TOOL_USAGE;
+		goto out;
 	}
 	if (load(&t, NULL) && compile(&t) && policy_load(&policy, NULL) &&
 	    policy_open(&policy))
-		answer = explain(&t, &policy, from, words[1]);
+		answer = explain(&t, &policy, from, rcpt);
 	if (answer != NULL && json) {
 		json_dumpf(answer, stdout, JSON_INDENT(2));
 		putchar('\n');
 	} else if (answer != NULL) {
 		print_explained(answer);
 	}
+	if (answer != NULL)
+		status = TOOL_DONE;
+	json_decref(answer);
 	policy_fini(&policy);
 	fini(&t);
-	if (answer == NULL)
-		return TOOL_NO;
-	json_decref(answer);
-	return TOOL_DONE;
+out:
+	free(from);
+	free(rcpt);
+	return status;
 }
 
 /* --- the command ------------------------------------------------------------
