@@ -225,8 +225,8 @@ length_without_dot(const char *name)
 }
 
 /* Names compare as those of rows: DESIGN, section 5. */
-bool
-queue_filter_host(const struct queue_filter *filter, const char *host)
+static bool
+fits_host(const struct queue_filter *filter, const char *host)
 {
 	const char *wanted = filter->site;
 	size_t len = length_without_dot(wanted);
@@ -241,11 +241,20 @@ queue_filter_host(const struct queue_filter *filter, const char *host)
 }
 
 bool
+queue_filter_hop(const struct queue_filter *filter, const struct next_hop *hop)
+{
+	char text[NEXT_HOP_TEXT];
+
+	return fits_host(filter, hop->host) ||
+	       strcasecmp(filter->site, next_hop_print(hop, text)) == 0;
+}
+
+bool
 queue_filter_domain(const struct queue_filter *filter, const char *forward_path)
 {
 	const char *at = strrchr(forward_path, '@');
 
-	return queue_filter_host(filter, at == NULL ? "" : at + 1);
+	return fits_host(filter, at == NULL ? "" : at + 1);
 }
 
 /* Digits and dots alone: "4", "4.7", "5.1.1". */

@@ -13,6 +13,7 @@
 
 #include "../policy/reason.h"
 #include "envelope.h"
+#include "route.h"
 #include "wire.h"
 
 /* What a message is, as lists tell it; bits of queue_filter.states. */
@@ -38,7 +39,7 @@ struct queue_filter {
 	char id[QUEUE_ID_SIZE];
 	/* The login who submitted it; a person's devices are hers. */
 	char user[QUEUE_FILTER_PATH];
-	/* The host of a next hop, or the domain of a recipient, that has
+	/* A next hop or its host, or the domain of a recipient, that has
 	 * something left; .suffix: of one under it. */
 	char site[256];
 	/* The reverse-path, @domain, or <>. */
@@ -92,7 +93,9 @@ bool queue_filter_user(const struct queue_filter *filter, const char *login,
     bool device);
 bool queue_filter_sender(const struct queue_filter *filter,
     const char *reverse_path);
-bool queue_filter_host(const struct queue_filter *filter, const char *host);
+/* Its host, or it as lists print it: "host:port", "srv:domain". */
+bool queue_filter_hop(const struct queue_filter *filter,
+    const struct next_hop *hop);
 bool queue_filter_domain(const struct queue_filter *filter,
     const char *forward_path);
 bool queue_filter_reason(const struct queue_filter *filter, const char *status,

@@ -239,7 +239,6 @@ copy_legs(struct look *look, const struct queued *message)
 		if (leg->hop == NULL)
 			continue;
 		out->hop = *hop_name(leg->hop);
-		out->kind = leg->hop->way.kind;
 		snprintf(out->text, sizeof(out->text), "%s",
 		    leg->hop->last_text);
 		tell_due(out, leg);
@@ -430,7 +429,7 @@ fits_site(const struct look *look, const struct queue_filter *filter)
 {
 	for (size_t i = 0; i < look->leg_count; i++)
 		if (look->legs[i].pending > 0 &&
-		    queue_filter_host(filter, look->legs[i].hop.host))
+		    queue_filter_hop(filter, &look->legs[i].hop))
 			return true;
 	for (size_t i = 0; i < look->envelope.recipient_count; i++)
 		if (i < look->recipients && !look->done[i] &&

@@ -14,7 +14,6 @@
 /* A message's way over one next hop. */
 struct look_leg {
 	struct next_hop hop; /* as the leg is named; "" for none */
-	enum route_kind kind;
 	uint32_t pending, attempts;
 	bool active, held;
 	int64_t next_ms;                /* Unix; its own turn, or its sites' */

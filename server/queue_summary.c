@@ -242,7 +242,7 @@ look_at_sites(struct queue *queue, const struct queue_filter *filter,
 	LIST_FOREACH(site, &queue->all_sites, all)
 	{
 		if (site->name.host[0] == '\0' ||
-		    !queue_filter_host(filter, site->name.host))
+		    !queue_filter_hop(filter, &site->name))
 			continue;
 		for (int i = 0; i < 2 && count < SITES_MOST; i++)
 			if (site->gates[i].failures > 0 ||

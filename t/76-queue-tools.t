@@ -72,6 +72,7 @@ subtest 'filters' => sub {
 		'the domain of a recipient');
 	is(listed('--site', '.example'), "$alice $bob $both", 'under it');
 	is(listed('--site', '127.0.0.1'), "$alice $bob $both", 'a next hop');
+	is(listed('--site', $two), "$bob $both", 'one of a port');
 	is(listed('--sender', '@example.org', '--user', 'bob'), $bob, 'both');
 	is(listed('--sender', '<>'), '', 'none');
 	is(listed('--reason', 'COME back'), "$alice $bob $both", 'by text');

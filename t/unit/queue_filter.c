@@ -95,12 +95,14 @@ test_sender(void **state)
 }
 
 static bool
-fits_host(const struct row *row)
+fits_hop(const struct row *row)
 {
 	struct queue_filter filter = { .states = 0 };
+	struct next_hop hop = { .port = row->b == NULL ? 465 : 0 };
 
 	snprintf(filter.site, sizeof(filter.site), "%s", row->wanted);
-	return queue_filter_host(&filter, row->a);
+	snprintf(hop.host, sizeof(hop.host), "%s", row->a);
+	return queue_filter_hop(&filter, &hop);
 }
 
 static bool
@@ -115,7 +117,7 @@ fits_domain(const struct row *row)
 static void
 test_site(void **state)
 {
-	static const struct row hosts[] = {
+	static const struct row hops[] = {
 		{ "not asked", "", "m.example", NULL, true },
 		{ "case and dot", "M.example.", "m.EXAMPLE", NULL, true },
 		{ "a part", "example", "m.example", NULL, false },
@@ -123,6 +125,12 @@ test_site(void **state)
 		{ "not itself", ".x.example", "x.example", NULL, false },
 		{ "no label's part", ".x.example", "mx.example", NULL, false },
 		{ "shorter", ".very.long.example", "m", NULL, false },
+		{ "with its port", "M.example:465", "m.example", NULL, true },
+		{ "another port", "m.example:587", "m.example", NULL, false },
+		{ "address", "::1", "::1", NULL, true },
+		{ "address and port", "[::1]:465", "::1", NULL, true },
+		{ "by SRV", "srv:m.example", "m.example", "srv", true },
+		{ "not by SRV", "srv:m.example", "m.example", NULL, false },
 	};
 	static const struct row domains[] = {
 		{ "recipient's", "x.example", "a@x.example", NULL, true },
@@ -133,7 +141,7 @@ test_site(void **state)
 	};
 
 	(void)state;
-	CHECK(hosts, fits_host);
+	CHECK(hops, fits_hop);
 	CHECK(domains, fits_domain);
 }
 
