@@ -25,8 +25,9 @@
  *                delay-notice: the same, when the sender was told of it
  *     header     SHOW: text; the message's header in pieces, in order
  *     body       SHOW, if asked: text; the empty line and the body, the same
- *     row        SUMMARY, one a site and reason, the most first: host, reason,
- *                messages, and ages (an object: 5m, 15m, 1h, 4h, 1d, 3d, older)
+ *     row        SUMMARY, one a next hop and reason, the most first: host, port,
+ *                reason, messages, and ages (an object: 5m, 15m, 1h, 4h, 1d,
+ *                3d, older)
  *     total      SUMMARY: messages, octets, ages; a message that goes several
  *                ways counts once here and in several rows
  *     site       SUMMARY, one a next hop that has workers or failed: host,

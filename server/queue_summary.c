@@ -27,7 +27,7 @@ static const struct {
 };
 
 struct row {
-	char site[256];
+	struct next_hop hop;
 	char reason[REASON_SIZE];
 	uint64_t count[AGES];
 };
@@ -71,24 +71,25 @@ reduce_reason(const char *text, char out[static REASON_SIZE])
 }
 
 static struct row *
-find_row(struct summary *summary, const char *site, const char *reason)
+find_row(struct summary *summary, const struct next_hop *hop,
+    const char *reason)
 {
 	struct row *row;
 
 	for (size_t i = 0; i < summary->count; i++) {
 		row = &summary->rows[i];
-		if (strcasecmp(row->site, site) == 0 &&
+		if (row->hop.port == hop->port &&
+		    strcasecmp(row->hop.host, hop->host) == 0 &&
 		    strcmp(row->reason, reason) == 0)
 			return row;
 	}
 	if (summary->count == ROWS_MOST)
 		return &summary->rows[ROWS_MOST - 1];
 	row = &summary->rows[summary->count++];
-	if (summary->count == ROWS_MOST) {
-		site = "(others)";
-		reason = "";
-	}
-	snprintf(row->site, sizeof(row->site), "%s", site);
+	if (summary->count == ROWS_MOST)
+		reason = "all others";
+	else
+		row->hop = *hop;
 	snprintf(row->reason, sizeof(row->reason), "%s", reason);
 	return row;
 }
@@ -124,9 +125,7 @@ add_look(struct summary *summary, const struct look *look, int64_t now_ms)
 		if (leg->pending == 0)
 			continue;
 		leg_reason(look, leg, reason);
-		find_row(summary,
-		    leg->hop.host[0] != '\0' ? leg->hop.host : "(none)", reason)
-		    ->count[age]++;
+		find_row(summary, &leg->hop, reason)->count[age]++;
 	}
 }
 
@@ -150,7 +149,9 @@ compare_rows(const void *a, const void *b)
 
 	if (more != less)
 		return more > less ? -1 : 1;
-	order = strcasecmp(x->site, y->site);
+	order = strcasecmp(x->hop.host, y->hop.host);
+	if (order == 0)
+		order = (int)x->hop.port - (int)y->hop.port;
 	return order != 0 ? order : strcmp(x->reason, y->reason);
 }
 
@@ -172,7 +173,8 @@ tell_row(const struct queue_teller *told, const struct row *row)
 
 	json_object_set_new(object, "kind", json_string("row"));
 	json_object_set_new(object, "host",
-	    sent_text(row->site, strlen(row->site)));
+	    sent_text(row->hop.host, strlen(row->hop.host)));
+	json_object_set_new(object, "port", json_integer(row->hop.port));
 	json_object_set_new(object, "reason",
 	    sent_text(row->reason, strlen(row->reason)));
 	json_object_set_new(object, "messages",

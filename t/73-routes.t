@@ -166,6 +166,13 @@ subtest 'held' => sub {
 		'with the line and the text');
 	is($held->{route_line}, 1, 'the line alone too');
 	is_deeply($held->{recipients}, ['a@kept.example'], 'for one');
+	my $why = qr/    held by line 1 of the routes: under review\n/;
+	like(($instance->tool('queue', 'list'))[1], qr/^$why/m, 'as text');
+	like(($instance->tool('queue', 'list', '--summary'))[1],
+		qr/  held by line 1 of the routes: under review\n/, 'summed up');
+	like(($instance->tool('trace', $held->{queue}))[1],
+		qr/  now held\n    held, 1 recipient, next hop none\n$why\z/,
+		'its story says it');
 	my (undef, $explained) = $instance->tool('route', 'explain',
 		'alice@example.org', 'a@kept.example');
 	like($explained, qr/routes:1 speaks\nheld for the operator: under review\nwhen released, to \Q$two\E, starttls TLS, /,

@@ -78,17 +78,30 @@ queue_print_place(const json_t *object)
 	json_int_t port = number_of(object, "port");
 	bool brackets = strchr(host, ':') != NULL;
 
-	/* Port 0 is that of srv:DOMAIN, or there is no next hop at all. */
-	if (port == 0 && host[0] != '\0')
-		fputs("srv:", stdout);
-	fputs(brackets ? "[" : "", stdout);
+	if (host[0] == '\0') {
+		fputs("none", stdout);
+		return;
+	}
+	fputs(port == 0 ? "srv:" : brackets ? "[" : "", stdout);
 	print_text(host);
-	fputs(brackets ? "]" : "", stdout);
+	fputs(port != 0 && brackets ? "]" : "", stdout);
 	if (port != 0)
 		printf(":%" JSON_INTEGER_FORMAT, port);
 }
 
-/* Where it goes, and what was said last; and what goes nowhere. */
+/* Where it goes, if it does, and what was said last. */
+static void
+print_said(const json_t *object)
+{
+	if (text_of(object, "host")[0] != '\0') {
+		queue_print_place(object);
+		fputs(": ", stdout);
+	}
+	print_text(text_of(object, "reason"));
+	putchar('\n');
+}
+
+/* Why it is where it is; and what of it goes nowhere. */
 static void
 print_reason(const json_t *object)
 {
@@ -96,10 +109,7 @@ print_reason(const json_t *object)
 		fputs("    held by the operator\n", stdout);
 	if (text_of(object, "reason")[0] != '\0') {
 		fputs("    ", stdout);
-		queue_print_place(object);
-		fputs(": ", stdout);
-		print_text(text_of(object, "reason"));
-		putchar('\n');
+		print_said(object);
 	}
 	if (text_of(object, "held_reason")[0] != '\0') {
 		fputs("    some of it: ", stdout);
@@ -145,10 +155,11 @@ print_message(const json_t *object, bool show)
 	bool waits = json_is_integer(json_object_get(object, "next"));
 
 	printf("%-20s %-8s age %s, %" JSON_INTEGER_FORMAT
-	       " octets, %" JSON_INTEGER_FORMAT " attempts%s%s\n",
+	       " octets, %" JSON_INTEGER_FORMAT " attempt%s%s%s\n",
 	    text_of(object, "queue"), text_of(object, "state"),
 	    age_text(now - number_of(object, "arrival"), age),
 	    number_of(object, "size"), number_of(object, "attempts"),
+	    number_of(object, "attempts") == 1 ? "" : "s",
 	    waits ? ", next in " : "",
 	    waits ? age_text(number_of(object, "next") - now, next) : "");
 	fputs("    from <", stdout);
@@ -165,6 +176,18 @@ print_message(const json_t *object, bool show)
 	print_reason(object);
 }
 
+void
+queue_print_untold(const json_t *object)
+{
+	if (text_of(object, "reason")[0] == '\0' ||
+	    (number_of(object, "attempts") > 0 &&
+		strcmp(text_of(object, "state"), "held") != 0))
+		return;
+	fputs("    ", stdout);
+	print_text(text_of(object, "reason"));
+	putchar('\n');
+}
+
 static void
 print_leg(const json_t *object)
 {
@@ -173,13 +196,16 @@ print_leg(const json_t *object)
 	fputs("next hop ", stdout);
 	queue_print_place(object);
 	printf(", %s, %" JSON_INTEGER_FORMAT
-	       " recipients, %" JSON_INTEGER_FORMAT " attempts",
+	       " recipient%s, %" JSON_INTEGER_FORMAT " attempt%s",
 	    text_of(object, "state"), number_of(object, "recipients"),
-	    number_of(object, "attempts"));
+	    number_of(object, "recipients") == 1 ? "" : "s",
+	    number_of(object, "attempts"),
+	    number_of(object, "attempts") == 1 ? "" : "s");
 	if (json_is_integer(json_object_get(object, "next")))
 		printf(", next in %s",
 		    age_text(number_of(object, "next") - time(NULL), next));
 	putchar('\n');
+	queue_print_untold(object);
 }
 
 static void
@@ -309,10 +335,7 @@ queue_print(struct queue_printer *printer, const json_t *object)
 		print_piece(object);
 	} else if (strcmp(kind, "row") == 0) {
 		print_ages(printer, object);
-		print_text(text_of(object, "host"));
-		fputs(": ", stdout);
-		print_text(text_of(object, "reason"));
-		putchar('\n');
+		print_said(object);
 	} else if (strcmp(kind, "total") == 0) {
 		print_ages(printer, object);
 		printf("total, %" JSON_INTEGER_FORMAT " octets\n",

@@ -17,7 +17,10 @@ struct queue_printer {
  * not for a reader are passed over. */
 void queue_print(struct queue_printer *printer, const json_t *object);
 
-/* Where a way or an attempt leads: "host:port" or "srv:domain". */
+/* Where a way or an attempt leads: "host:port", "srv:domain" or "none". */
 void queue_print_place(const json_t *object);
+
+/* A line: why a leg waits, if no attempt tells that. */
+void queue_print_untold(const json_t *object);
 
 #endif

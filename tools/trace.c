@@ -3,8 +3,8 @@
  * it and how, each attempt with what was decided and replied, where it is now.
  *
  * Asks the relay, which knows a message that is done with as long as the file
- * it came in is there; when nobody answers, the queue's files are read.  The log
- * knows it for as long as it is kept.
+ * it came in is there; when nobody answers, the queue's files are read.  The
+ * log knows it for as long as it is kept.
  */
 #include "tool.h"
 
@@ -70,7 +70,7 @@ print_text(const char *before, const char *text, const char *after)
 }
 
 static void
-print_time(json_int_t seconds)
+print_date(json_int_t seconds)
 {
 	time_t when = (time_t)seconds;
 	char date[40] = "?";
@@ -78,7 +78,22 @@ print_time(json_int_t seconds)
 
 	if (localtime_r(&when, &tm) != NULL)
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	printf("%s  ", date);
+	fputs(date, stdout);
+}
+
+/* What follows happened then. */
+static void
+print_time(json_int_t seconds)
+{
+	print_date(seconds);
+	fputs("  ", stdout);
+}
+
+static void
+print_recipients(json_int_t count)
+{
+	printf(", %" JSON_INTEGER_FORMAT " recipient%s", count,
+	    count == 1 ? "" : "s");
 }
 
 static void
@@ -104,9 +119,9 @@ print_accepted(const json_t *message)
 					       : "no TLS",
 	    "\n");
 	print_text("    from <", text_of(message, "from"), ">");
-	printf(", %" JSON_INTEGER_FORMAT " recipients, %" JSON_INTEGER_FORMAT
-	       " octets\n",
-	    number_of(message, "recipient_total"), number_of(message, "size"));
+	print_recipients(number_of(message, "recipient_total"));
+	printf(", %" JSON_INTEGER_FORMAT " octets\n",
+	    number_of(message, "size"));
 }
 
 static void
@@ -205,15 +220,16 @@ print_now(const struct story *story, const json_t *message)
 		if (!is_kind(object, "leg") ||
 		    strcmp(text_of(message, "state"), "done") == 0)
 			continue;
-		printf("    %s, %" JSON_INTEGER_FORMAT " recipients",
-		    text_of(object, "state"), number_of(object, "recipients"));
-		fputs(" for ", stdout);
+		printf("    %s", text_of(object, "state"));
+		print_recipients(number_of(object, "recipients"));
+		fputs(", next hop ", stdout);
 		queue_print_place(object);
 		if (json_is_integer(json_object_get(object, "next"))) {
 			fputs(", next attempt ", stdout);
-			print_time(number_of(object, "next"));
+			print_date(number_of(object, "next"));
 		}
 		putchar('\n');
+		queue_print_untold(object);
 	}
 }
 
