@@ -83,7 +83,7 @@ bool upstream_said_mail(const struct upstream *upstream);
 
 const struct next_hop *upstream_hop(const struct upstream *upstream);
 /* Unfit to be kept: its configuration is retired, it served its number of
- * messages, or the demand said reuse=no. */
+ * messages, or was refused too many, or the demand said reuse=no. */
 bool upstream_is_spent(const struct upstream *upstream);
 
 /* QUIT, close_notify, close; NULL is fine. */

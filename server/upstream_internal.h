@@ -27,6 +27,10 @@ enum {
 
 enum {
 	UPSTREAM_MESSAGES = 1000, /* a connection serves no more */
+	/* Nor once so many transactions were refused: servers count errors,
+	 * and each RSET but one for a message that they took.  Exim hangs up
+	 * after 10, and Postfix begins to answer late. */
+	UPSTREAM_REFUSALS = 6,
 	UPSTREAM_ADDRESSES = 16, /* as many as can race */
 	UPSTREAM_COMMANDS = 64 * 1024, /* octets of one pipelined write */
 	UPSTREAM_CHUNK = 64 * 1024,
@@ -69,6 +73,7 @@ struct upstream {
 	bool said_mail;   /* the last transaction got so far */
 	bool kept;        /* it was used before, if only to refuse a message */
 	unsigned messages;
+	unsigned refusals; /* transactions that brought nobody anything */
 
 	unsigned char in[UPSTREAM_CHUNK];
 	unsigned char out[UPSTREAM_OUT];

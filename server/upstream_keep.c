@@ -54,6 +54,7 @@ upstream_is_spent(const struct upstream *upstream)
 	if (most == 0 || most > UPSTREAM_MESSAGES)
 		most = UPSTREAM_MESSAGES;
 	return !upstream->reuse || upstream->messages >= most ||
+	       upstream->refusals >= UPSTREAM_REFUSALS ||
 	       relay_config_is_retired(upstream->config);
 }
 

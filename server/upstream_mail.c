@@ -31,16 +31,22 @@ is_surplus(const struct delivery_recipient *r)
 	       strcmp(r->status, "4.5.3") == 0;
 }
 
+/* Did somebody get it? */
+static bool
+was_taken(const struct transaction *t)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->order[i]->outcome == OUTCOME_DELIVERED)
+			return true;
+	return false;
+}
+
 /* Recipients beyond the server's bound: the rest went through, so the next
  * transaction may follow at once (RFC 5321, section 4.5.3.1.10). */
 static void
 leave_surplus(struct transaction *t)
 {
-	bool delivered = false;
-
-	for (size_t i = 0; i < t->count && !delivered; i++)
-		delivered = t->order[i]->outcome == OUTCOME_DELIVERED;
-	for (size_t i = 0; i < t->count && delivered; i++)
+	for (size_t i = 0; i < t->count; i++)
 		if (is_surplus(t->order[i]))
 			t->order[i]->outcome = OUTCOME_NONE;
 }
@@ -190,7 +196,9 @@ transaction_run(struct transaction *t)
 		end = chunk_for_nobody(t);
 	else
 		end = send_data(t);
-	if (end == MAIL_KEEP && !t->up->io.dead)
+	if (!was_taken(t))
+		t->up->refusals++;
+	else if (end == MAIL_KEEP && !t->up->io.dead)
 		leave_surplus(t);
 	return end == MAIL_KEEP && t->up->io.dead ? MAIL_CLOSE : end;
 }

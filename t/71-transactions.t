@@ -16,7 +16,7 @@ my $instance = Sallyport::Instance->new(scratch => scratch(),
 my $smarthost = $instance->{smarthost};
 
 my @same = (chunking => undef, limits => undef, 'rcpt-most' => undef,
-	pipelining => undef, size => undef, 'eight-bit' => undef, fault => {});
+	'rset-most' => undef, pipelining => undef, size => undef, 'eight-bit' => undef, fault => {});
 
 sub smarthost {
 	my (%settings) = @_;
@@ -165,6 +165,21 @@ for my $chunking ('yes', undef) {
 		is(scalar(my @tls = $smarthost->events('tls')), 2,
 		    'over two connections');
 		ok(wait_until { !$instance->queue }, 'nothing waits');
+	};
+
+	# As Exim does.
+	subtest "$way: a server that counts RSETs" => sub {
+		smarthost(chunking => $chunking, 'rset-most' => 10, fault => {
+			'rcpt=nobody@example.net' => '550 5.1.1 no such user' });
+		my ($told, $late) = map { my $about = $_;
+			sub { scalar(() = $instance->log_lines(
+				qr/ $about .*rcpt=nobody\@/)) } } qw(bounced deferred);
+		my @before = ($told->(), $late->());
+		submit($lines, 'nobody@example.net') for 1 .. 40;
+		ok(wait_until { $told->() + $late->() - $before[0] - $before[1]
+			>= 40 }, 'all of them are answered');
+		is($told->() - $before[0], 40, 'and for good');
+		ok(wait_until { $smarthost->count == 40 }, 'who sent them is told');
 	};
 
 	subtest "$way: many recipients" => sub {
