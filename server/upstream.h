@@ -63,8 +63,9 @@ enum mail_end {
 			     MAIL: the site's trouble, not the message's */
 	MAIL_AGAIN, /* recipients without an outcome are to be tried at once,
 		       on a fresh connection: this one was kept and broke
-		       before the reply to MAIL, does not know CHUNKING, or
-		       has served its number of transactions */
+		       before the reply to MAIL or has had enough mail, does not
+		       know CHUNKING, or has served its number of transactions
+		       */
 };
 
 /* Mail transactions for the recipients without an outcome whose decision

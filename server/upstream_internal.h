@@ -72,6 +72,7 @@ struct upstream {
 	bool needs_reset; /* the last transaction was not completed */
 	bool said_mail;   /* the last transaction got so far */
 	bool kept;        /* it was used before, if only to refuse a message */
+	bool took;        /* the server took a message over it */
 	unsigned messages;
 	unsigned refusals; /* transactions that brought nobody anything */
 

@@ -81,16 +81,31 @@ reset(struct transaction *t)
 	return true;
 }
 
+/* What came of it is this connection's trouble, not the message's. */
+static enum mail_end
+start_afresh(struct transaction *t)
+{
+	for (size_t i = 0; i < t->count; i++)
+		t->order[i]->outcome = OUTCOME_NONE;
+	return MAIL_AGAIN;
+}
+
 static enum mail_end
 broke_before_mail(struct transaction *t)
 {
-	if (t->up->kept) {
-		for (size_t i = 0; i < t->count; i++)
-			t->order[i]->outcome = OUTCOME_NONE;
-		return MAIL_AGAIN;
-	}
+	if (t->up->kept)
+		return start_afresh(t);
 	outcome_broken(t);
 	return MAIL_REFUSED_HOP;
+}
+
+/* Some servers take so many messages over a connection and put off all that
+ * come after; OpenSMTPD says 452 4.5.3 to MAIL after 100. */
+static bool
+has_had_enough(const struct transaction *t)
+{
+	return t->up->took && t->mail_answered && !t->mail_ok &&
+	       t->order[0]->outcome == OUTCOME_TEMPORARY;
 }
 
 /* Did the message cross as a whole, to somebody, and nobody says what became
@@ -196,10 +211,15 @@ transaction_run(struct transaction *t)
 		end = chunk_for_nobody(t);
 	else
 		end = send_data(t);
-	if (!was_taken(t))
+	if (end == MAIL_KEEP && has_had_enough(t))
+		return start_afresh(t);
+	if (!was_taken(t)) {
 		t->up->refusals++;
-	else if (end == MAIL_KEEP && !t->up->io.dead)
-		leave_surplus(t);
+	} else {
+		t->up->took = true;
+		if (end == MAIL_KEEP && !t->up->io.dead)
+			leave_surplus(t);
+	}
 	return end == MAIL_KEEP && t->up->io.dead ? MAIL_CLOSE : end;
 }
 

@@ -16,7 +16,7 @@ my $instance = Sallyport::Instance->new(scratch => scratch(),
 my $smarthost = $instance->{smarthost};
 
 my @same = (chunking => undef, limits => undef, 'rcpt-most' => undef,
-	'rset-most' => undef, pipelining => undef, size => undef, 'eight-bit' => undef, fault => {});
+	'mail-most' => undef, 'rset-most' => undef, pipelining => undef, size => undef, 'eight-bit' => undef, fault => {});
 
 sub smarthost {
 	my (%settings) = @_;
@@ -165,6 +165,30 @@ for my $chunking ('yes', undef) {
 		is(scalar(my @tls = $smarthost->events('tls')), 2,
 		    'over two connections');
 		ok(wait_until { !$instance->queue }, 'nothing waits');
+	};
+
+	# As OpenSMTPD does.
+	subtest "$way: so many messages over a connection" => sub {
+		my $late = () = $instance->log_lines(qr/ deferred /);
+		smarthost(chunking => $chunking, 'mail-most' => 2, 'rcpt-most' => 3);
+		submit($lines) for 1 .. 7;
+		ok(wait_until { $smarthost->count == 7 }, 'all of them');
+		my @to = map { "r$_\@example.net" } 1 .. 7;
+		submit($lines, @to);
+		ok(wait_until { $smarthost->count == 10 }, 'and one in parts');
+		is(scalar(my @all = $instance->log_lines(qr/ deferred /)), $late,
+		    'none is put off');
+	};
+
+	subtest "$way: the first message over a connection is put off" => sub {
+		smarthost(chunking => $chunking, fault => {
+			mail => '452 4.3.1 no room' });
+		submit($lines, lc "$way\@example.net");
+		ok($instance->logged(
+			qr/ deferred .*rcpt=$way\@.*reply="452 4\.3\.1 no room"/i),
+		    'so is the message');
+		is(said('MAIL'), 1, 'and not tried twice');
+		$instance->queue_empty;
 	};
 
 	# As Exim does.
