@@ -479,18 +479,26 @@ void listeners_tick(void); /* arm the starved ones again */
 void listener_accept(struct listener *listener);
 
 /* session_trial.c: a handshake with each listener of the configuration, without
- * a name and by each name of its certificates (up to 64 each).  False if one
- * does not come to its end, or shows another certificate. */
+ * a name and by each name of its certificates.  False if one does not come to
+ * its end, or shows another certificate. */
 bool trial_services(const struct generation *generation,
     const struct bundle *bundle, struct reason *why);
+
+/* session_service.c; main thread but for generation_tls */
+bool services_make(struct generation *generation, const struct bundle *bundle,
+    struct reason *why);
+void services_free(struct generation *generation);
+void generation_ticket_key(const char *listener,
+    const unsigned char key[TLS_TICKET_KEY_OCTETS]);
+/* A reference to a listener's TLS, or NULL. */
+struct tls_server *generation_tls(struct generation *generation,
+    unsigned service);
 
 /* session_config.c */
 bool generation_prepare(uint32_t number, const struct bundle *bundle,
     struct reason *why);
 void generation_commit(uint32_t number);
 void generation_retire(uint32_t number);
-void generation_ticket_key(const char *listener,
-    const unsigned char key[TLS_TICKET_KEY_OCTETS]);
 /* The one in force, with a reference; NULL before the first. */
 struct generation *generation_current(void);
 void generation_unref(struct generation *generation);
@@ -499,9 +507,6 @@ void generations_leave(void);
 /* Calls visit for every session, under its generation's lock. */
 void generations_visit(void (*visit)(struct session *s, void *context),
     void *context);
-/* A reference to a listener's TLS, or NULL. */
-struct tls_server *generation_tls(struct generation *generation,
-    unsigned service);
 /* Borrowed for the life of generation; NULL if there are none.  path "" is
  * the listener's own set, with its own revocation lists unless crl names
  * others. */
