@@ -244,9 +244,6 @@ take_option(int letter, const char *word, struct cert_options *options)
 	case OPTION_PARENT:
 		options->parent = word;
 		return true;
-	case OPTION_KEY:
-		options->key = word;
-		return true;
 	case OPTION_REQUEST:
 		options->request = word;
 		return true;
