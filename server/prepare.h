@@ -30,9 +30,10 @@ struct token_source {
 enum { CERTIFICATES_MOST = 64 }; /* the configuration has no more */
 
 /* What was found of one of config's certificates: bits of enum check_word, for
- * a chain of that SHA-256. */
+ * a chain of so many and that SHA-256. */
 struct prepared_certificate {
 	uint32_t found;
+	unsigned length;
 	unsigned char digest[32];
 };
 

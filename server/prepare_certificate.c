@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../pki/cert.h"
 #include "files.h"
 
 /* What nobody means to get in exchange for a certificate without it. */
@@ -28,6 +29,32 @@ find_in_force(const struct work *w, const char *name)
 	return NULL;
 }
 
+static unsigned
+chain_length(const gnutls_datum_t *pem)
+{
+	gnutls_x509_crt_t *chain;
+	struct reason why;
+	unsigned count;
+
+	if (!cert_chain_parse(pem, &chain, &count, &why))
+		return 0; /* it was read before */
+	cert_chain_free(chain, count);
+	return count;
+}
+
+/* A chain that is as long as before may well end at an authority that only its
+ * clients know. */
+static bool
+is_worse(enum check_word word, const struct prepared_certificate *old,
+    const struct prepared_certificate *now)
+{
+	if ((now->found >> word & 1) == 0)
+		return false;
+	return word == CHECK_CHAIN_INCOMPLETE
+		   ? now->length < old->length
+		   : (old->found >> word & 1) == 0;
+}
+
 /*
  * A renewal that went wrong, as it is told from one by what is in force.  A
  * file that has not changed is no renewal, whatever time has done to it.
@@ -43,7 +70,7 @@ compare(struct work *w, const struct config_certificate *c,
 	if (old == NULL || memcmp(old->digest, now->digest, 32) == 0)
 		return;
 	for (size_t i = 0; i < sizeof(worse) / sizeof(*worse); i++)
-		if (((now->found & ~old->found) >> worse[i] & 1) != 0)
+		if (is_worse(worse[i], old, now))
 			len += (size_t)snprintf(words + len,
 			    sizeof(words) - len, "%s%s", len == 0 ? "" : ", ",
 			    check_word(worse[i]));
@@ -65,6 +92,7 @@ prepare_certificate(struct work *w, const struct config_certificate *c,
 		return;
 	gnutls_hash_fast(GNUTLS_DIG_SHA256, chain.data, chain.size,
 	    out->digest);
+	out->length = chain_length(&chain);
 	compare(w, c, out);
 	snprintf(use, sizeof(use), "certificate %s", c->name);
 	endings_add(&w->prepared->endings, &chain, c->chain, use);

@@ -359,6 +359,17 @@ subtest 'no renewal' => sub {
 	put_good();
 };
 
+# Its clients may know that authority.
+subtest 'an authority that only others know' => sub {
+	my $by = between();
+	server('foreign', by => $by, above => slurp("$by.pem"));
+	like($instance->reload // '', qr/result=ok/, 'a whole chain: taken');
+	server('cut', by => $by, above => '');
+	like($instance->reload // '', qr/result=refused/, 'one cut off: not');
+	put_good();
+	like($instance->reload // '', qr/result=ok/, 'put right: taken');
+};
+
 $instance->stop_ok;
 
 # A start.
