@@ -75,9 +75,8 @@ get_age(struct wire_reader *r)
 	return r->failed ? 0 : (int64_t)seconds;
 }
 
-/* A permanent one: RFC 3463, section 2. */
-static bool
-is_status(const char *status)
+bool
+queue_is_status(const char *status)
 {
 	unsigned subject, detail;
 	int end = 0;
@@ -87,9 +86,8 @@ is_status(const char *status)
 	       status[end] == '\0';
 }
 
-/* It goes into a report's Diagnostic-Code. */
-static bool
-is_printable(const char *text)
+bool
+queue_is_printable(const char *text)
 {
 	for (; *text != '\0'; text++)
 		if (*text < 0x20 || *text > 0x7e)
@@ -121,11 +119,11 @@ queue_request_get(struct wire_reader *r, struct queue_request *request_out,
 	wire_get_string(r, request.text, sizeof(request.text));
 	if (!wire_reader_done(r))
 		return fail(why, REASON_PROTOCOL, "malformed request");
-	if (request.status[0] != '\0' && !is_status(request.status))
+	if (request.status[0] != '\0' && !queue_is_status(request.status))
 		return fail(why, REASON_SYNTAX,
 		    "%s: a status for good, such as 5.7.1, was expected",
 		    request.status);
-	if (!is_printable(request.text))
+	if (!queue_is_printable(request.text))
 		return fail(why, REASON_SYNTAX,
 		    "a text of printable ASCII was expected");
 	*request_out = request;

@@ -83,6 +83,11 @@ void queue_request_put(struct wire_writer *w,
 bool queue_request_get(struct wire_reader *r, struct queue_request *request_out,
     struct reason *why);
 
+/* What a bounce takes: a permanent status (RFC 3463, section 2), and a text for
+ * the Diagnostic-Code of a report. */
+bool queue_is_status(const char *status);
+bool queue_is_printable(const char *text);
+
 bool queue_filter_is_empty(const struct queue_filter *filter);
 /* More is asked than id, state and age: message and attempts are read. */
 bool queue_filter_is_deep(const struct queue_filter *filter);

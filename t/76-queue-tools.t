@@ -227,6 +227,9 @@ subtest 'what is said of wrong usage' => sub {
 		[['hold', '--all', '--user', 'x'], qr/--all or some of them/],
 		[['bounce', '--status', '4.1.1', $both],
 			qr/a status for good .*5\.7\.1/],
+		[['bounce', '--status', '5.7', $both],
+			qr/a status for good .*5\.7\.1/],
+		[['bounce', '--because', "a\tb", $both], qr/a text of printable ASCII/],
 		[['frob'], qr/unknown command/]
 	) {
 		my ($words, $why) = @$_;

@@ -234,8 +234,11 @@ take_option(struct order *order, int c, const char *word)
 		if ((takes & TAKES_BOUNCE) == 0)
 			return "wrong option";
 		if (c == OPT_BECAUSE)
-			return copy_word(request->text, QUEUE_TEXT_SIZE, word);
-		if (strncmp(word, "5.", 2) != 0)
+			return queue_is_printable(word)
+				   ? copy_word(request->text, QUEUE_TEXT_SIZE,
+					 word)
+				   : "a text of printable ASCII was expected";
+		if (!queue_is_status(word))
 			return "a status for good was expected, such as 5.7.1";
 		return copy_word(request->status, QUEUE_STATUS_SIZE, word);
 	default:

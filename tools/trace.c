@@ -134,7 +134,8 @@ print_attempt(const json_t *attempt)
 	printf("attempt %" JSON_INTEGER_FORMAT, number_of(attempt, "number"));
 	fputs(" to ", stdout);
 	queue_print_place(attempt);
-	print_text(" ", text_of(attempt, "remote"), "\n");
+	print_text(text_of(attempt, "remote")[0] != '\0' ? " " : "",
+	    text_of(attempt, "remote"), "\n");
 	if (text_of(attempt, "decision")[0] != '\0')
 		print_text("    ", text_of(attempt, "decision"), "\n");
 	json_array_foreach(json_object_get(attempt, "outcomes"), i, one)
