@@ -244,14 +244,14 @@ hop_is_at_fault(const struct judgement *judgement)
 }
 
 /* What the queue is told of the hop.  False: it takes others' mail, but not one
- * more connection. */
+ * more connection.  Mail that loops is not to wait until the hop is better. */
 static bool
 hop_failed(struct queue *queue, const struct delivery *delivery,
     const struct judgement *judgement, const struct upstream_failure *failure)
 {
 	char text[512];
 
-	if (!hop_is_at_fault(judgement))
+	if (failure->loops || !hop_is_at_fault(judgement))
 		return true;
 	if (!judgement->made || judgement_any_passes(judgement))
 		return !queue_hop_refused(queue, delivery, failure->text);

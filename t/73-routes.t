@@ -230,6 +230,14 @@ subtest 'a next hop that is ourselves' => sub {
 	ok(wait_until { grep { /5\.4\.6/ } $first->messages },
 		'its sender is told');
 	ok(wait_until { !$instance->queue }, 'nothing is left');
+	like($instance->authenticated->transaction(message(), from => '',
+			to => ['b@loops.example']), qr/^250/, 'accepted from nobody');
+	ok($instance->logged(qr/ held .*rcpt=b\@loops\.example .*status=5\.4\.6/),
+		'held: there is nobody to tell');
+	ok($instance->logged(qr/ alarm .*5\.4\.6/), 'but the operator');
+	is(scalar(() = $instance->log_lines(qr/ deferred .*\@loops\.example/)), 0,
+		'and it does not go round');
+	$instance->queue_empty;
 	my $received = join '',
 	    map { "Received: by mail.example.org (Sallyport) with ESMTPSA id x;\r\n" .
 		"\tSat, 21 Nov 2026 0$_:00:00 +0000\r\n" } 1 .. 9;
