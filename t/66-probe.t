@@ -620,6 +620,19 @@ subtest 'audit of the table' => sub {
 	is($status, 0, 'all is well: exit status');
 	is($out, "1 site probed: 0 would fail, 0 with notices; 0 rows not "
 	    . "probed\n", 'and little is said');
+	rows('127.0.0.1 out lock match=127.0.0.1 cert=client',
+		'provider.example out lock');
+	spew("$instance->{folder}/routes",
+		'partner.example rcpt 127.0.0.1:2,srv:provider.example');
+	my $conf = slurp($instance->{conf});
+	$instance->option(routes => '"routes"');
+	($status, $out) = $instance->tool('policy', 'audit');
+	is($status, 0, 'found by SRV records of a route: exit status') or diag($out);
+	like($out, qr/^1 site probed: .* 1 row not probed$/m, 'not probed');
+	$seen = json_of($instance->tool('policy', 'audit', '--json'));
+	like(join(' ', map { $_->{detail} // "" } @{ $seen->{sites} }),
+		qr/SRV records/, 'and why');
+	$instance->conf_write($conf);
 };
 
 subtest 'audit of a list' => sub {

@@ -41,6 +41,7 @@ struct audit {
 	struct audit_site *sites;
 	size_t count, capacity;
 	json_t *seen; /* "host:port" of those that will be probed */
+	json_t *by_srv; /* domains that stand in srv: of a next hop */
 	struct probe_options options;
 	unsigned jobs;
 	bool json;

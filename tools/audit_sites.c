@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "../policy/parse.h"
+#include "../policy/routes.h"
+#include "../server/files.h"
 #include "tool.h"
 
 enum { LIST_LINE = 1024 };
@@ -54,16 +56,6 @@ site_add(struct audit *audit, const char *label, unsigned line,
 	return site;
 }
 
-/* The smarthost, where its hosts are for DNS to tell? */
-static bool
-is_by_srv(const struct audit *audit, const char *name)
-{
-	const struct config *config = probe_policy(audit->setup)->config;
-
-	return config != NULL && config->smarthost.port == 0 &&
-	       strcmp(config->smarthost.host, name) == 0;
-}
-
 /* A site is probed once, whichever rows name it. */
 static bool
 site_aim(struct audit *audit, struct audit_site *site, const char *text,
@@ -71,7 +63,7 @@ site_aim(struct audit *audit, struct audit_site *site, const char *text,
 {
 	char name[PROBE_HOST + 16];
 
-	if (is_by_srv(audit, text)) {
+	if (json_object_get(audit->by_srv, text) != NULL) {
 		site->skipped = "found by SRV records";
 		return true;
 	}
@@ -163,6 +155,56 @@ take_smarthost(struct audit *audit, struct reason *why)
 	       site_aim(audit, site, config->smarthost.host, why);
 }
 
+/* Where the hosts of such a domain are only its SRV records tell. */
+static bool
+note_srv(struct audit *audit, const char *host, uint16_t port)
+{
+	return port != 0 ||
+	       json_object_set_new(audit->by_srv, host, json_true()) == 0;
+}
+
+static bool
+note_srv_routes(struct audit *audit, const gnutls_datum_t *text)
+{
+	const char *at = (const char *)text->data, *stop;
+	const char *end = at + text->size;
+	struct route route;
+	struct reason why;
+	bool ok = true;
+
+	for (; at < end && ok; at = stop + 1) {
+		stop = memchr(at, '\n', (size_t)(end - at));
+		if (stop == NULL)
+			stop = end;
+		if (route_parse(&route, at, (size_t)(stop - at), &why) !=
+			ROUTE_ROW ||
+		    route.kind != ROUTE_RELAY)
+			continue;
+		for (size_t i = 0; i < route.hop_count && ok; i++)
+			ok = note_srv(audit, route.hops[i].host,
+			    route.hops[i].port);
+	}
+	return ok;
+}
+
+static bool
+take_srv(struct audit *audit, struct reason *why)
+{
+	const struct config *config = probe_policy(audit->setup)->config;
+	gnutls_datum_t text;
+	bool ok;
+
+	if (!note_srv(audit, config->smarthost.host, config->smarthost.port))
+		return no_memory(why);
+	if (config->routes == NULL)
+		return true;
+	if (!files_read(config->routes, &text, why))
+		return false;
+	ok = note_srv_routes(audit, &text) || no_memory(why);
+	files_free(&text);
+	return ok;
+}
+
 bool
 audit_take_table(struct audit *audit)
 {
@@ -179,6 +221,10 @@ audit_take_table(struct audit *audit)
 	}
 	slash = strrchr(policy->source.path, '/');
 	audit->file = slash == NULL ? policy->source.path : slash + 1;
+	if (!take_srv(audit, &why)) {
+		tool_error(&why);
+		return false;
+	}
 	if (!table_each(policy->table, take_row, &taking, &why) ||
 	    taking.why.code != REASON_NONE) {
 		tool_error(taking.why.code != REASON_NONE ? &taking.why : &why);
@@ -273,4 +319,5 @@ audit_fini(struct audit *audit)
 	}
 	free(audit->sites);
 	json_decref(audit->seen);
+	json_decref(audit->by_srv);
 }

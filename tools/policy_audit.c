@@ -202,6 +202,7 @@ run(struct probe_setup *setup, const struct arguments *arguments)
 	struct audit audit = {
 		.setup = setup,
 		.seen = json_object(),
+		.by_srv = json_object(),
 		.jobs = arguments->jobs,
 		.json = arguments->json,
 		.options = { .timeout_ms = (int)arguments->timeout_s * 1000,
