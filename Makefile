@@ -201,6 +201,9 @@ install: $(PROGRAMS)
 	install -d $(DESTDIR)$(unitdir)
 	sed 's,@sbindir@,$(sbindir),g' server/sallyportd.service \
 		>$(DESTDIR)$(unitdir)/sallyportd.service
+	sed 's,@sbindir@,$(sbindir),g' tools/sallyport-acme.service \
+		>$(DESTDIR)$(unitdir)/sallyport-acme.service
+	install -m 0644 tools/sallyport-acme.timer $(DESTDIR)$(unitdir)
 	test -e $(DESTDIR)$(pamdir)/sallyport || \
 		install -D -m 0644 server/sallyport.pam $(DESTDIR)$(pamdir)/sallyport
 

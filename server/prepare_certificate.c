@@ -50,9 +50,8 @@ is_worse(enum check_word word, const struct prepared_certificate *old,
 {
 	if ((now->found >> word & 1) == 0)
 		return false;
-	return word == CHECK_CHAIN_INCOMPLETE
-		   ? now->length < old->length
-		   : (old->found >> word & 1) == 0;
+	return word == CHECK_CHAIN_INCOMPLETE ? now->length < old->length
+					      : (old->found >> word & 1) == 0;
 }
 
 /*

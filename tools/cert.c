@@ -11,6 +11,7 @@
 
 #include "../pki/crl.h"
 #include "../pki/ledger.h"
+#include "acme.h"
 #include "tool.h"
 
 int
@@ -42,11 +43,17 @@ do_show(const struct cert_arguments *a)
 enum {
 	OPTION_ALGORITHM = 'a',
 	OPTION_CA = 'c',
+	OPTION_CLIENT = 'C',
 	OPTION_DAYS = 'd',
+	OPTION_DIRECTORY = 'u',
+	OPTION_DIRECTORY_CA = 'A',
+	OPTION_DNS_HOOK = 'H',
 	OPTION_DUE = 'D',
+	OPTION_EMAIL = 'E',
 	OPTION_ENCRYPT = 'e',
 	OPTION_EXCLUDE = 'x',
 	OPTION_HELP = 'h',
+	OPTION_HTTP = 'y',
 	OPTION_JSON = 'j',
 	OPTION_KEY = 'K',
 	OPTION_MUST_STAPLE = 's',
@@ -59,9 +66,12 @@ enum {
 	OPTION_PERMIT = 'p',
 	OPTION_PORT = 't',
 	OPTION_RELOAD = 'R',
+	OPTION_RENEW = 'w',
 	OPTION_REQUEST = 'q',
 	OPTION_ROLE = 'r',
 	OPTION_STDIN = 'i',
+	OPTION_TIMEOUT = 'T',
+	OPTION_WEBROOT = 'W',
 };
 
 static const struct action {
@@ -113,6 +123,19 @@ static const struct action {
 	    "fits the key\n      (or the one that is given, which becomes "
 	    "PREFIX.key) and the names; --reload\n      has the server take "
 	    "it" },
+	{ "acme", cert_acme, "ouAEyWHCwDkaT",
+	    "acme NAME... --out PREFIX --http [ADDRESS:]PORT|--webroot DIR|"
+	    "--dns-hook PROGRAM\n"
+	    "        [--email A] [--directory URL] [--directory-ca FILE] "
+	    "[--new-key]\n"
+	    "        [--client uacme|lego|certbot] [--algorithm "
+	    "ecdsa|ed25519|rsa]\n"
+	    "  acme --renew [NAME]... [--due DAYS] [--new-key] "
+	    "[--timeout SECONDS]",
+	    "PREFIX.pem for these DNS names, obtained by an ACME client that "
+	    "is installed\n      (from Let's Encrypt, unless --directory "
+	    "says otherwise); --renew does it again\n      for those of "
+	    "sallyport.conf that are due; a running server takes them" },
 	{ "export", cert_export, "oni",
 	    "export PREFIX --out FILE [--name TEXT]",
 	    "PREFIX.pem and PREFIX.key as PKCS#12 for a mail program" },
@@ -193,7 +216,13 @@ read_value(int letter, const char *word, struct cert_options *options)
 		return read_number(word, 1, ISSUE_DAYS_MAX, &options->days)
 			   ? NULL
 			   : "--days: expected 1 to 36500";
+	case OPTION_TIMEOUT:
+		return read_number(word, 1, ACME_TIMEOUT_MAX_S,
+			   &options->timeout)
+			   ? NULL
+			   : "--timeout: expected 1 to 3600";
 	case OPTION_DUE:
+		options->has_due = true;
 		return read_number(word, 0, ISSUE_DAYS_MAX, &options->due)
 			   ? NULL
 			   : "--due: expected 0 to 36500";
@@ -224,29 +253,53 @@ read_value(int letter, const char *word, struct cert_options *options)
 	}
 }
 
+/* Where the word of an option that is taken as it is goes. */
+static const char **
+word_of(int letter, struct cert_options *options)
+{
+	switch (letter) {
+	case OPTION_NAME:
+		return &options->name;
+	case OPTION_OUT:
+		return &options->out;
+	case OPTION_CA:
+		return &options->authority;
+	case OPTION_KEY:
+		return &options->key;
+	case OPTION_PARENT:
+		return &options->parent;
+	case OPTION_REQUEST:
+		return &options->request;
+	case OPTION_DIRECTORY:
+		return &options->directory;
+	case OPTION_DIRECTORY_CA:
+		return &options->directory_ca;
+	case OPTION_EMAIL:
+		return &options->email;
+	case OPTION_HTTP:
+		return &options->http;
+	case OPTION_WEBROOT:
+		return &options->webroot;
+	case OPTION_DNS_HOOK:
+		return &options->dns_hook;
+	case OPTION_CLIENT:
+		return &options->client;
+	default:
+		return NULL;
+	}
+}
+
 /* Those that are taken as they are; false if it is none of them. */
 static bool
 take_option(int letter, const char *word, struct cert_options *options)
 {
+	const char **taken = word_of(letter, options);
+
+	if (taken != NULL) {
+		*taken = word;
+		return true;
+	}
 	switch (letter) {
-	case OPTION_NAME:
-		options->name = word;
-		return true;
-	case OPTION_OUT:
-		options->out = word;
-		return true;
-	case OPTION_CA:
-		options->authority = word;
-		return true;
-	case OPTION_KEY:
-		options->key = word;
-		return true;
-	case OPTION_PARENT:
-		options->parent = word;
-		return true;
-	case OPTION_REQUEST:
-		options->request = word;
-		return true;
 	case OPTION_ENCRYPT:
 		return options->encrypt = true;
 	case OPTION_STDIN:
@@ -259,6 +312,8 @@ take_option(int letter, const char *word, struct cert_options *options)
 		return options->next = true;
 	case OPTION_RELOAD:
 		return options->reload = true;
+	case OPTION_RENEW:
+		return options->renew = true;
 	case OPTION_JSON:
 		return options->json = true;
 	default:
@@ -269,11 +324,17 @@ take_option(int letter, const char *word, struct cert_options *options)
 static const struct option longs[] = {
 	{ "algorithm", required_argument, NULL, OPTION_ALGORITHM },
 	{ "ca", required_argument, NULL, OPTION_CA },
+	{ "client", required_argument, NULL, OPTION_CLIENT },
 	{ "days", required_argument, NULL, OPTION_DAYS },
+	{ "directory", required_argument, NULL, OPTION_DIRECTORY },
+	{ "directory-ca", required_argument, NULL, OPTION_DIRECTORY_CA },
+	{ "dns-hook", required_argument, NULL, OPTION_DNS_HOOK },
 	{ "due", required_argument, NULL, OPTION_DUE },
+	{ "email", required_argument, NULL, OPTION_EMAIL },
 	{ "encrypt", no_argument, NULL, OPTION_ENCRYPT },
 	{ "exclude", required_argument, NULL, OPTION_EXCLUDE },
 	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "http", required_argument, NULL, OPTION_HTTP },
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "key", required_argument, NULL, OPTION_KEY },
 	{ "must-staple", no_argument, NULL, OPTION_MUST_STAPLE },
@@ -287,8 +348,11 @@ static const struct option longs[] = {
 	{ "permit", required_argument, NULL, OPTION_PERMIT },
 	{ "port", required_argument, NULL, OPTION_PORT },
 	{ "reload", no_argument, NULL, OPTION_RELOAD },
+	{ "renew", no_argument, NULL, OPTION_RENEW },
 	{ "request", required_argument, NULL, OPTION_REQUEST },
 	{ "role", required_argument, NULL, OPTION_ROLE },
+	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+	{ "webroot", required_argument, NULL, OPTION_WEBROOT },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -326,7 +390,8 @@ read_options(int argc, char **argv, struct cert_options *options,
 int
 tool_cert(int argc, char **argv)
 {
-	struct cert_options options = { .due = CERT_DUE_DAYS };
+	struct cert_options options = { .due = CERT_DUE_DAYS,
+		.timeout = ACME_TIMEOUT_S };
 	struct cert_arguments arguments = { .options = &options };
 	char given[GIVEN_SIZE] = "";
 	int status = read_options(argc, argv, &options, given);

@@ -6,6 +6,7 @@
  *     cert_request.c    request, export
  *     cert_install.c    install
  *     cert_renew.c      renew, tlsa
+ *     cert_acme.c       acme (with acme.h)
  *     cert_show.c       show
  *     cert_check.c      check
  */
@@ -38,6 +39,11 @@ struct cert_words {
 
 struct cert_options {
 	const char *name, *out, *authority, *parent, *key, *request;
+	/* acme */
+	const char *directory, *directory_ca, *email, *client;
+	const char *http, *webroot, *dns_hook;
+	unsigned timeout; /* seconds */
+	bool renew, has_due;
 	unsigned days; /* 0: not given */
 	unsigned due;
 	unsigned path_length;
@@ -66,6 +72,7 @@ int cert_export(const struct cert_arguments *a);
 int cert_renew(const struct cert_arguments *a);
 int cert_tlsa(const struct cert_arguments *a);
 int cert_check(const struct cert_arguments *a);
+int cert_acme(const struct cert_arguments *a);
 
 /* cert.c: says it, TOOL_USAGE. */
 int cert_wrong_usage(const char *text);
@@ -84,6 +91,9 @@ bool cert_path(char out[static PATH_MAX], const char *prefix,
     const char *ending, struct reason *why);
 
 /* cert_install.c */
+
+/* Are these two names of one file? */
+bool cert_is_same_file(const char *a, const char *b);
 
 /* What came from another authority. */
 struct cert_answer {
@@ -105,6 +115,11 @@ struct cert_answer {
  */
 bool cert_put(const struct cert_answer *answer, const char *prefix,
     const struct config *config, struct reason *why);
+
+/* cert_acme.c: PREFIX of a certificate that it has obtained; false: it has
+ * not. */
+bool cert_acme_prefix(const struct config_certificate *certificate,
+    char out[static PATH_MAX]);
 
 /* RFC 3339, UTC. */
 void cert_print_time(char out[static CERT_TIME_SIZE], time_t when);

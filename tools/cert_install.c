@@ -23,8 +23,8 @@
 #include "cert.h"
 #include "tool.h"
 
-static bool
-is_same_file(const char *a, const char *b)
+bool
+cert_is_same_file(const char *a, const char *b)
 {
 	struct stat of_a, of_b;
 
@@ -134,7 +134,7 @@ static unsigned
 roles_of(const struct config *config, const char *chain_path)
 {
 	for (size_t i = 0; config != NULL && i < config->certificate_count; i++)
-		if (is_same_file(config->certificates[i].chain, chain_path))
+		if (cert_is_same_file(config->certificates[i].chain, chain_path))
 			return config->certificates[i].roles;
 	return CERTIFICATE_SERVER;
 }

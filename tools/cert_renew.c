@@ -131,10 +131,17 @@ cert_renew(const struct cert_arguments *a)
 	if (!tool_config(&config, &why))
 		return cert_status_of(false, &why);
 	ok = names_are_known(config, a, &why);
-	for (size_t i = 0; ok && i < config->certificate_count; i++)
-		if (is_named(&config->certificates[i], a))
-			renew_if_due(&r, config->certificates[i].chain,
-			    config->certificates[i].key);
+	for (size_t i = 0; ok && i < config->certificate_count; i++) {
+		const struct config_certificate *c = &config->certificates[i];
+		char prefix[PATH_MAX];
+
+		if (!is_named(c, a))
+			continue;
+		if (cert_acme_prefix(c, prefix))
+			printf("%s: left to cert acme --renew\n", c->chain);
+		else
+			renew_if_due(&r, c->chain, c->key);
+	}
 	if (ok && a->count == 0)
 		renew_crl(&r);
 	authority_close(r.authority);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "acme.h"
 #include "tool.h"
 
 static const struct command {
@@ -109,10 +110,15 @@ occupy_streams(void)
 int
 main(int argc, char **argv)
 {
+	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	int status;
 
 	occupy_streams();
-	status = command_line(argc, argv);
+	/* Whoever calls us by that name gives no command. */
+	if (name != NULL && strcmp(name + 1, ACME_HOOK_NAME) == 0)
+		status = acme_hook(argc, argv);
+	else
+		status = command_line(argc, argv);
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
 	fprintf(stderr, "sallyport: standard output could not be written\n");

@@ -57,7 +57,12 @@ sub start {
 # Only the ACME server; another start() has forgotten all accounts.
 sub stop {
 	my ($self) = @_;
-	my $pid = delete $self->{server} or return;
+	$self->end('server');
+}
+
+sub end {
+	my ($self, $which) = @_;
+	my $pid = delete $self->{$which} or return;
 	kill KILL => $pid;
 	waitpid $pid, 0;
 	$self->{pids} = [grep { $_ != $pid } @{ $self->{pids} }];
@@ -84,17 +89,23 @@ sub get {
 	return $got->{success} ? $got->{content} : undef;
 }
 
-# A web server for webroot challenges; its folder.
+# A web server for webroot challenges; its folder.  While it runs no client
+# can have the port.
 sub webroot {
 	my ($self) = @_;
 	my $folder = "$self->{folder}/www";
-	return $folder if -d $folder;
-	mkdir $folder or die "$folder: $!";
-	$self->background({}, 'python3', '-m', 'http.server', '--bind',
+	return $folder if $self->{web};
+	mkdir $folder;
+	$self->{web} = $self->background({}, 'python3', '-m', 'http.server', '--bind',
 		'127.0.0.1', '--directory', $folder, $self->{http});
 	wait_until { HTTP::Tiny->new->get("http://127.0.0.1:$self->{http}/")->{success} } 60
 	    or die 'no web server: ' . slurp("$self->{folder}/python3.log");
 	return $folder;
+}
+
+sub webroot_end {
+	my ($self) = @_;
+	$self->end('web');
 }
 
 # Variables with which certbot and lego trust the server.
