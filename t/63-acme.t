@@ -200,6 +200,19 @@ subtest 'renewed when due' => sub {
 	good_ok("$tls/server", 'mail.example.org');
 	is(slurp("$tls/server.key"), $key, 'with its key');
 	is(serial_shown(), x509("$tls/server.pem", '-serial'), 'the server shows it');
+	# The chain is renamed first, then its key: in between a crash leaves both.
+	spew("$tls/server.key.next", slurp("$tls/server.key"));
+	chmod 0600, "$tls/server.key.next";
+	run({}, 'openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt',
+		'ec_paramgen_curve:P-256', '-out', "$tls/server.key");
+	like(acme_ok('--renew'), qr/good until/, 'half in place');
+	is(slurp("$tls/server.key"), $key, 'is put right');
+	ok(!-e "$tls/server.key.next", 'really');
+	run({}, 'openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt',
+		'ec_paramgen_curve:P-256', '-out', "$tls/server.key");
+	like(acme_ok('--renew'), qr/renewed until/, 'one for another key is due');
+	good_ok("$tls/server", 'mail.example.org');
+	is(serial_shown(), x509("$tls/server.pem", '-serial'), 'the server shows it');
 	spew("$tls/server.pem", 'torn');
 	like(acme_ok('--renew'), qr/renewed until/, 'one that cannot be read is due');
 	my ($status, $text, $err) = acme('--renew', 'nobody');
@@ -332,6 +345,16 @@ subtest 'failures' => sub {
 			'mail.example.org', @to, '--dns-hook', "$scratch/no",
 			'--client', $client);
 	}
+	my $client = slurp("$tls/client.key");
+	spew("$tls/client.key", 'torn');
+	$state = state_of($tls);
+	my $orders = () = slurp("$scratch/acme/pebble.log") =~ /order-plz/g;
+	fails('a configuration that is refused', qr/refuses what is there already: .*client/,
+		'--renew', '--due', 3650);
+	is(() = slurp("$scratch/acme/pebble.log") =~ /order-plz/g, $orders,
+	    'nothing was asked for');
+	spew("$tls/client.key", $client);
+	$state = state_of($tls);
 	$acme->stop;
 	fails('a server that is away', qr/lego: exit status 1/, '--renew', '--due', 3650);
 	fails('one that does not answer', qr/not done in 2 s/, 'mail.example.org',
@@ -348,12 +371,12 @@ subtest 'answers that do not fit' => sub {
 	mkdir $bin;
 	my @good = $instance->{authority}->issue('theirs', dns => ['mail.example.org']);
 	my $answers = sub {
-		my ($what, $text, $script) = @_;
+		my ($what, $text, $script, @more) = @_;
 		spew("$bin/certbot", "#!/bin/sh\n$script\n");
 		chmod 0755, "$bin/certbot";
 		my ($status, $out, $err) = acme({ env => { PATH => "$bin:$ENV{PATH}" } },
 			'mail.example.org', '--out', "$tls/server", @http, @from, '--client',
-			'certbot');
+			'certbot', @more);
 		is($status, 1, "$what: refused");
 		like($err, $text, 'it says why');
 		unchanged_ok();
@@ -375,6 +398,23 @@ subtest 'answers that do not fit' => sub {
 			. "-extfile /dev/stdin -out chain.pem <<E\n"
 			. "subjectAltName=$name\nextendedKeyUsage=$purpose\nE\nrm -f k");
 	}
+	# It may not sign a handshake, which only the server finds out.
+	my $mute_one = sub {
+		return "openssl x509 -req -in request.csr -signkey '$good[1]' -days 9 "
+		    . '-force_pubkey "$(openssl req -in request.csr -pubkey -noout >k; echo k)" '
+		    . "-extfile /dev/stdin -out chain.pem <<E\n"
+		    . "subjectAltName=DNS:mail.example.org\nextendedKeyUsage=serverAuth\n"
+		    . "keyUsage=critical,keyAgreement\nE\nrm -f k";
+	};
+	$answers->('one that the server refuses', qr/the server refuses it, .*trial/,
+		$mute_one->());
+	$instance->tool('cert', 'tlsa', 'server', '--next');
+	$state = state_of($tls);
+	ok($state->{"$tls/server.key.next"}, 'a key is announced');
+	$answers->('one for that key', qr/the server refuses it, .*trial/,
+		$mute_one->(), '--new-key');
+	unlink "$tls/server.key.next";
+	$state = state_of($tls);
 	$answers->('words for a terminal', qr/certbot: \?\[31mred/,
 		'printf "\033[31mred\n"; exit 3');
 	$answers->('a client that dies', qr/ended by signal 9/, 'kill -9 $$');

@@ -99,11 +99,11 @@ struct acme_run {
 	const char *folder;             /* to stand in */
 	const char *log;                /* what it prints, replaced */
 	unsigned timeout_s;             /* then it is ended */
-	int lock; /* stays open in the program: it holds the lock, too */
 };
 
 /* True if it ends with status 0; what it printed last goes to stderr if it
- * does not.  SIGINT, SIGTERM and SIGHUP end it and then us. */
+ * does not.  SIGINT, SIGTERM and SIGHUP end it and then us, and it does not
+ * outlive us. */
 bool acme_run(const struct acme_run *run, struct reason *why);
 
 /* acme_hook.c */

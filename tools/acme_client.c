@@ -62,8 +62,7 @@ run(struct task *task, struct reason *why)
 {
 	char log[PATH_MAX];
 	const struct acme_run how = { task->argv, task->environment,
-		task->folder->run, log, task->folder->timeout_s,
-		task->folder->lock };
+		task->folder->run, log, task->folder->timeout_s };
 
 	task->argv[task->count] = NULL;
 	task->environment[task->variables] = NULL;

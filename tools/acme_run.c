@@ -41,7 +41,7 @@ redirect(const char *log)
  * are to be read by that one; what is secret lies in a folder that is ours
  * alone. */
 static _Noreturn void
-child(const struct acme_run *run, const sigset_t *before)
+child(const struct acme_run *run, pid_t parent, const sigset_t *before)
 {
 	const struct rlimit most = { FILE_OCTETS, FILE_OCTETS };
 
@@ -51,9 +51,8 @@ child(const struct acme_run *run, const sigset_t *before)
 	umask(022);
 	for (const char *const *e = run->environment; *e != NULL; e += 2)
 		setenv(e[0], e[1], 1);
-	if (!redirect(run->log) || chdir(run->folder) != 0 ||
-	    setrlimit(RLIMIT_FSIZE, &most) != 0 ||
-	    fcntl(run->lock, F_SETFD, 0) != 0)
+	if (getppid() != parent || !redirect(run->log) ||
+	    chdir(run->folder) != 0 || setrlimit(RLIMIT_FSIZE, &most) != 0)
 		_exit(126);
 	execvp(run->argv[0], (char *const *)(uintptr_t)run->argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", run->argv[0], strerror(errno));
@@ -134,7 +133,9 @@ show_tail(const struct acme_run *run)
 			line = (char *)memchr(text, '\n', (size_t)got) + 1;
 		close(fd);
 	}
-	text[got < 0 ? 0 : got] = '\0';
+	if (got < 0)
+		got = 0;
+	text[got] = '\0';
 	for (char *c = text; c < text + got; c++)
 		if ((*c < ' ' || *c > '~') && *c != '\n')
 			*c = *c == '\t' ? ' ' : '?';
@@ -165,6 +166,7 @@ judge(const struct acme_run *run, int status, struct reason *why)
 bool
 acme_run(const struct acme_run *run, struct reason *why)
 {
+	const pid_t parent = getpid();
 	sigset_t signals, before;
 	int status = 0, signo;
 	pid_t pid;
@@ -183,7 +185,7 @@ acme_run(const struct acme_run *run, struct reason *why)
 		return false;
 	}
 	if (pid == 0)
-		child(run, &before);
+		child(run, parent, &before);
 	setpgid(pid, pid); /* whoever of us is first */
 	signo = wait_for(pid, &signals, run->timeout_s, &status);
 	if (signo != 0)

@@ -116,6 +116,10 @@ struct cert_answer {
 bool cert_put(const struct cert_answer *answer, const char *prefix,
     const struct config *config, struct reason *why);
 
+/* Does the server take its files as they are?  False if it refuses them: it
+ * would refuse whatever is put in place. */
+bool cert_server_is_well(const struct config *config, struct reason *why);
+
 /* cert_acme.c: PREFIX of a certificate that it has obtained; false: it has
  * not. */
 bool cert_acme_prefix(const struct config_certificate *certificate,

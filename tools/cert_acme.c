@@ -73,6 +73,44 @@ put(const struct acme_order *order, const char *prefix,
 	return cert_put(&answer, prefix, config, why);
 }
 
+static bool
+is_for_its_key(const gnutls_datum_t *chain, const char *prefix)
+{
+	gnutls_datum_t key;
+	char path[PATH_MAX];
+	bool ok;
+
+	if (!cert_path(path, prefix, ".key", NULL) ||
+	    !pki_file_read(path, true, &key, NULL))
+		return false;
+	ok = cert_matches_key(chain, &key, NULL);
+	pki_octets_wipe(&key);
+	return ok;
+}
+
+/* Authorities count what they issue: nothing is asked for that would only be
+ * put back.  Where the pair is broken the server has reason to refuse it. */
+static bool
+is_worth_it(const struct config *config, const char *prefix, struct reason *why)
+{
+	char path[PATH_MAX];
+	gnutls_datum_t pem;
+	bool is_good;
+
+	if (config == NULL) {
+		printf("%s.pem is not in %s: no server is told\n", prefix,
+		    tool_config_path);
+		return true;
+	}
+	if (!cert_path(path, prefix, ".pem", why))
+		return false;
+	if (!pki_file_read(path, false, &pem, NULL))
+		return true;
+	is_good = is_for_its_key(&pem, prefix);
+	pki_octets_wipe(&pem);
+	return !is_good || cert_server_is_well(config, why);
+}
+
 /* The folder is locked.  config: whose server is to take it; NULL: none. */
 static bool
 obtain(const struct acme_order *order, const char *prefix,
@@ -84,7 +122,8 @@ obtain(const struct acme_order *order, const char *prefix,
 	struct pki_key key;
 	bool made, ok;
 
-	if (!get_key(&key, prefix, options, &made, why))
+	if (!is_worth_it(config, prefix, why) ||
+	    !get_key(&key, prefix, options, &made, why))
 		return false;
 	ok = request(order, &key, &csr, why) &&
 	     acme_client_obtain(order, folder, &csr, &pem, &client, why);
@@ -205,8 +244,8 @@ first_time(const struct cert_arguments *a)
 /* The end of what is in that file, and when a third of its time is left, or
  * as many days as said; false: nobody can use it. */
 static bool
-due_of(const char *path, const struct cert_options *options, time_t *end_out,
-    time_t *due_out)
+due_of(const char *path, const char *prefix, const struct cert_options *options,
+    time_t *end_out, time_t *due_out)
 {
 	gnutls_x509_crt_t *chain;
 	gnutls_datum_t pem;
@@ -216,7 +255,8 @@ due_of(const char *path, const struct cert_options *options, time_t *end_out,
 
 	if (!pki_file_read(path, false, &pem, NULL))
 		return false;
-	ok = cert_chain_parse(&pem, &chain, &count, NULL);
+	ok = is_for_its_key(&pem, prefix) &&
+	     cert_chain_parse(&pem, &chain, &count, NULL);
 	pki_octets_wipe(&pem);
 	if (!ok)
 		return false;
@@ -246,22 +286,26 @@ renew(const char *chain, const char *prefix, const struct config *config,
 	struct acme_folder folder = { .timeout_s = options->timeout };
 	struct acme_order order;
 	time_t end = 0, due;
+	char key[PATH_MAX];
 	bool ok;
 
-	if (!acme_folder_open(&folder, prefix, why))
+	if (!cert_path(key, prefix, ".key", why) ||
+	    !acme_folder_open(&folder, prefix, why))
 		return false;
-	if (due_of(chain, options, &end, &due) && time(NULL) < due) {
+	ok = renew_repair(chain, key, why);
+	if (ok && due_of(chain, prefix, options, &end, &due) &&
+	    time(NULL) < due) {
 		acme_folder_close(&folder);
 		say(chain, "good", end);
 		return true;
 	}
-	ok = acme_order_read(&order, prefix, why);
+	ok = ok && acme_order_read(&order, prefix, why);
 	if (ok) {
 		ok = obtain(&order, prefix, &folder, config, options, why);
 		acme_order_free(&order);
 	}
 	acme_folder_close(&folder);
-	if (ok && due_of(chain, options, &end, &due))
+	if (ok && due_of(chain, prefix, options, &end, &due))
 		say(chain, "renewed", end);
 	return ok;
 }

@@ -134,7 +134,8 @@ static unsigned
 roles_of(const struct config *config, const char *chain_path)
 {
 	for (size_t i = 0; config != NULL && i < config->certificate_count; i++)
-		if (cert_is_same_file(config->certificates[i].chain, chain_path))
+		if (cert_is_same_file(config->certificates[i].chain,
+			chain_path))
 			return config->certificates[i].roles;
 	return CERTIFICATE_SERVER;
 }
@@ -227,10 +228,11 @@ is_same_key(const char *path, const gnutls_datum_t *key)
  */
 
 /* PREFIX.pem and PREFIX.key, and what is or shall be in them; no key: it is
- * there already. */
+ * there already, or is the next one. */
 struct place {
 	char chain_path[PATH_MAX], key_path[PATH_MAX];
 	gnutls_datum_t chain, key;
+	gnutls_datum_t next; /* the next key that was there */
 };
 
 static void
@@ -238,6 +240,7 @@ place_free(struct place *place)
 {
 	pki_octets_wipe(&place->chain);
 	pki_octets_wipe(&place->key);
+	pki_octets_wipe(&place->next);
 }
 
 /*
@@ -287,6 +290,10 @@ place_write(const struct place *place, struct reason *why)
 static void
 place_read(struct place *place)
 {
+	char next[PATH_MAX];
+
+	if (renew_next_path(next, place->key_path, NULL))
+		pki_file_read(next, true, &place->next, NULL);
 	if (!pki_file_read(place->chain_path, false, &place->chain, NULL) ||
 	    !pki_file_read(place->key_path, true, &place->key, NULL))
 		place_free(place);
@@ -355,6 +362,20 @@ reload(const struct config *config, struct reason *why)
 	}
 }
 
+/* One that was announced, and had become the key. */
+static bool
+put_next_back(const struct place *old, struct reason *why)
+{
+	char next[PATH_MAX];
+
+	if (old->next.data == NULL ||
+	    !renew_next_path(next, old->key_path, NULL) ||
+	    access(next, F_OK) == 0)
+		return true;
+	return pki_file_write(next, old->next.data, old->next.size,
+	    PKI_KEY_MODE, false, why);
+}
+
 /* The server goes on with the old ones, and so would one that is started
  * now. */
 static bool
@@ -365,7 +386,7 @@ go_back(const struct place *old, const struct reason *refusal,
 		return fail(why, refusal->code,
 		    "the server refuses what is now in %.80s: %.140s",
 		    old->chain_path, refusal->text);
-	if (!place_write(old, why))
+	if (!place_write(old, why) || !put_next_back(old, why))
 		return false;
 	return fail(why, refusal->code,
 	    "the server refuses it, %.80s is as it was: %.140s",
@@ -438,6 +459,17 @@ cert_put(const struct cert_answer *answer, const char *prefix,
 	place_free(&new);
 	close(fd);
 	return ok;
+}
+
+bool
+cert_server_is_well(const struct config *config, struct reason *why)
+{
+	struct reason refusal;
+
+	if (reload(config, &refusal) != REFUSED)
+		return true;
+	return fail(why, refusal.code,
+	    "the server refuses what is there already: %.200s", refusal.text);
 }
 
 static bool
