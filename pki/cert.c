@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
 #include "pem.h"
 
 enum {
@@ -276,6 +277,21 @@ cert_chain_parse(const gnutls_datum_t *pem, gnutls_x509_crt_t **chain_out,
 	*chain_out = chain;
 	*count_out = (unsigned)rc;
 	return true;
+}
+
+bool
+cert_chain_read(const char *path, gnutls_x509_crt_t **chain_out,
+    unsigned *count_out, struct reason *why)
+{
+	gnutls_datum_t pem;
+	struct reason at;
+	bool ok;
+
+	if (!pki_file_read(path, false, &pem, why))
+		return false;
+	ok = cert_chain_parse(&pem, chain_out, count_out, &at);
+	pki_octets_wipe(&pem);
+	return ok || fail(why, at.code, "%s: %s", path, at.text);
 }
 
 void

@@ -47,6 +47,9 @@ bool cert_request_names(gnutls_x509_crq_t crq, char **names_out,
  * and listing; cert_chain_free frees it. */
 bool cert_chain_parse(const gnutls_datum_t *pem, gnutls_x509_crt_t **chain_out,
     unsigned *count_out, struct reason *why);
+/* The same of a file (pki/file.h), which what is wrong begins with. */
+bool cert_chain_read(const char *path, gnutls_x509_crt_t **chain_out,
+    unsigned *count_out, struct reason *why);
 void cert_chain_free(gnutls_x509_crt_t *chain, unsigned count);
 
 /* Is each certificate followed by its issuer, as TLS wants them sent? */

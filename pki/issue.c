@@ -95,6 +95,17 @@ key_is_strong(gnutls_pubkey_t key, struct reason *why)
 }
 
 static bool
+spki_of(gnutls_pubkey_t key, unsigned char out[static SPKI_OCTETS],
+    struct reason *why)
+{
+	size_t size = SPKI_OCTETS;
+	int rc = gnutls_pubkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, out,
+	    &size);
+
+	return rc >= 0 || make_failed(why, "public key", rc);
+}
+
+static bool
 make(struct authority *authority, const struct authority_request *request,
     gnutls_pubkey_t key, gnutls_datum_t *pem_out, struct reason *why)
 {
@@ -104,12 +115,13 @@ make(struct authority *authority, const struct authority_request *request,
 		.not_before = now - MAKE_BACKDATE_S,
 		.not_after = authority_end(authority, now, request->days),
 	};
+	unsigned char spki[SPKI_OCTETS];
 	gnutls_x509_crt_t crt;
 	bool ok;
 
-	if (!make_serial(common.serial, why) ||
+	if (!spki_of(key, spki, why) || !make_serial(common.serial, why) ||
 	    !ledger_add_issued(authority->folder, common.serial, now,
-		common.not_after, request, why))
+		common.not_after, request, spki, why))
 		return false;
 	if (gnutls_x509_crt_init(&crt) < 0)
 		return fail(why, REASON_NO_MEMORY, "certificate");

@@ -89,8 +89,10 @@ append(const char *folder, const char *name, const char *line,
 bool
 ledger_add_issued(const char *folder,
     const unsigned char serial[static SERIAL_OCTETS], time_t issued,
-    time_t expires, const struct authority_request *request, struct reason *why)
+    time_t expires, const struct authority_request *request,
+    const unsigned char key[static SPKI_OCTETS], struct reason *why)
 {
+	char digest[2 * SPKI_OCTETS + 1];
 	char hex[LEDGER_SERIAL_SIZE];
 	char from[LEDGER_TIME_SIZE], until[LEDGER_TIME_SIZE], *line = NULL;
 	size_t len = 0;
@@ -102,8 +104,9 @@ ledger_add_issued(const char *folder,
 	ledger_print_serial(hex, serial);
 	ledger_print_time(from, issued);
 	ledger_print_time(until, expires);
-	fprintf(out, "serial=%s issued=%s expires=%s role=%s names=", hex, from,
-	    until, authority_role_word(request->role));
+	hex_print(digest, key, SPKI_OCTETS);
+	fprintf(out, "serial=%s issued=%s expires=%s role=%s key=%s names=",
+	    hex, from, until, authority_role_word(request->role), digest);
 	for (size_t i = 0; i < request->name_count; i++)
 		fprintf(out, "%s%s", i > 0 ? "," : "", request->names[i]);
 	if (fclose(out) != 0)
@@ -176,6 +179,15 @@ take_time(char **at, const char *key, time_t *out)
 	return text != NULL && parse_time(text, out);
 }
 
+/* False if there is one that cannot be read. */
+static bool
+take_key(char **at, struct ledger_entry *entry)
+{
+	entry->has_key = *at != NULL && strncmp(*at, "key=", 4) == 0;
+	return !entry->has_key ||
+	       hex_read(entry->key, SPKI_OCTETS, take(at, "key="));
+}
+
 static bool
 line_issued(struct ledger *ledger, char *line)
 {
@@ -187,7 +199,7 @@ line_issued(struct ledger *ledger, char *line)
 	    !take_time(&line, "expires=", &entry.expires) ||
 	    (role = take(&line, "role=")) == NULL ||
 	    !authority_role_parse(role, &entry.role) ||
-	    (names = take(&line, "names=")) == NULL || line != NULL)
+	    !take_key(&line, &entry) || (names = take(&line, "names=")) == NULL || line != NULL)
 		return false;
 	entries =
 	    reallocarray(ledger->entries, ledger->count + 1, sizeof(*entries));

@@ -1,9 +1,10 @@
 /*
  * pki/ledger.h: what an authority has issued and taken back, as lines of text:
  *
- *     issued    serial=HEX issued=TIME expires=TIME role=WORD names=A,B
+ *     issued    serial=HEX issued=TIME expires=TIME role=WORD key=HEX names=A,B
  *     revoked   serial=HEX revoked=TIME
  *
+ * key is the SHA-256 of the SubjectPublicKeyInfo; older lines have none.
  * Lines are only ever appended and synced, so that a copy, or a version in a
  * repository, of any moment is whole.
  */
@@ -12,6 +13,7 @@
 
 #include <time.h>
 
+#include "../policy/facts.h"
 #include "authority.h"
 #include "make.h"
 
@@ -22,6 +24,8 @@ struct ledger_entry {
 	time_t issued, expires;
 	time_t revoked; /* 0: it is not */
 	enum authority_role role;
+	bool has_key;
+	unsigned char key[SPKI_OCTETS];
 	char *names; /* with commas between */
 };
 
@@ -41,7 +45,7 @@ struct ledger_entry *ledger_find(const struct ledger *ledger,
 bool ledger_add_issued(const char *folder,
     const unsigned char serial[static SERIAL_OCTETS], time_t issued,
     time_t expires, const struct authority_request *request,
-    struct reason *why);
+    const unsigned char key[static SPKI_OCTETS], struct reason *why);
 bool ledger_add_revoked(const char *folder, const char *serial, time_t when,
     struct reason *why);
 

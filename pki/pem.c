@@ -236,6 +236,20 @@ look_at_block(const gnutls_datum_t *file, const struct block *block, char *out,
 	return true;
 }
 
+/* A SEQUENCE that says how long it is; of short files it has to be true, as
+ * text may begin with "0". */
+static bool
+is_der(const gnutls_datum_t *file)
+{
+	const unsigned char *d = file->data;
+
+	if (file->size < 3 || d[0] != 0x30)
+		return false;
+	if (d[1] < 0x80)
+		return file->size == d[1] + 2U;
+	return d[1] >= 0x81 && d[1] <= 0x84;
+}
+
 /* It has no block at all. */
 static void
 look_at_octets(const gnutls_datum_t *file, enum pem_kind wanted, char *out,
@@ -256,7 +270,7 @@ look_at_octets(const gnutls_datum_t *file, enum pem_kind wanted, char *out,
 		snprintf(out, size,
 		    "it is PKCS#12: \"openssl pkcs12 -in FILE -nodes\" takes "
 		    "apart what is in it");
-	else if (file->size > 2 && d[0] == 0x30 && (d[1] & 0x80) != 0)
+	else if (is_der(file))
 		snprintf(out, size,
 		    "it is DER: \"openssl %s -inform DER -in FILE\" makes PEM "
 		    "of it",

@@ -144,16 +144,10 @@ days_of(gnutls_x509_crt_t crt)
 static bool
 read_present(struct present *present, const char *path, struct reason *why)
 {
-	gnutls_datum_t pem;
 	gnutls_x509_crt_t crt;
 	unsigned role = 0;
-	bool ok;
 
-	if (!pki_file_read(path, false, &pem, why))
-		return false;
-	ok = cert_chain_parse(&pem, &present->chain, &present->count, why);
-	pki_octets_wipe(&pem);
-	if (!ok)
+	if (!cert_chain_read(path, &present->chain, &present->count, why))
 		return false;
 	crt = present->chain[0];
 	if (cert_purpose(crt, CERT_FOR_SERVER) == PURPOSE_YES)

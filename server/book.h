@@ -84,7 +84,8 @@ void book_count(struct book *book, json_t *object);
  *     ratchet    site, level, version, issuer, since
  *     site       direction, site, state (ok, failing, clear), since, decision
  *                (the record's line); sites that never failed are not kept
- *     proof      host, port, at, version, level shown, not-after, requiretls
+ *     proof      host, port, at, version, level shown, not-after, requiretls,
+ *                spki (64 hex digits, if a certificate was shown)
  */
 enum book_verb {
 	BOOK_OBSERVED = 1,

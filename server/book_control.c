@@ -10,7 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../policy/hex.h"
 #include "control.h"
+
+static void
+set_spki(json_t *object, const struct facts *facts)
+{
+	char hex[2 * SPKI_OCTETS + 1];
+
+	if (!facts->peer_cert)
+		return;
+	hex_print(hex, facts->spki, SPKI_OCTETS);
+	json_object_set_new(object, "spki", json_string(hex));
+}
 
 static json_t *
 proof_record(const struct book_proof *kept)
@@ -32,6 +44,7 @@ proof_record(const struct book_proof *kept)
 		    "level", level, "not-after",
 		    (json_int_t)proof->facts.not_after, "requiretls",
 		    (int)proof->facts.requiretls);
+		set_spki(object, &proof->facts);
 	}
 	free(proof);
 	return object;

@@ -148,6 +148,9 @@ static const struct action {
 	    "        [--json]",
 	    "what is wrong with the certificates, keys and lists that "
 	    "sallyport.conf and the\n      site table name, or with FILE" },
+	{ "status", cert_status, "j", "status [--json]",
+	    "every certificate in use and how long it lasts; 1 if one is near "
+	    "its end" },
 };
 
 enum { ACTIONS = sizeof(actions) / sizeof(actions[0]) };

@@ -9,6 +9,7 @@
  *     cert_acme.c       acme (with acme.h)
  *     cert_show.c       show
  *     cert_check.c      check
+ *     cert_status.c     status (see cert_status.h)
  */
 #ifndef TOOLS_CERT_H
 #define TOOLS_CERT_H
@@ -73,6 +74,7 @@ int cert_renew(const struct cert_arguments *a);
 int cert_tlsa(const struct cert_arguments *a);
 int cert_check(const struct cert_arguments *a);
 int cert_acme(const struct cert_arguments *a);
+int cert_status(const struct cert_arguments *a);
 
 /* cert.c: says it, TOOL_USAGE. */
 int cert_wrong_usage(const char *text);
@@ -97,6 +99,7 @@ bool cert_is_same_file(const char *a, const char *b);
 
 /* What came from another authority. */
 struct cert_answer {
+	const char *from; /* file of it, for messages; NULL: no file */
 	const gnutls_datum_t *pem; /* certificates in any order */
 	const char *key; /* file of its key; NULL: that of prefix, or the next
 			  */

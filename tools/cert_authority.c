@@ -139,15 +139,16 @@ issue_for_request(struct authority *authority, const char *path,
 	gnutls_datum_t pem, chain = { 0 };
 	gnutls_pubkey_t key;
 	char *names = NULL;
+	struct reason at;
 	size_t len = 0;
 	bool ok;
 
 	if (!pki_file_read(path, false, &pem, why))
 		return false;
-	ok = request_read(&pem, &key, &names, &len, why);
+	ok = request_read(&pem, &key, &names, &len, &at);
 	pki_octets_wipe(&pem);
 	if (!ok)
-		return false;
+		return fail(why, at.code, "%s: %s", path, at.text);
 	ok = names_of_request(names, len, list, request, why) &&
 	     authority_issue(authority, request, key, &chain, why) &&
 	     pki_file_write(chain_path, chain.data, chain.size, PKI_CHAIN_MODE,
@@ -303,7 +304,6 @@ find_serial(const char *what, char out[static LEDGER_SERIAL_SIZE],
 	unsigned char octets[SERIAL_OCTETS];
 	size_t size = sizeof(octets);
 	gnutls_x509_crt_t *chain;
-	gnutls_datum_t pem;
 	unsigned count;
 	bool ok;
 
@@ -316,11 +316,7 @@ find_serial(const char *what, char out[static LEDGER_SERIAL_SIZE],
 		    "%s: expected a certificate's file or its serial number "
 		    "(see \"sallyport cert list\")",
 		    what);
-	if (!pki_file_read(what, false, &pem, why))
-		return false;
-	ok = cert_chain_parse(&pem, &chain, &count, why);
-	pki_octets_wipe(&pem);
-	if (!ok)
+	if (!cert_chain_read(what, &chain, &count, why))
 		return false;
 	ok = gnutls_x509_crt_get_serial(chain[0], octets, &size) >= 0 &&
 	     size == sizeof(octets);

@@ -164,9 +164,32 @@ check(const struct cert_answer *answer, const gnutls_datum_t *chain,
 /* --- its key -------------------------------------------------------------
  */
 
+/* True, or says of the answer what is wrong with it. */
+static bool
+is_well(const struct cert_answer *answer, bool ok, const struct reason *at,
+    struct reason *why)
+{
+	if (ok || answer->from == NULL) {
+		*why = *at;
+		return ok;
+	}
+	return fail(why, at->code, "%s: %s", answer->from, at->text);
+}
+
+static bool
+take_answer(const struct cert_answer *answer, const struct pki_key *key,
+    gnutls_datum_t *chain_out, struct reason *why)
+{
+	struct reason at = { REASON_NONE, "" };
+
+	return is_well(answer,
+	    request_answer(answer->pem, key->public_key, chain_out, &at), &at,
+	    why);
+}
+
 /* With the present key, else with the next one. */
 static bool
-answer_for(const gnutls_datum_t *pem, const char *key_path,
+answer_for(const struct cert_answer *answer, const char *key_path,
     gnutls_datum_t *chain_out, struct reason *why)
 {
 	char next[PATH_MAX];
@@ -175,23 +198,24 @@ answer_for(const gnutls_datum_t *pem, const char *key_path,
 
 	if (!pki_key_read(&key, key_path, NULL, why))
 		return false;
-	ok = request_answer(pem, key.public_key, chain_out, why);
+	ok = take_answer(answer, &key, chain_out, why);
 	pki_key_free(&key);
 	if (ok || why->code != REASON_CERT_BAD ||
 	    !renew_next_path(next, key_path, NULL) || access(next, F_OK) < 0)
 		return ok;
 	if (!pki_key_read(&key, next, NULL, why))
 		return false;
-	ok = request_answer(pem, key.public_key, chain_out, why);
+	ok = take_answer(answer, &key, chain_out, why);
 	pki_key_free(&key);
 	return ok;
 }
 
 /* With a key that came with it, one that we can sign with. */
 static bool
-answer_with(const gnutls_datum_t *pem, const char *path,
-    gnutls_datum_t *key_out, gnutls_datum_t *chain_out, struct reason *why)
+answer_with(const struct cert_answer *answer, gnutls_datum_t *key_out,
+    gnutls_datum_t *chain_out, struct reason *why)
 {
+	const char *path = answer->key;
 	struct tls_key *usable;
 	struct pki_key key;
 	struct reason bad;
@@ -199,7 +223,7 @@ answer_with(const gnutls_datum_t *pem, const char *path,
 
 	if (!pki_key_read(&key, path, NULL, why))
 		return false;
-	ok = request_answer(pem, key.public_key, chain_out, why);
+	ok = take_answer(answer, &key, chain_out, why);
 	pki_key_free(&key);
 	if (!ok || !pki_file_read(path, true, key_out, why))
 		return false;
@@ -421,14 +445,16 @@ static bool
 put(const struct cert_answer *answer, struct place *new,
     const struct config *config, struct reason *why)
 {
+	struct reason at = { REASON_NONE, "" };
 	struct place old = { 0 };
 	bool ok;
 
-	ok = (answer->key == NULL
-		     ? answer_for(answer->pem, new->key_path, &new->chain, why)
-		     : answer_with(answer->pem, answer->key, &new->key,
-			   &new->chain, why)) &&
-	     check(answer, &new->chain, new->chain_path, config, why);
+	ok = answer->key == NULL
+		 ? answer_for(answer, new->key_path, &new->chain, why)
+		 : answer_with(answer, &new->key, &new->chain, why);
+	ok = ok && is_well(answer,
+		       check(answer, &new->chain, new->chain_path, config, &at),
+		       &at, why);
 	memcpy(old.chain_path, new->chain_path, sizeof(old.chain_path));
 	memcpy(old.key_path, new->key_path, sizeof(old.key_path));
 	place_read(&old);
@@ -476,6 +502,7 @@ static bool
 install(const struct cert_arguments *a, struct reason *why)
 {
 	struct cert_answer answer = {
+		.from = a->words[0],
 		.key = a->options->key,
 		.names = (const char *const *)a->words + 1,
 		.name_count = (size_t)a->count - 1,

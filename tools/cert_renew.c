@@ -21,15 +21,9 @@ static bool
 end_of(const char *path, time_t *out, struct reason *why)
 {
 	gnutls_x509_crt_t *chain;
-	gnutls_datum_t pem;
 	unsigned count;
-	bool ok;
 
-	if (!pki_file_read(path, false, &pem, why))
-		return false;
-	ok = cert_chain_parse(&pem, &chain, &count, why);
-	pki_octets_wipe(&pem);
-	if (!ok)
+	if (!cert_chain_read(path, &chain, &count, why))
 		return false;
 	*out = gnutls_x509_crt_get_expiration_time(chain[0]);
 	cert_chain_free(chain, count);
@@ -202,17 +196,12 @@ tlsa(const struct config_certificate *certificate,
 {
 	unsigned char spki[SPKI_OCTETS];
 	gnutls_x509_crt_t *chain;
-	gnutls_datum_t pem;
 	char *names = NULL;
 	unsigned count;
 	size_t len = 0;
 	bool ok;
 
-	if (!pki_file_read(certificate->chain, false, &pem, why))
-		return false;
-	ok = cert_chain_parse(&pem, &chain, &count, why);
-	pki_octets_wipe(&pem);
-	if (!ok)
+	if (!cert_chain_read(certificate->chain, &chain, &count, why))
 		return false;
 	ok = cert_spki(chain[0], spki, why) &&
 	     cert_names(chain[0], &names, &len, why);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../pki/cert.h"
 #include "../pki/file.h"
 #include "../pki/pkcs12.h"
 #include "../pki/renew.h"
@@ -56,6 +57,18 @@ cert_request(const struct cert_arguments *a)
 
 /* --- export --------------------------------------------------------------- */
 
+/* Before anybody is asked for a passphrase. */
+static bool
+check_pair(const char *chain_path, const char *key_path,
+    const gnutls_datum_t *chain, const gnutls_datum_t *key, struct reason *why)
+{
+	struct reason at;
+
+	return cert_matches_key(chain, key, &at) ||
+	       fail(why, at.code, "%s and %s: %s", chain_path, key_path,
+		   at.text);
+}
+
 static bool export(const char *prefix, const struct cert_options *options,
     struct reason *why)
 {
@@ -69,6 +82,7 @@ static bool export(const char *prefix, const struct cert_options *options,
 	     cert_path(key_path, prefix, ".key", why) &&
 	     pki_file_read(chain_path, false, &chain, why) &&
 	     pki_file_read(key_path, true, &key, why) &&
+	     check_pair(chain_path, key_path, &chain, &key, why) &&
 	     tool_passphrase((void *)(uintptr_t)&options->from_stdin,
 		 options->out, true, secret, why);
 	if (ok)

@@ -11,6 +11,7 @@
 #include "../policy/decide.h"
 #include "../policy/table.h"
 #include "../server/config.h"
+#include "../server/book.h"
 #include "../server/route.h"
 
 /* A table's text, and the configuration that its names are looked up in. */
@@ -45,6 +46,11 @@ struct explain {
 bool policy_explains(const char *direction);
 /* An exit status.  asked->direction is one of those. */
 int policy_explain(struct policy *policy, struct explain *asked);
+
+/* policy_record.c: an array of the records of the relay's book, from the relay
+ * or else from its files; or NULL. */
+json_t *policy_book_records(const struct config *config, enum book_verb verb,
+    struct reason *why);
 
 /* Commands with options of their own; argv[0] is the command's word. */
 int policy_probe(int argc, char **argv);

@@ -79,9 +79,8 @@ read_files(const struct config *config, enum book_verb verb, json_t *records,
 	return ok;
 }
 
-/* An array of the book's records, or NULL. */
-static json_t *
-list_records(const struct config *config, enum book_verb verb,
+json_t *
+policy_book_records(const struct config *config, enum book_verb verb,
     struct reason *why)
 {
 	json_t *records = json_array();
@@ -321,7 +320,7 @@ rehearse(bool json, int days)
 	if (policy_load(&policy, NULL) && policy_open(&policy)) {
 		rehearsal.policy = &policy;
 		rehearsal.rows = json_array();
-		records = list_records(policy.config, BOOK_OBSERVED, &why);
+		records = policy_book_records(policy.config, BOOK_OBSERVED, &why);
 		rehearsal.records = records;
 		if (records == NULL ||
 		    !table_each(policy.table, rehearse_row, &rehearsal, &why))
@@ -373,7 +372,7 @@ static int
 list_ratchets(const struct config *config, bool json)
 {
 	struct reason why;
-	json_t *records = list_records(config, BOOK_RATCHETS, &why);
+	json_t *records = policy_book_records(config, BOOK_RATCHETS, &why);
 	const json_t *record;
 	size_t i;
 
