@@ -301,6 +301,7 @@ queue_configure(struct queue *queue, const struct config *config,
 	index_age_all(queue);
 	queue->aged = true;
 	queue->routed = 0;
+	queue->compact_at = 0; /* it may be short of another room */
 	pthread_cond_signal(&queue->keep);
 	LIST_FOREACH (site, &queue->all_sites, all)
 		pace_forget(site);

@@ -106,7 +106,7 @@ tell(struct world *world, const char *id)
 	struct reason why;
 	size_t i;
 
-	assert_true(log_wait(world->queue, 5000));
+	assert_true(log_wait(world->queue, 60000));
 	if (!queue_control_tell(world->queue, &show, gather, objects, &why))
 		end_with(&why);
 	json_array_foreach(objects, i, one)
@@ -307,7 +307,7 @@ test_written_again(void **state)
 	submit_one(world, id);
 	wait_for_it(world);
 	defer(world, id, "450 first");
-	assert_true(log_wait(world->queue, 5000));
+	assert_true(log_wait(world->queue, 60000));
 	atomic_store(&sync_fails, 1);
 	defer(world, id, "450 second");
 	assert_false(log_wait(world->queue, 1500));

@@ -286,7 +286,7 @@ test_legs(void **state)
 		    delivery->hop.host[4] == 'a' ? "450 id 4711 busy"
 						 : "450 full");
 	}
-	assert_true(log_wait(world->queue, 5000));
+	assert_true(log_wait(world->queue, 60000));
 	strcpy(filter->reason, "4.1");
 	assert_int_equal(count_of(world, &request), 1);
 	strcpy(filter->reason, "FULL");
@@ -412,7 +412,7 @@ test_trace(void **state)
 	delivery = queue_take(world->queue, NULL, 2000);
 	assert_non_null(delivery);
 	finish(world, delivery, OUTCOME_DELIVERED, "2.0.0", "250 taken");
-	assert_true(log_wait(world->queue, 5000));
+	assert_true(log_wait(world->queue, 60000));
 	assert_int_equal(count_of(world, &list), 0);
 	trace = about(QUEUE_TRACE, id);
 	objects = answer(world, &trace);

@@ -284,7 +284,7 @@ count_files(const char *path, const char *part)
 static inline void
 settle(struct world *world)
 {
-	assert_true(log_wait(world->queue, 5000));
+	assert_true(log_wait(world->queue, 60000));
 }
 
 static inline bool
