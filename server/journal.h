@@ -15,7 +15,7 @@
  *     16 8     id of the writer's start
  *     24 4     number of the file in the writer's sequence
  *     28 4     zero
- *     32 16    salt: mark, seed
+ *     32 16    salt: mark, which is not 0, and seed
  *     48 8     Unix milliseconds when it was made
  *     56 4     zero
  *     60 4     CRC-32C of the octets before

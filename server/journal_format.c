@@ -153,7 +153,7 @@ header_decode(const unsigned char in[static JOURNAL_HEADER_COPY],
 	header_out->made_ms = (int64_t)wire_get_u64(&r);
 	wire_get_u32(&r);
 	if (wire_get_u32(&r) != crc32c(0, in, JOURNAL_HEADER_COPY - 4) ||
-	    memcmp(found, magic, sizeof(magic)) != 0)
+	    memcmp(found, magic, sizeof(magic)) != 0 || header_out->mark == 0)
 		return fail(why, REASON_DAMAGED, "journal header is wrong");
 	if (version != JOURNAL_VERSION ||
 	    (kind != JOURNAL_SPOOL && kind != JOURNAL_LOG &&

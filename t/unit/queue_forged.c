@@ -11,6 +11,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "../../policy/crc32c.h"
+#include "../../server/journal_internal.h"
+
 enum { FORGED_MOST = 200 * 1024, COPY_MOST = 16 * 1024 };
 
 /* What is done to the segment of the dead session before the relay reads it. */
@@ -238,6 +241,50 @@ test_forged_end(void **state)
 	assert_int_equal(count_damaged(world), 0);
 }
 
+/* What names the relay's own messages is no mark of a segment: they are freed
+ * when they are done, not when a segment is gone. */
+static void
+test_no_mark(void **state)
+{
+	static struct journal_batch batch;
+	struct world *world = *state;
+	char name[JOURNAL_NAME_SIZE], front[400];
+	unsigned char octets[JOURNAL_HEADER_OCTETS];
+	struct journal_record record = { .type = JOURNAL_MESSAGE };
+	struct envelope envelope;
+	struct journal journal;
+	struct wire_writer w;
+	struct iovec part;
+	struct reason why;
+
+	journal_segment_name(name, 0x99, 1);
+	assert_true(journal_create(&journal, world->queue->in_folder, name,
+	    0640, JOURNAL_SPOOL, 0x99, 1, true, &why));
+	journal.header.mark = 0;
+	journal_header_encode(&journal.header, octets);
+	memcpy(octets + JOURNAL_HEADER_COPY, octets, JOURNAL_HEADER_COPY);
+	assert_int_equal(pwrite(journal.fd, octets, sizeof(octets), 0),
+	    sizeof(octets));
+	envelope_init(&envelope);
+	envelope_queue_id(envelope.queue_id);
+	envelope.notice = true;
+	envelope.reverse_path = strdup("");
+	assert_true(envelope_add_recipient(&envelope, "a@x.example"));
+	wire_writer_init(&w, front, sizeof(front));
+	envelope_encode(&envelope, &w);
+	envelope_fini(&envelope);
+	record.envelope_len = (uint32_t)w.len;
+	record.envelope_crc = crc32c(0, front, w.len);
+	part = (struct iovec){ front, w.len };
+	journal_batch_begin(&batch, &journal);
+	assert_true(journal_batch_add(&batch, &record, &part, 1));
+	assert_true(journal_batch_write(&batch, &why));
+	journal_close(&journal);
+	queue_live(world->queue, world->start_id + 1);
+	assert_int_equal(messages_now(world), 0);
+	assert_int_equal(count_damaged(world), 1);
+}
+
 int
 main(void)
 {
@@ -250,6 +297,7 @@ main(void)
 		WITH_WORLD(test_forged_body_damaged),
 		WITH_WORLD(test_forged_cut_off),
 		WITH_WORLD(test_forged_end),
+		WITH_WORLD(test_no_mark),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
