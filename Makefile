@@ -33,15 +33,17 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PACKAGES := gnutls libgsasl libconfuse libunbound libseccomp libsystemd jansson \
-	libqrencode
+	libqrencode p11-kit-1
 LIBS = $(shell pkg-config --libs $(PACKAGES)) -lpam -lcrypt -lkyotocabinet -lpthread
 
+P11_KIT := $(shell pkg-config --cflags p11-kit-1)
 OPT ?= -O2
 CFLAGS ?= $(OPT) -g
 WARNINGS := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes \
 	-Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef
 ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(if $(WERROR),-Werror) \
 	-fPIE -fstack-protector-strong -fno-strict-aliasing -pthread \
+	$(P11_KIT) \
 	-D_GNU_SOURCE -DSALLYPORT_VERSION='"$(VERSION)"' \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-clash-protection) \
 	$(CFLAGS)
@@ -115,14 +117,14 @@ benches: $(PROGRAMS) $(BENCHES)
 
 # What building and testing need, as Debian packages.
 NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
-	libgnutls28-dev libgsasl-dev libpam0g-dev libkyotocabinet-dev \
+	libgnutls28-dev libp11-kit-dev libgsasl-dev libpam0g-dev libkyotocabinet-dev \
 	libconfuse-dev libunbound-dev libseccomp-dev libsystemd-dev \
 	libjansson-dev libcurl4-gnutls-dev libqrencode-dev libcmocka-dev \
 	perl libio-socket-ssl-perl zbar-tools \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp mutt \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
 	dns-root-data nsd ldnsutils \
-	krb5-kdc krb5-admin-server krb5-user libgssapi-krb5-2 \
+	krb5-kdc krb5-admin-server krb5-user libgssapi-krb5-2 softhsm2 opensc \
 	libauthen-sasl-perl libdigest-hmac-perl python3 \
 	pebble certbot lego uacme
 # What these start in the background; the tests start their own.

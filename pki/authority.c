@@ -317,13 +317,33 @@ write_authority(const char *folder, const char *path, const struct pki_key *key,
 	return ok;
 }
 
+/* Key and certificate.  A key without a certificate is what a crash left: it is
+ * used. */
+static bool
+create(const char *folder, const char *pem_path, const char *key_path,
+    const struct authority_options *options, struct reason *why)
+{
+	struct pki_key key;
+	bool linked = false;
+	bool ok = options->key_url == NULL ||
+		  pki_key_link(key_path, options->key_url, &linked, why);
+
+	if (ok && (ok = pki_key_get(&key, key_path, options->algorithm,
+		       options->passphrase, why))) {
+		ok = write_authority(folder, pem_path, &key, options, why);
+		pki_key_free(&key);
+	}
+	if (!ok && linked)
+		unlink(key_path);
+	return ok;
+}
+
 bool
 authority_create(const char *folder, const struct authority_options *options,
     struct reason *why)
 {
 	char pem_path[PATH_MAX], key_path[PATH_MAX];
-	struct pki_key key;
-	bool ok = false;
+	bool ok;
 	int lock;
 
 	if (!authority_days_check(options->days, why) ||
@@ -337,14 +357,9 @@ authority_create(const char *folder, const struct authority_options *options,
 	lock = folder_lock(folder, why);
 	if (lock < 0)
 		return false;
-	/* A key without a certificate is what a crash here left: use it. */
-	if (access(pem_path, F_OK) == 0) {
-		fail(why, REASON_EXISTS, "%s: exists already", pem_path);
-	} else if (pki_key_get(&key, key_path, options->algorithm,
-		       options->passphrase, why)) {
-		ok = write_authority(folder, pem_path, &key, options, why);
-		pki_key_free(&key);
-	}
+	ok = access(pem_path, F_OK) == 0
+		 ? fail(why, REASON_EXISTS, "%s: exists already", pem_path)
+		 : create(folder, pem_path, key_path, options, why);
 	close(lock);
 	return ok;
 }

@@ -2,7 +2,7 @@
  * pki/authority.h: a small certificate authority in a plain folder:
  *
  *     ca.pem     its certificate
- *     ca.key     its key, 0600, perhaps encrypted
+ *     ca.key     its key, 0600, perhaps encrypted; or the PKCS#11 URL of one
  *     chain.pem  the certificates above it, if another authority signed it
  *     issued     a line a certificate, written before the certificate exists
  *     revoked    a line a certificate that is taken back
@@ -33,6 +33,7 @@ struct authority_options {
 	unsigned days; /* at most until its parent ends */
 	enum key_algorithm algorithm;
 	const struct pki_passphrase *passphrase; /* NULL: key in clear */
+	const char *key_url; /* of a key in a token, or NULL: one is made */
 	unsigned path_length; /* authorities that may stand below it */
 	/* See pki_name_constrain. */
 	const char *const *permitted, *const *excluded;

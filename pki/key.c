@@ -1,16 +1,18 @@
 /*
- * pki/key.c: private keys: made, read, perhaps encrypted.
+ * pki/key.c: private keys: made, read, perhaps encrypted, perhaps in a token.
  */
 #include "key.h"
 
 #include <gnutls/x509.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "file.h"
 #include "pem.h"
+#include "pkcs11.h"
 
 enum { RSA_BITS = 3072 };
 
@@ -28,12 +30,6 @@ key_algorithm_parse(const char *word, enum key_algorithm *out)
 	return true;
 }
 
-bool
-pki_key_is_url(const char *path)
-{
-	return strncasecmp(path, "pkcs11:", 7) == 0;
-}
-
 void
 pki_key_free(struct pki_key *key)
 {
@@ -41,13 +37,17 @@ pki_key_free(struct pki_key *key)
 		gnutls_privkey_deinit(key->private_key);
 	if (key->public_key != NULL)
 		gnutls_pubkey_deinit(key->public_key);
-	*key = (struct pki_key){ NULL, NULL };
+	/* The private key may ask for it until then. */
+	if (key->pin != NULL)
+		explicit_bzero(key->pin, sizeof(*key->pin));
+	free(key->pin);
+	*key = (struct pki_key){ NULL, NULL, NULL };
 }
 
 static bool
 key_init(struct pki_key *key, struct reason *why)
 {
-	*key = (struct pki_key){ NULL, NULL };
+	*key = (struct pki_key){ NULL, NULL, NULL };
 	if (gnutls_privkey_init(&key->private_key) >= 0 &&
 	    gnutls_pubkey_init(&key->public_key) >= 0)
 		return true;
@@ -194,50 +194,183 @@ import_pem(gnutls_x509_privkey_t raw, const gnutls_datum_t *pem,
 }
 
 static bool
-read_file(struct pki_key *key, const char *path,
+take_pem(struct pki_key *key, const gnutls_datum_t *pem, const char *path,
     const struct pki_passphrase *passphrase, struct reason *why)
 {
 	gnutls_x509_privkey_t raw;
-	gnutls_datum_t pem;
-	bool ok;
 
-	if (!pki_file_read(path, true, &pem, why))
-		return false;
-	if (gnutls_x509_privkey_init(&raw) < 0) {
-		pki_octets_wipe(&pem);
+	if (gnutls_x509_privkey_init(&raw) < 0)
 		return fail(why, REASON_NO_MEMORY, "%s", path);
-	}
-	ok = import_pem(raw, &pem, path, passphrase, why);
-	pki_octets_wipe(&pem);
-	if (!ok) {
+	if (!import_pem(raw, pem, path, passphrase, why)) {
 		gnutls_x509_privkey_deinit(raw);
 		return false;
 	}
 	return take_raw(key, raw, why);
 }
 
-static bool
-read_url(struct pki_key *key, const char *url, struct reason *why)
-{
-	int rc = gnutls_privkey_import_url(key->private_key, url, 0);
+/* --- in a token --------------------------------------------------------- */
 
-	if (rc >= 0)
-		rc = gnutls_pubkey_import_privkey(key->public_key,
-		    key->private_key, 0, 0);
-	return rc >= 0 ||
-	       fail(why, REASON_ABSENT, "%s: %s", url, gnutls_strerror(rc));
+/* context is the pki_passphrase. */
+static bool
+ask_pin(void *context, const char *what, char out[static PIN_SIZE],
+    struct reason *why)
+{
+	const struct pki_passphrase *passphrase = context;
+	char secret[PKI_PASSPHRASE_SIZE], token[64];
+	bool ok;
+
+	snprintf(token, sizeof(token), "token %.40s (PIN)", what);
+	if (!passphrase->ask(passphrase->context, token, false, secret, why))
+		return false;
+	ok = strlen(secret) < PIN_SIZE ||
+	     fail(why, REASON_RANGE, "PIN: expected at most %d octets",
+		 PIN_SIZE - 1);
+	if (ok)
+		strcpy(out, secret);
+	explicit_bzero(secret, sizeof(secret));
+	return ok;
+}
+
+/* What a file's PIN came to is remembered beside the file. */
+static bool
+open_token(struct pki_key *key, const struct pkcs11_url *url,
+    struct reason *why)
+{
+	struct reason unmarked;
+
+	if (pkcs11_open(key->private_key, url, key->pin, why)) {
+		if (url->pin != NULL && key->pin->given > 0)
+			pin_file_accepted(url->pin);
+		return true;
+	}
+	if (url->pin != NULL && why->code == REASON_AUTH &&
+	    !pin_file_refused(url->pin, &unmarked))
+		return fail(why, REASON_AUTH,
+		    "wrong PIN, and the next run will try it again: %s",
+		    unmarked.text);
+	return false;
+}
+
+static bool
+read_url(struct pki_key *key, const char *text,
+    const struct pki_passphrase *passphrase, struct reason *why)
+{
+	struct pkcs11_url url;
+	bool ok;
+
+	if (!pkcs11_url_parse(&url, text, why))
+		return false;
+	key->pin = calloc(1, sizeof(*key->pin));
+	ok = key->pin != NULL || fail(why, REASON_NO_MEMORY, "private key");
+	if (ok && passphrase != NULL) {
+		key->pin->ask = ask_pin;
+		key->pin->context = (void *)(uintptr_t)passphrase;
+	}
+	ok = ok && (url.pin == NULL || pin_file_read(url.pin, key->pin->text, why)) &&
+	     open_token(key, &url, why) &&
+	     pkcs11_public(key->public_key, key->private_key, &url, why);
+	pkcs11_url_free(&url);
+	return ok;
+}
+
+bool
+pki_key_is_in_token(const struct pki_key *key)
+{
+	return gnutls_privkey_get_type(key->private_key) ==
+	       GNUTLS_PRIVKEY_PKCS11;
+}
+
+char *
+pki_key_url_in(const gnutls_datum_t *file)
+{
+	const char *text = (const char *)file->data;
+
+	/* The octet after the last one is a NUL. */
+	if (text == NULL || !pkcs11_is_url(text))
+		return NULL;
+	return strndup(text, strcspn(text, " \t\r\n"));
+}
+
+bool
+pki_key_octets(const char *path, gnutls_datum_t *out, struct reason *why)
+{
+	char *line;
+	int len;
+
+	if (!pkcs11_is_url(path))
+		return pki_file_read(path, true, out, why);
+	len = asprintf(&line, "%s\n", path);
+	if (len < 0)
+		return fail(why, REASON_NO_MEMORY, "%s", path);
+	out->data = (unsigned char *)line;
+	out->size = (unsigned)len;
+	return true;
+}
+
+bool
+pki_key_link(const char *path, const char *url, bool *made_out,
+    struct reason *why)
+{
+	gnutls_datum_t present = { 0 }, wanted;
+	struct pkcs11_url parts;
+	bool ok;
+
+	*made_out = false;
+	if (!pkcs11_url_parse(&parts, url, why))
+		return false;
+	pkcs11_url_free(&parts);
+	if (!pki_key_octets(url, &wanted, why))
+		return false;
+	if (access(path, F_OK) < 0) {
+		ok = pki_file_write(path, wanted.data, wanted.size,
+		    PKI_KEY_MODE, false, why);
+		*made_out = ok;
+	} else {
+		ok = pki_file_read(path, true, &present, why);
+		if (ok && (present.size != wanted.size ||
+			      memcmp(present.data, wanted.data, wanted.size) !=
+				  0))
+			ok = fail(why, REASON_EXISTS,
+			    "%s: exists already, with another key", path);
+		pki_octets_wipe(&present);
+	}
+	pki_octets_wipe(&wanted);
+	return ok;
+}
+
+/* --- either ------------------------------------------------------------- */
+
+static bool
+read_file(struct pki_key *key, const char *path,
+    const struct pki_passphrase *passphrase, struct reason *why)
+{
+	gnutls_datum_t file;
+	char *url;
+	bool ok;
+
+	if (!pki_file_read(path, true, &file, why))
+		return false;
+	url = pki_key_url_in(&file);
+	ok = url != NULL ? read_url(key, url, passphrase, why)
+			 : take_pem(key, &file, path, passphrase, why);
+	free(url);
+	pki_octets_wipe(&file);
+	return ok;
 }
 
 bool
 pki_key_read(struct pki_key *key_out, const char *path,
     const struct pki_passphrase *passphrase, struct reason *why)
 {
+	struct reason unwanted;
 	struct pki_key key;
 
+	if (why == NULL)
+		why = &unwanted;
 	if (!key_init(&key, why))
 		return false;
-	if (!(pki_key_is_url(path) ? read_url(&key, path, why)
-				   : read_file(&key, path, passphrase, why))) {
+	if (!(pkcs11_is_url(path) ? read_url(&key, path, passphrase, why)
+				  : read_file(&key, path, passphrase, why))) {
 		pki_key_free(&key);
 		return false;
 	}
@@ -253,7 +386,7 @@ pki_key_get(struct pki_key *key_out, const char *path,
 	gnutls_datum_t pem;
 	bool ok;
 
-	if (pki_key_is_url(path) || access(path, F_OK) == 0)
+	if (pkcs11_is_url(path) || access(path, F_OK) == 0)
 		return pki_key_read(key_out, path, passphrase, why);
 	if (!pki_key_generate(key_out, algorithm, passphrase, path, &pem, why))
 		return false;

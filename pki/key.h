@@ -1,6 +1,9 @@
 /*
- * pki/key.h: private keys in files (or in a token, named by its PKCS#11 URL):
- * made, read, perhaps encrypted with a passphrase.
+ * pki/key.h: private keys in files: made, read, perhaps encrypted with a
+ * passphrase.
+ *
+ * Wherever a key file is named, a PKCS#11 URL (pki/pkcs11.h) names a key in a
+ * token instead; and what is in the file may be such a URL rather than PEM.
  */
 #ifndef PKI_KEY_H
 #define PKI_KEY_H
@@ -29,9 +32,12 @@ struct pki_passphrase {
 	void *context;
 };
 
+struct pkcs11_pin;
+
 struct pki_key {
 	gnutls_privkey_t private_key;
 	gnutls_pubkey_t public_key;
+	struct pkcs11_pin *pin; /* of a key in a token, else NULL */
 };
 
 /* All zero, it may be given to pki_key_free. */
@@ -43,8 +49,11 @@ bool pki_key_generate(struct pki_key *key_out, enum key_algorithm algorithm,
     const struct pki_passphrase *passphrase, const char *what,
     gnutls_datum_t *pem_out, struct reason *why);
 
-/* From a file (0600, or REASON_PERMISSION) or a PKCS#11 URL.  passphrase NULL:
- * one that is encrypted is refused. */
+/*
+ * From a file (0600, or REASON_PERMISSION) or a PKCS#11 URL.  passphrase NULL:
+ * one that is encrypted is refused.  A token gets its PIN from the file that
+ * the URL names, else from passphrase; REASON_AUTH if it was wrong.
+ */
 bool pki_key_read(struct pki_key *key_out, const char *path,
     const struct pki_passphrase *passphrase, struct reason *why);
 
@@ -53,7 +62,20 @@ bool pki_key_get(struct pki_key *key_out, const char *path,
     enum key_algorithm algorithm, const struct pki_passphrase *passphrase,
     struct reason *why);
 
-/* Is that the name of a key in a token rather than of a file? */
-bool pki_key_is_url(const char *path);
+/* Is it in a token? */
+bool pki_key_is_in_token(const struct pki_key *key);
+
+/* Make a key file with that URL in it.  If there is one with the same, that is
+ * good too; *made_out tells which (false after a failure). */
+bool pki_key_link(const char *path, const char *url, bool *made_out,
+    struct reason *why);
+
+/* What a key file has or would have of that key: the file's octets, or the URL
+ * and a line end.  pki_octets_wipe frees them. */
+bool pki_key_octets(const char *path, gnutls_datum_t *out, struct reason *why);
+
+/* The URL that the octets of a key file are, malloc'd; NULL: something else,
+ * as a rule PEM. */
+char *pki_key_url_in(const gnutls_datum_t *file);
 
 #endif

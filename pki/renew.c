@@ -14,6 +14,7 @@
 #include "file.h"
 #include "ledger.h"
 #include "ocsp.h"
+#include "pkcs11.h"
 
 /* --- the next key ------------------------------------------------------- */
 
@@ -23,7 +24,7 @@ renew_next_path(char out[static PATH_MAX], const char *key_path,
 {
 	int n;
 
-	if (pki_key_is_url(key_path))
+	if (pkcs11_is_url(key_path))
 		return fail(why, REASON_RANGE,
 		    "%s: a new key has to be made in the token", key_path);
 	n = snprintf(out, PATH_MAX, "%s.next", key_path);
@@ -56,8 +57,14 @@ renew_next_key(struct pki_key *key_out, const char *key_path,
 	if (!renew_next_path(next, key_path, why) ||
 	    !pki_key_read(&present, key_path, NULL, why))
 		return false;
-	ok = pki_key_get(key_out, next, algorithm_of(present.public_key), NULL,
-	    why);
+	if (pki_key_is_in_token(&present) && access(next, F_OK) < 0)
+		ok = fail(why, REASON_ABSENT,
+		    "%s: in a token, where a new key has to be made; expected "
+		    "its PKCS#11 URL in %s",
+		    key_path, next);
+	else
+		ok = pki_key_get(key_out, next,
+		    algorithm_of(present.public_key), NULL, why);
 	pki_key_free(&present);
 	return ok;
 }
@@ -195,7 +202,7 @@ renew_repair(const char *chain_path, const char *key_path, struct reason *why)
 	char next[PATH_MAX];
 	bool ok = true;
 
-	if (pki_key_is_url(key_path))
+	if (pkcs11_is_url(key_path))
 		return true;
 	if (!renew_next_path(next, key_path, why))
 		return false;

@@ -80,19 +80,19 @@ static const struct action {
 	const char *takes; /* options */
 	const char *usage, *help;
 } actions[] = {
-	{ "ca", cert_ca, "ndaelpxPi",
+	{ "ca", cert_ca, "ndaelpxPiK",
 	    "ca DIR --name CN [--days N] [--algorithm ecdsa|ed25519|rsa] "
-	    "[--encrypt]\n"
-	    "        [--parent DIR] [--path-length N] [--permit NAME]... "
-	    "[--exclude NAME]...",
+	    "[--encrypt]\n        [--key URL] "
+	    "[--parent DIR] [--path-length N] [--permit NAME]...\n"
+	    "        [--exclude NAME]...",
 	    "make an authority, DIR/ca.pem and DIR/ca.key; --encrypt asks for "
 	    "a passphrase,\n      --permit and --exclude say what it may "
 	    "vouch for: domains, networks, @domain" },
-	{ "issue", cert_issue, "rodcaqsi",
+	{ "issue", cert_issue, "rodcaqsiK",
 	    "issue NAME... --role server|client|both --out PREFIX [--days N] "
 	    "[--ca DIR]\n"
-	    "        [--algorithm ecdsa|ed25519|rsa] [--must-staple] "
-	    "[--request FILE]",
+	    "        [--algorithm ecdsa|ed25519|rsa] [--key URL] "
+	    "[--must-staple]\n        [--request FILE]",
 	    "PREFIX.pem for these DNS names, addresses or mailboxes, signed "
 	    "by the authority\n      in DIR (tls beside sallyport.conf); "
 	    "PREFIX.key is made, or kept if it is there,\n      unless a "
@@ -112,13 +112,13 @@ static const struct action {
 	{ "tlsa", cert_tlsa, "tN", "tlsa [NAME]... [--port N]... [--next]",
 	    "DANE records of the listeners' certificates, for the present key "
 	    "and the next,\n      which --next makes if there is none" },
-	{ "request", cert_request, "roak",
+	{ "request", cert_request, "roakK",
 	    "request NAME... --role server|client|both --out PREFIX\n"
-	    "        [--algorithm ecdsa|ed25519|rsa] [--new-key]",
+	    "        [--algorithm ecdsa|ed25519|rsa] [--key URL] [--new-key]",
 	    "PREFIX.csr for another authority; PREFIX.key is made, or kept if "
 	    "it is there;\n      --new-key is for the next key" },
 	{ "install", cert_install, "oKR",
-	    "install FILE [NAME]... --out PREFIX [--key FILE] [--reload]",
+	    "install FILE [NAME]... --out PREFIX [--key FILE|URL] [--reload]",
 	    "put another authority's answer in place as PREFIX.pem, once it "
 	    "fits the key\n      (or the one that is given, which becomes "
 	    "PREFIX.key) and the names; --reload\n      has the server take "
@@ -167,7 +167,8 @@ print_help(FILE *to)
 	    "ones %d, unless\n--days says otherwise.  A passphrase is asked "
 	    "for "
 	    "at the terminal, or read from\nstandard input with "
-	    "--password-stdin.\n"
+	    "--password-stdin.  URL is the PKCS#11 URL of a key that is in\n"
+	    "a token, and stands in the key file instead of one.\n"
 	    "Exit status: 0 done, 1 not done or problems found, 2 wrong "
 	    "usage.\n",
 	    CERT_AUTHORITY_DAYS, CERT_DAYS, CERT_CRL_DAYS);

@@ -72,7 +72,10 @@ make_authority(const char *folder, const struct cert_options *options,
 		.common_name = options->name,
 		.days = options->days ? options->days : CERT_AUTHORITY_DAYS,
 		.algorithm = options->algorithm,
-		.passphrase = options->encrypt ? &passphrase : NULL,
+		.passphrase = options->encrypt || options->key != NULL
+				  ? &passphrase
+				  : NULL,
+		.key_url = options->key,
 		.path_length = options->path_length,
 		.permitted = options->permitted.words,
 		.permitted_count = options->permitted.count,
@@ -100,6 +103,9 @@ cert_ca(const struct cert_arguments *a)
 
 	if (a->count != 1 || a->options->name == NULL)
 		return cert_wrong_usage("ca: expected DIR and --name CN");
+	if (a->options->key != NULL && a->options->encrypt)
+		return cert_wrong_usage(
+		    "ca: --encrypt is for a key in a file, not in a token");
 	ok = make_authority(a->words[0], a->options, &why);
 	if (ok)
 		printf("%s/ca.pem\n%s/ca.key\n", a->words[0], a->words[0]);
@@ -164,6 +170,24 @@ issue_for_request(struct authority *authority, const char *path,
 }
 
 static bool
+issue_to(struct authority *authority, const struct authority_request *request,
+    const struct cert_options *options, const char *chain, const char *key,
+    struct reason *why)
+{
+	bool linked = false;
+
+	if (options->key != NULL &&
+	    !pki_key_link(key, options->key, &linked, why))
+		return false;
+	if (authority_issue_to(authority, request, options->algorithm, chain,
+		key, why))
+		return true;
+	if (linked)
+		unlink(key);
+	return false;
+}
+
+static bool
 issue(struct authority *authority, const struct cert_arguments *a,
     struct reason *why)
 {
@@ -185,8 +209,7 @@ issue(struct authority *authority, const struct cert_arguments *a,
 		ok = issue_for_request(authority, options->request, &request,
 		    chain, why);
 	else
-		ok = authority_issue_to(authority, &request, options->algorithm,
-		    chain, key, why);
+		ok = issue_to(authority, &request, options, chain, key, why);
 	if (ok)
 		printf("%s\n", chain);
 	if (ok && options->request == NULL)

@@ -219,14 +219,17 @@ answer_with(const struct cert_answer *answer, gnutls_datum_t *key_out,
 	struct tls_key *usable;
 	struct pki_key key;
 	struct reason bad;
-	bool ok;
+	bool ok, in_token;
 
 	if (!pki_key_read(&key, path, NULL, why))
 		return false;
 	ok = take_answer(answer, &key, chain_out, why);
+	in_token = pki_key_is_in_token(&key);
 	pki_key_free(&key);
-	if (!ok || !pki_file_read(path, true, key_out, why))
+	if (!ok || !pki_key_octets(path, key_out, why))
 		return false;
+	if (in_token)
+		return true; /* the server tries it */
 	if (!tls_key_new(&usable, key_out, &bad))
 		return fail(why, bad.code, "%.100s: %.140s", path, bad.text);
 	tls_key_free(usable);
@@ -242,8 +245,10 @@ is_same_key(const char *path, const gnutls_datum_t *key)
 
 	if (!pki_file_read(path, true, &pem, NULL))
 		return false;
-	same = cert_key_spki(&pem, a, NULL) && cert_key_spki(key, b, NULL) &&
-	       memcmp(a, b, sizeof(a)) == 0;
+	same = (pem.size == key->size &&
+		   memcmp(pem.data, key->data, pem.size) == 0) ||
+	       (cert_key_spki(&pem, a, NULL) && cert_key_spki(key, b, NULL) &&
+	       memcmp(a, b, sizeof(a)) == 0);
 	pki_octets_wipe(&pem);
 	return same;
 }

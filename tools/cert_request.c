@@ -3,7 +3,9 @@
  * authorities, and certificates for other programs.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../pki/cert.h"
 #include "../pki/file.h"
@@ -14,7 +16,8 @@
 #include "tool.h"
 
 static bool
-request(const struct cert_arguments *a, struct reason *why)
+write_request(const struct cert_arguments *a, const char *csr,
+    const char *key_path, struct reason *why)
 {
 	const struct cert_options *options = a->options;
 	struct authority_request wanted = {
@@ -22,15 +25,10 @@ request(const struct cert_arguments *a, struct reason *why)
 		.name_count = (size_t)a->count,
 		.role = options->role,
 	};
-	char csr[PATH_MAX], key_path[PATH_MAX], next[PATH_MAX];
 	gnutls_datum_t pem = { 0 };
 	struct pki_key key;
 	bool ok;
 
-	if (!cert_path(csr, options->out, ".csr", why) ||
-	    !cert_path(key_path, options->out, ".key", why) ||
-	    !renew_next_path(next, key_path, why))
-		return false;
 	if (!(options->new_key ? renew_next_key(&key, key_path, why)
 			       : pki_key_get(&key, key_path, options->algorithm,
 				     NULL, why)))
@@ -39,9 +37,31 @@ request(const struct cert_arguments *a, struct reason *why)
 	     pki_file_write(csr, pem.data, pem.size, PKI_CHAIN_MODE, true, why);
 	pki_octets_wipe(&pem);
 	pki_key_free(&key);
-	if (ok)
-		printf("%s\n%s\n", csr, options->new_key ? next : key_path);
 	return ok;
+}
+
+static bool
+request(const struct cert_arguments *a, struct reason *why)
+{
+	const struct cert_options *options = a->options;
+	char csr[PATH_MAX], key_path[PATH_MAX], next[PATH_MAX];
+	const char *own = options->new_key ? next : key_path;
+	bool linked = false;
+
+	if (!cert_path(csr, options->out, ".csr", why) ||
+	    !cert_path(key_path, options->out, ".key", why) ||
+	    !renew_next_path(next, key_path, why))
+		return false;
+	if (options->key != NULL &&
+	    !pki_key_link(own, options->key, &linked, why))
+		return false;
+	if (!write_request(a, csr, key_path, why)) {
+		if (linked)
+			unlink(own);
+		return false;
+	}
+	printf("%s\n%s\n", csr, own);
+	return true;
 }
 
 int
@@ -69,6 +89,23 @@ check_pair(const char *chain_path, const char *key_path,
 		   at.text);
 }
 
+static bool
+read_key(const char *path, gnutls_datum_t *out, struct reason *why)
+{
+	char *url;
+
+	if (!pki_file_read(path, true, out, why))
+		return false;
+	url = pki_key_url_in(out);
+	if (url == NULL)
+		return true;
+	free(url);
+	return fail(why, REASON_PERMISSION,
+	    "%s: the key is in a token, which does not give it away; expected "
+	    "one in a file",
+	    path);
+}
+
 static bool export(const char *prefix, const struct cert_options *options,
     struct reason *why)
 {
@@ -81,7 +118,7 @@ static bool export(const char *prefix, const struct cert_options *options,
 	ok = cert_path(chain_path, prefix, ".pem", why) &&
 	     cert_path(key_path, prefix, ".key", why) &&
 	     pki_file_read(chain_path, false, &chain, why) &&
-	     pki_file_read(key_path, true, &key, why) &&
+	     read_key(key_path, &key, why) &&
 	     check_pair(chain_path, key_path, &chain, &key, why) &&
 	     tool_passphrase((void *)(uintptr_t)&options->from_stdin,
 		 options->out, true, secret, why);
