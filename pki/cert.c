@@ -340,3 +340,27 @@ cert_matches_key(const gnutls_datum_t *chain_pem, const gnutls_datum_t *key_pem,
 		    "the key does not belong to the certificate");
 	return ok;
 }
+
+bool
+cert_public_key(const gnutls_datum_t *chain_pem, gnutls_datum_t *der_out,
+    struct reason *why)
+{
+	gnutls_x509_crt_t *chain;
+	gnutls_pubkey_t key = NULL;
+	unsigned count;
+	bool ok;
+	int rc;
+
+	if (!cert_chain_parse(chain_pem, &chain, &count, why))
+		return false;
+	ok = cert_chain_in_order(chain, count, why);
+	rc = gnutls_pubkey_init(&key);
+	if (rc >= 0)
+		rc = gnutls_pubkey_import_x509(key, chain[0], 0);
+	if (ok && rc >= 0)
+		rc = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER, der_out);
+	gnutls_pubkey_deinit(key);
+	cert_chain_free(chain, count);
+	return ok && (rc >= 0 || fail(why, REASON_CERT_BAD, "public key: %s",
+				     gnutls_strerror(rc)));
+}

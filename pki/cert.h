@@ -56,6 +56,11 @@ void cert_chain_free(gnutls_x509_crt_t *chain, unsigned count);
 bool cert_chain_in_order(gnutls_x509_crt_t *chain, unsigned count,
     struct reason *why);
 
+/* The SubjectPublicKeyInfo itself, of the first certificate of a chain: DER,
+ * gnutls_free'd by the caller. */
+bool cert_public_key(const gnutls_datum_t *chain_pem, gnutls_datum_t *der_out,
+    struct reason *why);
+
 /* Do certificate chain and key belong together, and does each certificate of
  * the chain follow the one it issued? */
 bool cert_matches_key(const gnutls_datum_t *chain_pem,

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cert.h"
 #include "file.h"
 #include "pem.h"
 #include "pkcs11.h"
@@ -280,15 +281,42 @@ pki_key_is_in_token(const struct pki_key *key)
 	       GNUTLS_PRIVKEY_PKCS11;
 }
 
+bool
+pki_key_fits(const struct pki_key *key, const gnutls_datum_t *chain_pem,
+    struct reason *why)
+{
+	gnutls_datum_t of_chain = { 0 }, own = { 0 };
+	bool ok = cert_public_key(chain_pem, &of_chain, why);
+	int rc = 0;
+
+	if (ok)
+		rc = gnutls_pubkey_export2(key->public_key, GNUTLS_X509_FMT_DER,
+		    &own);
+	if (rc < 0)
+		ok = fail(why, REASON_INTERNAL, "public key: %s",
+		    gnutls_strerror(rc));
+	else if (ok && (own.size != of_chain.size ||
+			   memcmp(own.data, of_chain.data, own.size) != 0))
+		ok = fail(why, REASON_CERT_BAD,
+		    "the key does not belong to the certificate");
+	gnutls_free(of_chain.data);
+	gnutls_free(own.data);
+	return ok;
+}
+
 char *
 pki_key_url_in(const gnutls_datum_t *file)
 {
-	const char *text = (const char *)file->data;
+	char *url = strndup((const char *)file->data, file->size);
 
-	/* The octet after the last one is a NUL. */
-	if (text == NULL || !pkcs11_is_url(text))
+	if (url == NULL || !pkcs11_is_url(url)) {
+		if (url != NULL)
+			explicit_bzero(url, strlen(url));
+		free(url);
 		return NULL;
-	return strndup(text, strcspn(text, " \t\r\n"));
+	}
+	url[strcspn(url, " \t\r\n")] = '\0';
+	return url;
 }
 
 bool

@@ -65,6 +65,10 @@ bool pki_key_get(struct pki_key *key_out, const char *path,
 /* Is it in a token? */
 bool pki_key_is_in_token(const struct pki_key *key);
 
+/* Does it belong to the first certificate of that chain? */
+bool pki_key_fits(const struct pki_key *key, const gnutls_datum_t *chain_pem,
+    struct reason *why);
+
 /* Make a key file with that URL in it.  If there is one with the same, that is
  * good too; *made_out tells which (false after a failure). */
 bool pki_key_link(const char *path, const char *url, bool *made_out,

@@ -32,8 +32,10 @@ load(const struct pkcs11_url *url, struct reason *why)
 	/* An earlier URL named it too. */
 	if (rc == GNUTLS_E_INT_RET_0)
 		rc = 0;
-	return rc >= 0 || fail(why, REASON_ABSENT, "PKCS#11 module %s: %s",
-			      url->module, gnutls_strerror(rc));
+	return rc >= 0 || fail(why, REASON_ABSENT,
+			      "PKCS#11 module %.100s: %s, as user id %u",
+			      url->module, gnutls_strerror(rc),
+			      (unsigned)geteuid());
 }
 
 /* --- PINs --------------------------------------------------------------- */

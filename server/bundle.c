@@ -188,7 +188,7 @@ decode(struct bundle *b)
 
 		name = terminated(&r, BUNDLE_NAME_MAX);
 		octets = terminated(&r, BUNDLE_OCTETS_MAX);
-		if (r.failed || kind < BUNDLE_CONF || kind > BUNDLE_WITHHELD ||
+		if (r.failed || kind < BUNDLE_CONF || kind > BUNDLE_PIN ||
 		    memchr(name.data, '\0', name.size) != NULL)
 			return false;
 		e->kind = (enum bundle_kind)kind;

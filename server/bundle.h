@@ -17,7 +17,8 @@ enum bundle_kind {
 	BUNDLE_CONF = 1, /* name: its path; text of sallyport.conf */
 	BUNDLE_TABLE,    /* name: file name in tables/; no octets */
 	BUNDLE_CHAIN,    /* name: certificate section; PEM chain */
-	BUNDLE_KEY,      /* name: certificate section; PEM key (signer only) */
+	BUNDLE_KEY,      /* name: certificate section; PEM key, or the PKCS#11
+			    URL of one (signer only) */
 	BUNDLE_ANCHORS,  /* name: absolute path as in demand.anchor, or
 			    "" for the default set of smarthost connections,
 			    and to helpers that of the introspection endpoint;
@@ -30,6 +31,9 @@ enum bundle_kind {
 	BUNDLE_ROUTES,       /* name: file name in tables/; no octets */
 	BUNDLE_WITHHELD,     /* name: of a mechanism that is not to be offered,
 				whatever sallyport.conf says; no octets */
+	BUNDLE_PUBLIC, /* name: certificate section with a key in a token;
+			  its public key in DER (signer only) */
+	BUNDLE_PIN,    /* name: the same; the token's PIN (signer only) */
 };
 
 struct bundle;

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../pki/key.h"
 #include "../pki/pem.h"
 #include "../tls/tls.h"
 #include "expiry.h"
 #include "files.h"
+#include "pkcs11_try.h"
 
 struct checks {
 	const struct config *config;
@@ -161,19 +163,81 @@ try_key(struct checks *checks, const char *path, const gnutls_datum_t *pem)
 		    why.text);
 }
 
+/* The URL of one in a token stands for itself. */
+static bool
+read_octets(const char *path, gnutls_datum_t *out, struct reason *why)
+{
+	return pkcs11_is_url(path) ? pki_key_octets(path, out, why)
+				   : files_read_secret(path, out, why);
+}
+
+/* A token can be asked only whether it has the key of a chain; path is where
+ * the URL is, or the URL. */
+static void
+try_token(struct checks *checks, const char *path, const char *text,
+    const gnutls_datum_t *chain)
+{
+	struct pkcs11_url url = { NULL, NULL, NULL, NULL };
+	bool best = checks->config != NULL && checks->config->confine_best;
+	struct reason why;
+
+	if (!pkcs11_url_parse(&url, text, &why)) {
+		/* Its text may have a PIN in it. */
+		check_say(&checks->options, CHECK_KEY_UNUSABLE,
+		    pkcs11_is_url(path) ? "key" : path, "%s", why.text);
+		return;
+	}
+	if (!pkcs11_try(text, chain, best, &why))
+		check_say(&checks->options,
+		    why.code == REASON_CERT_BAD ? CHECK_KEY_MISMATCH
+						: CHECK_KEY_UNUSABLE,
+		    pkcs11_is_url(path) ? url.key : path, "%s", why.text);
+	pkcs11_url_free(&url);
+}
+
+/* The key for the checks that follow; NULL: it is in a token, which is
+ * asked. */
+static const gnutls_datum_t *
+key_known(struct checks *checks, const char *path, const gnutls_datum_t *key,
+    const gnutls_datum_t *chain)
+{
+	gnutls_datum_t public = { NULL, 0 };
+	char *url = pki_key_url_in(key);
+
+	if (url == NULL)
+		return key;
+	/* What is wrong with the chain is told by who checks that. */
+	if (cert_public_key(chain, &public, NULL))
+		try_token(checks, path, url, chain);
+	gnutls_free(public.data);
+	free(url);
+	return NULL;
+}
+
+static bool
+is_url(const gnutls_datum_t *file)
+{
+	char *url = pki_key_url_in(file);
+
+	free(url);
+	return url != NULL;
+}
+
 /* False also for one that holds no key. */
 static bool
 read_key(struct checks *checks, const char *path, gnutls_datum_t *out)
 {
 	struct reason why;
 
-	if (!files_read_secret(path, out, &why)) {
+	if (!read_octets(path, out, &why)) {
 		check_say(&checks->options,
 		    why.code == REASON_PERMISSION ? CHECK_KEY_MODE
 						  : CHECK_UNREADABLE,
 		    path, "%s", why.text);
 		return false;
 	}
+	if (is_url(out))
+		return true;
 	if (check_key(&checks->options, path, out)) {
 		try_key(checks, path, out);
 		return true;
@@ -255,7 +319,8 @@ checks_certificate(struct checks *checks, const struct config_certificate *c,
 	begin(checks, part, checks->config->path, c->line);
 	has_key = read_key(checks, c->key, &key);
 	if (read_public(checks, c->chain, &chain))
-		check_chain(checks, c, &chain, has_key ? &key : NULL);
+		check_chain(checks, c, &chain,
+		    has_key ? key_known(checks, c->key, &key, &chain) : NULL);
 	checks->part = NULL; /* it was ours */
 	*found_out = checks->found;
 	ok = !is_bad(checks);
@@ -374,7 +439,8 @@ check_chain_file(struct checks *checks, const struct checks_file *file,
 		.chain_path = file->path,
 		.key_path = key_path,
 		.chain = chain,
-		.key = has_key ? &key : NULL,
+		.key = has_key ? key_known(checks, key_path, &key, chain)
+			       : NULL,
 		.for_server = file->for_server,
 		.for_client = file->for_client,
 		.host = file->host,

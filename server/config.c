@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../pki/pkcs11.h"
 #include "config_parse.h"
 #include "config_scan.h"
 #include "config_value.h"
@@ -147,6 +148,8 @@ on_value(cfg_t *cfg, cfg_opt_t *opt)
 	const struct field *o = option_of(cfg, opt->name);
 	unsigned count = cfg_opt_size(opt);
 	char text[320];
+	struct pkcs11_url url;
+	struct reason why;
 	const char *value;
 
 	if (o == NULL)
@@ -168,8 +171,13 @@ on_value(cfg_t *cfg, cfg_opt_t *opt)
 	if (field_is_valid(o, value))
 		return 0;
 	field_expected(o, text, sizeof(text));
-	parse_fail(p, cfg->line, "%s: \"%.64s\", expected %s", opt->name, value,
-	    text);
+	/* Where a PIN may stand by mistake is not repeated. */
+	if (o->type == T_KEY && pkcs11_is_url(value) &&
+	    !pkcs11_url_parse(&url, value, &why))
+		parse_fail(p, cfg->line, "%s: %s", opt->name, why.text);
+	else
+		parse_fail(p, cfg->line, "%s: \"%.64s\", expected %s",
+		    opt->name, value, text);
 	return -1;
 }
 
@@ -315,12 +323,15 @@ store_one(struct parse *p, const struct field *o, const char *text, void *base)
 	case T_HOST:
 	case T_NAME:
 	case T_PATH:
+	case T_KEY:
 	case T_MAILBOX:
 	case T_STRING:
 	case T_ENDPOINT:
-		s = o->type == T_PATH ? parse_own_path(p->owner,
-					    p->owner->config.folder, text)
-				      : parse_own_string(p->owner, text);
+		s = o->type == T_PATH ||
+			    (o->type == T_KEY && !pkcs11_is_url(text))
+			? parse_own_path(p->owner, p->owner->config.folder,
+			      text)
+			: parse_own_string(p->owner, text);
 		if (s == NULL)
 			return parse_no_memory(p);
 		memcpy((unsigned char *)base + o->offset, &s, sizeof(s));

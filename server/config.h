@@ -76,7 +76,7 @@ enum certificate_role { CERTIFICATE_SERVER = 1, CERTIFICATE_CLIENT = 2 };
 struct config_certificate {
 	const char *name;
 	const char *chain; /* path */
-	const char *key;   /* path */
+	const char *key;   /* path, or PKCS#11 URL */
 	unsigned roles;    /* role = server | client | both */
 	unsigned line;     /* where the section ends */
 };

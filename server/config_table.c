@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../auth/legacy.h"
+#include "../pki/pkcs11.h"
 #include "config.h"
 #include "config_value.h"
 #include "smtp_parse.h"
@@ -199,7 +200,7 @@ static const struct field listener_options[] = {
 
 static const struct field certificate_options[] = {
 	{ "chain", T_PATH, FIELD(config_certificate, chain), NULL, 0, 0, NULL },
-	{ "key", T_PATH, FIELD(config_certificate, key), NULL, 0, 0, NULL },
+	{ "key", T_KEY, FIELD(config_certificate, key), NULL, 0, 0, NULL },
 	{ "role", T_WORD, FIELD(config_certificate, roles), "server", 0, 0,
 	    words_role },
 };
@@ -299,6 +300,11 @@ field_expected(const struct field *o, char *out, size_t capacity)
 	case T_PATH:
 		snprintf(out, capacity, "a path of printable characters");
 		break;
+	case T_KEY:
+		snprintf(out, capacity,
+		    "a path, or a PKCS#11 URL with token=, object= and "
+		    "pin-source=FILE");
+		break;
 	case T_COUNT:
 		snprintf(out, capacity, "%ju to %ju", (uintmax_t)o->least,
 		    (uintmax_t)o->most);
@@ -374,6 +380,19 @@ is_path(const char *text)
 	for (; *text != '\0'; text++)
 		if ((unsigned char)*text < 0x20 || *text == 0x7f)
 			return false;
+	return true;
+}
+
+static bool
+is_key(const char *text)
+{
+	struct pkcs11_url url;
+
+	if (!pkcs11_is_url(text))
+		return is_path(text);
+	if (!pkcs11_url_parse(&url, text, NULL))
+		return false;
+	pkcs11_url_free(&url);
 	return true;
 }
 
@@ -468,6 +487,8 @@ field_is_valid(const struct field *o, const char *text)
 		return value_is_name(text);
 	case T_PATH:
 		return is_path(text);
+	case T_KEY:
+		return is_key(text);
 	case T_MAILBOX:
 		return is_mailbox(text);
 	case T_STRING:

@@ -13,6 +13,7 @@ enum type {
 	T_HOST,
 	T_NAME,
 	T_PATH,
+	T_KEY,    /* a path, or a PKCS#11 URL */
 	T_COUNT,
 	T_SIZE,
 	T_SECONDS,

@@ -40,8 +40,7 @@ identity_find(const struct confinement *c, struct identity *out,
 	out->uid = pw->pw_uid;
 	out->gid = pw->pw_gid;
 	out->group_count = 0;
-	/* Group shadow, for pam_unix; no other role has more than its own. */
-	if (c->role == ROLE_HELPERS) {
+	if (c->all_groups) {
 		out->group_count = GROUPS_MAX;
 		if (getgrouplist(c->user, pw->pw_gid, out->groups,
 			&out->group_count) < 0)

@@ -16,6 +16,7 @@ struct confinement {
 	const char *root; /* new root directory, or NULL */
 	bool no_network;  /* empty network namespace */
 	bool no_connect;  /* the seccomp filter */
+	bool all_groups;  /* the user's supplementary ones, too */
 	bool best;        /* confine = best: go on when the kernel refuses */
 };
 

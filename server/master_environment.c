@@ -21,9 +21,9 @@ is_passed(const char *entry)
 {
 	static const char *const names[] = { "PATH", "TZ", "LANG",
 		"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",
-		"LD_PRELOAD", "PAM_WRAPPER" };
+		"LD_PRELOAD", "PAM_WRAPPER", "SOFTHSM2_CONF" };
 	static const char *const beginnings[] = { "SALLYPORT_",
-		"PAM_WRAPPER_" };
+		"PAM_WRAPPER_", "PKCS11_", "P11_KIT_" };
 	size_t len = strcspn(entry, "=");
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)

@@ -58,6 +58,21 @@ enum message {
 	/* signer back: number u64, ok u8, signature b */
 	SIGNER_SIGNED,
 
+	/*
+	 * signer to the process that forks its children, or the master to a
+	 * child of its own: server/pkcs11_worker.h.
+	 */
+	PKCS11_FORK = 66, /* fd: the child's channel */
+	/* to a child, which has one key in a token */
+	PKCS11_OPEN, /* URL s, PIN s ("": none), public key b (DER) */
+	PKCS11_SIGN, /* tag r[16], side u8 (enum cert_purpose), algorithm u32,
+	                is-data u8, r[32] SPKI, input b */
+	/* back */
+	PKCS11_OPENED, /* enum reason_code u32 (REASON_NONE: it is open),
+	                  text s */
+	PKCS11_SIGNED, /* tag r[16], signature b (none: it failed), enum
+	                  reason_code u32, text s */
+
 	/* session to auth: number u64 is the exchange */
 	AUTH_START = 80, /* number, configuration u32, listener s,
 	                    mechanism s, client address s (literal),

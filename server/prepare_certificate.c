@@ -5,10 +5,13 @@
 
 #include <gnutls/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../pki/cert.h"
+#include "../pki/key.h"
 #include "files.h"
+#include "pkcs11_try.h"
 
 /* What nobody means to get in exchange for a certificate without it. */
 static const enum check_word worse[] = { CHECK_CHAIN_INCOMPLETE,
@@ -80,6 +83,38 @@ compare(struct work *w, const struct config_certificate *c,
 		    w->config->path, c->line, c->name, c->chain, words);
 }
 
+/* Of a key in a token the signer needs more. */
+static void
+add_token(struct work *w, const struct config_certificate *c,
+    const gnutls_datum_t *chain, const gnutls_datum_t *key)
+{
+	gnutls_datum_t public = { NULL, 0 }, octets;
+	char *text = pki_key_url_in(key), pin[PIN_SIZE];
+	struct pkcs11_url url;
+	struct reason why;
+
+	if (text == NULL)
+		return;
+	if (!pkcs11_url_parse(&url, text, &why)) {
+		work_report(w, true, "certificate %s: %s", c->name, why.text);
+		free(text);
+		return;
+	}
+	if (!cert_public_key(chain, &public, &why) ||
+	    !pkcs11_read_pin(&url, pin, &why)) {
+		work_report(w, true, "certificate %s: %s", c->name, why.text);
+	} else {
+		octets = (gnutls_datum_t){ (unsigned char *)pin,
+			(unsigned)strlen(pin) };
+		work_add(w, ROLE_SIGNER, BUNDLE_PUBLIC, c->name, &public);
+		work_add(w, ROLE_SIGNER, BUNDLE_PIN, c->name, &octets);
+	}
+	explicit_bzero(pin, sizeof(pin));
+	gnutls_free(public.data);
+	pkcs11_url_free(&url);
+	free(text);
+}
+
 static void
 prepare_certificate(struct work *w, const struct config_certificate *c,
     struct prepared_certificate *out)
@@ -96,6 +131,7 @@ prepare_certificate(struct work *w, const struct config_certificate *c,
 	snprintf(use, sizeof(use), "certificate %s", c->name);
 	endings_add(&w->prepared->endings, &chain, c->chain, use);
 	work_add(w, ROLE_SIGNER, BUNDLE_KEY, c->name, &key);
+	add_token(w, c, &chain, &key);
 	if ((c->roles & CERTIFICATE_SERVER) != 0)
 		work_add(w, ROLE_SESSION, BUNDLE_CHAIN, c->name, &chain);
 	if ((c->roles & CERTIFICATE_CLIENT) != 0)

@@ -347,6 +347,8 @@ take_entry(struct relay_config *config, const char *root, enum bundle_kind kind,
 	case BUNDLE_TOKEN_KEYS:
 	case BUNDLE_TOKEN_LOGIN:
 	case BUNDLE_TRUST_ANCHOR:
+	case BUNDLE_PUBLIC:
+	case BUNDLE_PIN:
 		break;
 	}
 	return fail(why, REASON_PROTOCOL,

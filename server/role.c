@@ -236,6 +236,8 @@ confine_role(struct role_info *info, struct confinement *c, const char *state)
 	c->root = root == NULL ? NULL : info->root;
 	c->no_network = roles[info->role].no_network;
 	c->no_connect = roles[info->role].no_connect;
+	/* Shadow, for pam_unix; no other role has more than its own. */
+	c->all_groups = info->role == ROLE_HELPERS;
 	if (!confine(c, &info->confined, &why)) {
 		log_line(SAY_ALARM, "confine", "refused=\"%s\"", why.text);
 		end(1);
@@ -289,6 +291,13 @@ is_rooted(const struct role_info *info)
 void
 role_start(struct role_info *info)
 {
+	role_start_after(info, NULL);
+}
+
+void
+role_start_after(struct role_info *info,
+    void (*before)(const struct confinement *c))
+{
 	struct confinement c = { 0 };
 	char state[4000], user[64];
 
@@ -301,6 +310,8 @@ role_start(struct role_info *info)
 	log_open(ROLE_LOG_FD);
 	read_hello(info, &c, state, sizeof(state), user, sizeof(user));
 	c.user = user;
+	if (before != NULL)
+		before(&c);
 	confine_role(info, &c, state);
 	if (info->confined || is_rooted(info))
 		info->root[0] = '\0';

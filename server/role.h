@@ -75,6 +75,12 @@ struct role_handler {
 /* Ends the process with a log line if anything fails. */
 void role_start(struct role_info *info_out);
 
+/* The same, and before is called while the process is not yet confined, with
+ * how it will be: for a child that is to be confined otherwise. */
+struct confinement;
+void role_start_after(struct role_info *info_out,
+    void (*before)(const struct confinement *c));
+
 /* Read and act on all packets that are there; at end of file of the master
  * the process ends. */
 void role_dispatch(const struct role_handler *handler, void *self);

@@ -7,6 +7,9 @@
  * a request is taken apart as if a stranger had written it; one that breaks
  * the protocol ends its channel, one that is not permitted is answered "no".
  *
+ * Keys in tokens are with processes of their own (server/signer_pkcs11.h),
+ * which are asked in turn; nobody else waits for them.
+ *
  * One thread, one epoll set.  All configurations that were prepared and not
  * retired count: a connection may be on an earlier one.
  */
@@ -25,6 +28,7 @@
 #include "config.h"
 #include "log.h"
 #include "role.h"
+#include "signer_keys.h"
 #include "wire.h"
 
 enum {
@@ -33,19 +37,15 @@ enum {
 	CHANNELS_MAX = 4096,
 	CONFIGURATIONS_MAX = 16, /* 8 live ones, and some to spare */
 	EVENTS_MAX = 32,
-};
-
-/* One key of one configuration. */
-struct held_key {
-	struct held_key *next;
-	uint32_t number;
-	unsigned roles; /* bits of enum certificate_role */
-	struct tls_key *key;
+	/* What a reload waits for keys in tokens; less than the master does. */
+	OPENING_MS = (PKCS11_HANG_S + 5) * 1000,
 };
 
 /* One thread of session or relay. */
 struct asker {
+	enum watched watched; /* first */
 	struct asker *next;
+	uint64_t serial; /* of no other in this process's life */
 	enum role peer;
 	unsigned index;
 	int fd;
@@ -53,9 +53,10 @@ struct asker {
 
 struct signer {
 	int epoll;
-	struct held_key *keys;
+	struct signer_keys keys;
 	struct asker *askers;
 	unsigned asker_count;
+	uint64_t last_serial;
 	uint32_t numbers[CONFIGURATIONS_MAX];
 	unsigned number_count;
 	uint64_t signatures, refused;
@@ -72,71 +73,6 @@ now_ms(void)
 	return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* --- keys --------------------------------------------------------------- */
-
-static void
-drop_keys(struct signer *signer, uint32_t number)
-{
-	struct held_key **at = &signer->keys, *key;
-
-	while ((key = *at) != NULL) {
-		if (key->number != number) {
-			at = &key->next;
-			continue;
-		}
-		*at = key->next;
-		tls_key_free(key->key);
-		free(key);
-	}
-}
-
-static bool
-hold_key(struct signer *signer, uint32_t number, unsigned roles,
-    const gnutls_datum_t *pem, struct reason *why)
-{
-	struct held_key *key = calloc(1, sizeof(*key));
-
-	if (key == NULL)
-		return fail(why, REASON_NO_MEMORY, "signer");
-	if (!tls_key_new(&key->key, pem, why)) {
-		free(key);
-		return false;
-	}
-	key->number = number;
-	key->roles = roles;
-	key->next = signer->keys;
-	signer->keys = key;
-	return true;
-}
-
-static bool
-hold_keys(struct signer *signer, uint32_t number, const struct bundle *bundle,
-    const struct config *config, struct reason *why)
-{
-	const struct config_certificate *certificate;
-	struct reason because;
-	enum bundle_kind kind;
-	gnutls_datum_t pem;
-	const char *name;
-	size_t i;
-
-	for (i = 0; bundle_entry(bundle, i, &kind, &name, &pem); i++) {
-		if (kind != BUNDLE_KEY)
-			continue;
-		certificate = config_certificate(config, name);
-		if (certificate == NULL)
-			return fail(why, REASON_PROTOCOL,
-			    "key for certificate %s, which the configuration "
-			    "does not have",
-			    name);
-		if (!hold_key(signer, number, certificate->roles, &pem,
-			&because))
-			return fail(why, because.code, "%.60s: %.180s",
-			    certificate->key, because.text);
-	}
-	return true;
-}
-
 /* Keeps keys out of the swap as far as the limit on locked memory allows;
  * future pages are not asked for, lest an allocation fail later. */
 static void
@@ -150,6 +86,28 @@ lock_memory(void)
 	log_line(SAY_NOTE, "signer",
 	    "memory=unlocked detail=\"%s: keys may reach the swap\"",
 	    strerror(errno));
+}
+
+static bool run_events(struct signer *signer, int ms);
+
+/*
+ * Who prepares next tries the keys.  A token that is not there is no reason to
+ * refuse: the master has asked it before it gave us the number, so that it is
+ * one that went away, or we are one that was restarted.
+ */
+static void
+wait_for_tokens(struct signer *signer)
+{
+	const long long until = now_ms() + OPENING_MS;
+	struct epoll_event master = { .events = 0, .data.ptr = NULL };
+
+	if (!pkcs11_is_opening(&signer->keys.tokens))
+		return;
+	epoll_ctl(signer->epoll, EPOLL_CTL_MOD, ROLE_MASTER_FD, &master);
+	while (pkcs11_is_opening(&signer->keys.tokens) && now_ms() < until)
+		run_events(signer, (int)(until - now_ms()));
+	master.events = EPOLLIN;
+	epoll_ctl(signer->epoll, EPOLL_CTL_MOD, ROLE_MASTER_FD, &master);
 }
 
 static void
@@ -189,14 +147,15 @@ prepare(void *self, uint32_t number, const struct bundle *bundle,
 	if (!config_parse(&config, path, (const char *)text.data, text.size,
 		why))
 		return false;
-	ok = hold_keys(signer, number, bundle, config, why);
+	ok = signer_keys_hold(&signer->keys, number, bundle, config, why);
 	config_free(config);
 	if (!ok) {
-		drop_keys(signer, number);
+		signer_keys_drop(&signer->keys, number);
 		return false;
 	}
 	signer->numbers[signer->number_count++] = number;
 	lock_memory();
+	wait_for_tokens(signer);
 	return true;
 }
 
@@ -213,7 +172,7 @@ retire(void *self, uint32_t number)
 {
 	struct signer *signer = self;
 
-	drop_keys(signer, number);
+	signer_keys_drop(&signer->keys, number);
 	forget_number(signer, number);
 	role_say_unused(number);
 }
@@ -248,43 +207,88 @@ request_decode(const unsigned char *packet, size_t len, struct request *out)
 	return true;
 }
 
-static const struct tls_key *
-find_key(const struct signer *signer, enum certificate_role role,
-    const unsigned char spki[static SPKI_OCTETS])
+/* False if the channel is to be closed. */
+static bool
+say_signed(struct signer *signer, const struct asker *asker, uint64_t number,
+    const unsigned char *signature, size_t len, const struct reason *why)
 {
-	const struct held_key *key;
+	unsigned char out[ANSWER_MAX];
+	struct wire_writer w;
 
-	for (key = signer->keys; key != NULL; key = key->next)
-		if ((key->roles & role) != 0 &&
-		    memcmp(tls_key_spki(key->key), spki, SPKI_OCTETS) == 0)
-			return key->key;
-	return NULL;
+	if (len > 0) {
+		signer->signatures++;
+	} else {
+		signer->refused++;
+		log_line(SAY_WARNING, "signer", "refused=%s detail=\"%s\"",
+		    asker->peer == ROLE_RELAY ? "relay" : "session", why->text);
+	}
+	wire_writer_init(&w, out, sizeof(out));
+	wire_put_u8(&w, SIGNER_SIGNED);
+	wire_put_u64(&w, number);
+	wire_put_u8(&w, len > 0);
+	wire_put_bytes(&w, signature, len);
+	/* One request is under way on a channel: an answer has room, unless
+	 * the asker does not read. */
+	return !w.failed &&
+	       channel_send(asker->fd, out, w.len, -1) == CHANNEL_DONE;
 }
 
-/* Sign if it is permitted; *len_out is 0 if not. */
+static bool
+ask_token(const struct held_key *key, const struct asker *asker,
+    enum cert_purpose side, const struct request *request, struct reason *why)
+{
+	unsigned char tag[PKCS11_TAG_OCTETS];
+	struct wire_writer w;
+
+	wire_writer_init(&w, tag, sizeof(tag));
+	wire_put_u64(&w, asker->serial);
+	wire_put_u64(&w, request->number);
+	return pkcs11_sign(key->token, tag, side, &request->sign, why);
+}
+
+/* Of a token; who asked may be gone.  One that does not read will close its
+ * channel itself. */
 static void
+token_answer(void *self, const unsigned char tag[static PKCS11_TAG_OCTETS],
+    const unsigned char *signature, size_t len, const struct reason *why)
+{
+	struct signer *signer = self;
+	struct asker *asker = signer->askers;
+	struct wire_reader r;
+	uint64_t serial, number;
+
+	wire_reader_init(&r, tag, PKCS11_TAG_OCTETS);
+	serial = wire_get_u64(&r);
+	number = wire_get_u64(&r);
+	while (asker != NULL && asker->serial != serial)
+		asker = asker->next;
+	if (asker != NULL)
+		say_signed(signer, asker, number, signature, len, why);
+}
+
+/* Sign if it is permitted.  False if the channel is to be closed. */
+static bool
 sign(struct signer *signer, const struct asker *asker,
-    const struct tls_sign_request *request, unsigned char *signature,
-    size_t *len_out)
+    const struct request *request)
 {
 	const bool as_client = asker->peer == ROLE_RELAY;
-	const struct tls_key *key;
+	const enum cert_purpose side =
+	    as_client ? CERT_FOR_CLIENT : CERT_FOR_SERVER;
 	struct reason why = { .text = "no such key for this role" };
-	size_t len = TLS_SIGNATURE_MAX;
+	unsigned char signature[TLS_SIGNATURE_MAX];
+	size_t len = sizeof(signature);
+	const struct held_key *key = signer_keys_find(&signer->keys,
+	    as_client ? CERTIFICATE_CLIENT : CERTIFICATE_SERVER,
+	    request->sign.spki);
 
-	*len_out = 0;
-	key = find_key(signer,
-	    as_client ? CERTIFICATE_CLIENT : CERTIFICATE_SERVER, request->spki);
-	if (key != NULL &&
-	    tls_key_sign(key, as_client ? CERT_FOR_CLIENT : CERT_FOR_SERVER,
-		request, signature, &len, &why)) {
-		signer->signatures++;
-		*len_out = len;
-		return;
-	}
-	signer->refused++;
-	log_line(SAY_WARNING, "signer", "refused=%s detail=\"%s\"",
-	    as_client ? "relay" : "session", why.text);
+	if (key != NULL && key->token != NULL &&
+	    ask_token(key, asker, side, request, &why))
+		return true; /* token_answer has the rest */
+	if (key == NULL || key->token != NULL ||
+	    !tls_key_sign(key->key, side, &request->sign, signature, &len,
+		&why))
+		len = 0;
+	return say_signed(signer, asker, request->number, signature, len, &why);
 }
 
 /* False if the channel is to be closed. */
@@ -292,27 +296,14 @@ static bool
 answer(struct signer *signer, const struct asker *asker,
     const unsigned char *packet, size_t packet_len)
 {
-	unsigned char out[ANSWER_MAX], signature[TLS_SIGNATURE_MAX];
 	struct request request;
-	struct wire_writer w;
-	size_t len;
 
-	if (!request_decode(packet, packet_len, &request)) {
-		log_line(SAY_ALARM, "signer",
-		    "refused=%s detail=\"packet breaks the protocol\"",
-		    asker->peer == ROLE_RELAY ? "relay" : "session");
-		return false;
-	}
-	sign(signer, asker, &request.sign, signature, &len);
-	wire_writer_init(&w, out, sizeof(out));
-	wire_put_u8(&w, SIGNER_SIGNED);
-	wire_put_u64(&w, request.number);
-	wire_put_u8(&w, len > 0);
-	wire_put_bytes(&w, signature, len);
-	/* One request is under way on a channel: an answer has room, unless
-	 * the asker does not read. */
-	return !w.failed &&
-	       channel_send(asker->fd, out, w.len, -1) == CHANNEL_DONE;
+	if (request_decode(packet, packet_len, &request))
+		return sign(signer, asker, &request);
+	log_line(SAY_ALARM, "signer",
+	    "refused=%s detail=\"packet breaks the protocol\"",
+	    asker->peer == ROLE_RELAY ? "relay" : "session");
+	return false;
 }
 
 /* --- channels ------------------------------------------------------------ */
@@ -368,6 +359,8 @@ peer(void *self, enum role role, unsigned index, int fd)
 		close(fd);
 		return;
 	}
+	asker->watched = WATCHED_ASKER;
+	asker->serial = ++signer->last_serial;
 	asker->peer = role;
 	asker->index = index;
 	asker->fd = fd;
@@ -411,12 +404,10 @@ static void
 status(void *self, json_t *object)
 {
 	const struct signer *signer = self;
-	const struct held_key *key;
-	json_int_t keys = 0;
+	unsigned away, count = signer_keys_count(&signer->keys, &away);
 
-	for (key = signer->keys; key != NULL; key = key->next)
-		keys++;
-	json_object_set_new(object, "keys", json_integer(keys));
+	json_object_set_new(object, "keys", json_integer((json_int_t)count));
+	json_object_set_new(object, "away", json_integer((json_int_t)away));
 	json_object_set_new(object, "configurations",
 	    json_integer((json_int_t)signer->number_count));
 	json_object_set_new(object, "channels",
@@ -438,14 +429,17 @@ static const struct role_handler handler = {
 
 /* How long epoll may sleep; -1 for as long as it likes. */
 static int
-time_left(const struct signer *signer)
+time_left(struct signer *signer)
 {
-	long long left;
+	int left = pkcs11_timers(&signer->keys.tokens, now_ms());
+	long long until_stop;
 
 	if (!signer->stopping)
-		return -1;
-	left = signer->stop_at_ms - now_ms();
-	return left > 0 ? (int)left : 0;
+		return left;
+	until_stop = signer->stop_at_ms - now_ms();
+	if (until_stop <= 0)
+		return 0;
+	return left < 0 || until_stop < left ? (int)until_stop : left;
 }
 
 static bool
@@ -455,23 +449,38 @@ is_over(const struct signer *signer)
 	       (signer->askers == NULL || now_ms() >= signer->stop_at_ms);
 }
 
-static void
-run_events(struct signer *signer)
+/* What there is to do within ms (-1: at any time).  Is there a packet of the
+ * master? */
+static bool
+run_events(struct signer *signer, int ms)
 {
 	struct epoll_event events[EVENTS_MAX];
 	bool from_master = false;
-	int i, n;
+	int i, n, left = time_left(signer);
 
-	n = epoll_wait(signer->epoll, events, EVENTS_MAX, time_left(signer));
+	if (left < 0 || (ms >= 0 && ms < left))
+		left = ms;
+	n = epoll_wait(signer->epoll, events, EVENTS_MAX, left);
 	for (i = 0; i < n; i++) {
-		if (events[i].data.ptr == NULL)
+		enum watched *watched = events[i].data.ptr;
+
+		if (watched == NULL)
 			from_master = true;
-		else
+		else if (*watched == WATCHED_ASKER)
 			serve(signer, events[i].data.ptr);
+		else
+			pkcs11_event(&signer->keys.tokens, events[i].data.ptr);
 	}
-	/* Last: it may replace a channel that is in events. */
-	if (from_master)
-		role_dispatch(&handler, signer);
+	return from_master;
+}
+
+/* Before the signer is confined: modules need what it gives up. */
+static int token_spawner = -1;
+
+static void
+start_spawner(const struct confinement *c)
+{
+	token_spawner = pkcs11_spawner(c);
 }
 
 int
@@ -480,17 +489,22 @@ signer_main(void)
 	struct signer signer = { .epoll = -1 };
 	struct role_info info;
 
-	role_start(&info);
+	role_start_after(&info, start_spawner);
 	signer.epoll = epoll_create1(EPOLL_CLOEXEC);
+	signer.keys.tokens = (struct pkcs11_keys){ .spawner = token_spawner,
+		.epoll = signer.epoll,
+		.answer = token_answer,
+		.context = &signer };
 	if (signer.epoll < 0 || !watch(&signer, ROLE_MASTER_FD, NULL)) {
 		log_line(SAY_ERROR, "signer", "detail=\"epoll: %s\"",
 		    strerror(errno));
 		return EXIT_FAILURE;
 	}
+	/* Last: a packet may replace a channel that has an event. */
 	while (!is_over(&signer))
-		run_events(&signer);
-	while (signer.keys != NULL)
-		drop_keys(&signer, signer.keys->number);
+		if (run_events(&signer, -1))
+			role_dispatch(&handler, &signer);
+	signer_keys_free(&signer.keys);
 	role_say_stopped();
 	return EXIT_SUCCESS;
 }

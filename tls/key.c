@@ -3,6 +3,7 @@
  */
 #include "internal.h"
 
+#include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,11 +135,8 @@ is_allowed(const struct tls_key *key, enum cert_purpose side,
 }
 
 static bool
-check_strength(struct tls_key *key, struct reason *why)
+check_strength(struct tls_key *key, int pk, unsigned bits, struct reason *why)
 {
-	unsigned bits = 0;
-	int pk = gnutls_privkey_get_pk_algorithm(key->key, &bits);
-
 	switch (pk) {
 	case GNUTLS_PK_RSA:
 	case GNUTLS_PK_RSA_PSS:
@@ -164,7 +162,8 @@ tls_key_new(struct tls_key **key_out, const gnutls_datum_t *pem,
     struct reason *why)
 {
 	struct tls_key *key;
-	int rc;
+	unsigned bits = 0;
+	int rc, pk;
 
 	key = calloc(1, sizeof(*key));
 	if (key == NULL)
@@ -179,11 +178,117 @@ tls_key_new(struct tls_key **key_out, const gnutls_datum_t *pem,
 		    "private key: %s, expected unencrypted PEM",
 		    gnutls_strerror(rc));
 	}
-	if (!check_strength(key, why) || !cert_key_spki(pem, key->spki, why)) {
+	pk = gnutls_privkey_get_pk_algorithm(key->key, &bits);
+	if (!check_strength(key, pk, bits, why) ||
+	    !cert_key_spki(pem, key->spki, why)) {
 		tls_key_free(key);
 		return false;
 	}
 	*key_out = key;
+	return true;
+}
+
+/* --- elsewhere ---------------------------------------------------------- */
+
+/*
+ * What TLS 1.2 and 1.3 will ask for, by kind of key: how it is signed, how the
+ * signature is verified.  RSA under TLS 1.2 signs a DigestInfo.
+ */
+static const struct {
+	gnutls_pk_algorithm_t pk;
+	gnutls_sign_algorithm_t sign, verify;
+	bool is_data;
+} forms_tried[] = {
+	{ GNUTLS_PK_ECDSA, GNUTLS_SIGN_ECDSA_SHA256, GNUTLS_SIGN_ECDSA_SHA256,
+	    false },
+	{ GNUTLS_PK_RSA, GNUTLS_SIGN_RSA_PSS_RSAE_SHA256,
+	    GNUTLS_SIGN_RSA_PSS_RSAE_SHA256, false },
+	{ GNUTLS_PK_RSA, GNUTLS_SIGN_RSA_RAW, GNUTLS_SIGN_RSA_SHA256, false },
+	{ GNUTLS_PK_RSA_PSS, GNUTLS_SIGN_RSA_PSS_SHA256,
+	    GNUTLS_SIGN_RSA_PSS_SHA256, false },
+	{ GNUTLS_PK_EDDSA_ED25519, GNUTLS_SIGN_EDDSA_ED25519,
+	    GNUTLS_SIGN_EDDSA_ED25519, true },
+};
+
+static bool
+try_form(gnutls_privkey_t key, gnutls_pubkey_t public, size_t form,
+    struct reason *why)
+{
+	const gnutls_sign_algorithm_t sign = forms_tried[form].sign;
+	unsigned char octets[DIGEST_INFO_PREFIX + RANDOM_OCTETS];
+	gnutls_datum_t all = { octets, sizeof(octets) };
+	gnutls_datum_t hash = { octets + DIGEST_INFO_PREFIX, RANDOM_OCTETS };
+	gnutls_datum_t *input = sign == GNUTLS_SIGN_RSA_RAW ? &all : &hash;
+	gnutls_datum_t signature = { 0 };
+	int rc;
+
+	memcpy(octets, digest_infos[0].prefix, DIGEST_INFO_PREFIX);
+	if (gnutls_rnd(GNUTLS_RND_NONCE, hash.data, hash.size) < 0)
+		return fail(why, REASON_INTERNAL, "no random numbers");
+	rc = forms_tried[form].is_data
+		 ? gnutls_privkey_sign_data2(key, sign, 0, input, &signature)
+		 : gnutls_privkey_sign_hash2(key, sign, 0, input, &signature);
+	if (rc < 0)
+		return fail(why, REASON_INTERNAL, "no signature by %s: %s",
+		    sign == GNUTLS_SIGN_RSA_RAW ? "RSA (PKCS#1)"
+						: gnutls_sign_get_name(sign),
+		    gnutls_strerror(rc));
+	rc = forms_tried[form].is_data
+		 ? gnutls_pubkey_verify_data2(public, forms_tried[form].verify,
+		       0, &hash, &signature)
+		 : gnutls_pubkey_verify_hash2(public, forms_tried[form].verify,
+		       0, &hash, &signature);
+	gnutls_free(signature.data);
+	return rc >= 0 || fail(why, REASON_CERT_BAD,
+			      "the key does not belong to the certificate");
+}
+
+static bool
+take(struct tls_key *key, gnutls_privkey_t other, gnutls_pubkey_t public,
+    struct reason *why)
+{
+	size_t size = SPKI_OCTETS;
+	unsigned bits = 0;
+	int pk = gnutls_pubkey_get_pk_algorithm(public, &bits);
+
+	if (!check_strength(key, pk, bits, why))
+		return false;
+	if (gnutls_privkey_get_pk_algorithm(other, NULL) != pk &&
+	    pk != GNUTLS_PK_RSA_PSS)
+		return fail(why, REASON_CERT_BAD,
+		    "the key does not belong to the certificate");
+	for (size_t i = 0; i < sizeof(forms_tried) / sizeof(forms_tried[0]);
+	     i++)
+		if (forms_tried[i].pk == key->pk &&
+		    !try_form(other, public, i, why))
+			return false;
+	return gnutls_pubkey_get_key_id(public, GNUTLS_KEYID_USE_SHA256,
+		   key->spki, &size) >= 0 ||
+	       fail(why, REASON_CERT_BAD, "public key without a digest");
+}
+
+bool
+tls_key_take(struct tls_key **key_out, gnutls_privkey_t key,
+    const gnutls_datum_t *public_der, struct reason *why)
+{
+	struct tls_key *taken = calloc(1, sizeof(*taken));
+	gnutls_pubkey_t public = NULL;
+	bool ok;
+
+	if (taken == NULL || gnutls_pubkey_init(&public) < 0) {
+		free(taken);
+		return fail(why, REASON_NO_MEMORY, "private key");
+	}
+	ok = gnutls_pubkey_import(public, public_der, GNUTLS_X509_FMT_DER) >= 0
+		 ? take(taken, key, public, why)
+		 : fail(why, REASON_CERT_BAD, "public key: expected DER");
+	gnutls_pubkey_deinit(public);
+	if (!ok) {
+		free(taken);
+		return false;
+	}
+	taken->key = key;
+	*key_out = taken;
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
 
+#include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -73,6 +74,14 @@ long long tls_identity_not_after(const struct tls_identity *identity);
 struct tls_key;
 bool tls_key_new(struct tls_key **key_out, const gnutls_datum_t *pem,
     struct reason *why);
+/*
+ * The same of a key that is somewhere else, as in a token, and belongs to that
+ * public key (SubjectPublicKeyInfo in DER).  Whether it does is tried with each
+ * form of signature that is to come: REASON_CERT_BAD if it is another's.  key is
+ * handed over on success.
+ */
+bool tls_key_take(struct tls_key **key_out, gnutls_privkey_t key,
+    const gnutls_datum_t *public_der, struct reason *why);
 void tls_key_free(struct tls_key *key); /* wipes */
 const unsigned char *tls_key_spki(const struct tls_key *key);
 bool tls_key_sign(const struct tls_key *key, enum cert_purpose side,

@@ -144,7 +144,7 @@ static const struct action {
 	{ "check", cert_check, "rnKcj",
 	    "check [--json]\n"
 	    "  check FILE [--role server|client|both] [--name HOST] [--key "
-	    "FILE] [--ca DIR]\n"
+	    "FILE|URL] [--ca DIR]\n"
 	    "        [--json]",
 	    "what is wrong with the certificates, keys and lists that "
 	    "sallyport.conf and the\n      site table name, or with FILE" },

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "../pki/cert.h"
+#include "../pki/key.h"
+#include "../pki/pkcs11.h"
 #include "../server/config_value.h"
 #include "../server/files.h"
 #include "tool.h"
@@ -199,6 +201,25 @@ check_words(const struct wish *w, struct reason *why)
 	       check_addresses("--submissions", w->submissions, why);
 }
 
+/* Its URL is absolute as it is. */
+static bool
+check_token_key(struct wish *w, const char *chain_path, struct reason *why)
+{
+	struct pki_key key = { 0 };
+	gnutls_datum_t chain;
+	bool ok;
+
+	if (!files_read(w->cert, &chain, why))
+		return false;
+	ok = pki_key_read(&key, w->key, NULL, why) &&
+	     pki_key_fits(&key, &chain, why);
+	pki_key_free(&key);
+	files_free(&chain);
+	if (ok && w->cert[0] != '/')
+		w->cert = chain_path;
+	return ok;
+}
+
 /* Make both absolute, and see that they belong together. */
 static bool
 check_own_certificate(struct wish *w, struct reason *why)
@@ -212,6 +233,8 @@ check_own_certificate(struct wish *w, struct reason *why)
 		return true;
 	if (realpath(w->cert, chain_path) == NULL)
 		return fail_errno(why, "%s", w->cert);
+	if (pkcs11_is_url(w->key))
+		return check_token_key(w, chain_path, why);
 	if (realpath(w->key, key_path) == NULL)
 		return fail_errno(why, "%s", w->key);
 	ok = files_read(w->cert, &chain, why) &&

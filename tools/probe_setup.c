@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../pki/key.h"
+#include "../pki/pkcs11.h"
 #include "../policy/key.h"
 #include "../server/files.h"
 #include "../tls/anchor_sets.h"
@@ -25,6 +27,7 @@ struct own {
 	struct own *next;
 	char *name;
 	struct tls_key *key;
+	struct pki_key token; /* what the key needs, if it is in one */
 	struct tls_identity *identity;
 	struct reason why;
 };
@@ -153,6 +156,7 @@ probe_setup_free(struct probe_setup *setup)
 		setup->own = own->next;
 		tls_identity_unref(own->identity);
 		tls_key_free(own->key);
+		pki_key_free(&own->token);
 		free(own->name);
 		free(own);
 	}
@@ -201,6 +205,42 @@ sign(void *context, const struct tls_sign_request *request,
 		   signature_len, NULL);
 }
 
+/* The key is handed over, the PIN that it may ask for stays here. */
+static bool
+own_token_key(struct own *own, const char *url, const gnutls_datum_t *chain,
+    struct reason *why)
+{
+	gnutls_datum_t public = { 0 };
+	bool ok = pki_key_read(&own->token, url, NULL, why) &&
+		  cert_public_key(chain, &public, why) &&
+		  tls_key_take(&own->key, own->token.private_key, &public, why);
+
+	if (ok)
+		own->token.private_key = NULL;
+	gnutls_free(public.data);
+	return ok;
+}
+
+static bool
+own_key(struct own *own, const char *key, const gnutls_datum_t *chain,
+    struct reason *why)
+{
+	gnutls_datum_t file;
+	char *url;
+	bool ok;
+
+	if (pkcs11_is_url(key))
+		return own_token_key(own, key, chain, why);
+	if (!files_read_secret(key, &file, why))
+		return false;
+	url = pki_key_url_in(&file);
+	ok = url != NULL ? own_token_key(own, url, chain, why)
+			 : tls_key_new(&own->key, &file, why);
+	free(url);
+	files_wipe(&file);
+	return ok;
+}
+
 static bool
 own_load(struct own *own, const struct config *config, struct reason *why)
 {
@@ -212,12 +252,12 @@ own_load(struct own *own, const struct config *config, struct reason *why)
 	if (section == NULL || (section->roles & CERTIFICATE_CLIENT) == 0)
 		return fail(why, REASON_ABSENT,
 		    "no such certificate for clients");
-	if (!files_read_secret(section->key, &pem, why))
+	if (!files_read(section->chain, &pem, why))
 		return false;
-	ok = tls_key_new(&own->key, &pem, why);
-	files_wipe(&pem);
-	if (!ok || !files_read(section->chain, &pem, why))
+	if (!own_key(own, section->key, &pem, why)) {
+		files_free(&pem);
 		return false;
+	}
 	ok = tls_identity_new(&own->identity, &pem, CERT_FOR_CLIENT, sign,
 	    own->key, why);
 	files_free(&pem);

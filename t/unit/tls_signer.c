@@ -217,6 +217,54 @@ bad_keys_are_refused(void **state)
 	unmake(&weak);
 }
 
+/* As a token has it: nothing is known but what it signs. */
+static gnutls_privkey_t
+elsewhere(const struct made *m)
+{
+	gnutls_privkey_t key;
+
+	assert_int_equal(gnutls_privkey_init(&key), 0);
+	assert_int_equal(gnutls_privkey_import_x509_raw(key, &m->key_pem,
+			     GNUTLS_X509_FMT_PEM, NULL, 0),
+	    0);
+	return key;
+}
+
+static void
+keys_elsewhere_are_tried(void **state)
+{
+	const struct made *all[] = { &ecdsa, &rsa, &ed, &client };
+	const size_t count = sizeof(all) / sizeof(all[0]);
+
+	(void)state;
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < count; j++) {
+			gnutls_privkey_t key = elsewhere(all[i]);
+			unsigned char spki[SPKI_OCTETS];
+			gnutls_datum_t public;
+			struct tls_key *taken;
+			struct reason why;
+
+			assert_true(
+			    cert_public_key(&all[j]->pem, &public, &why));
+			assert_true(
+			    cert_key_spki(&all[j]->key_pem, spki, &why));
+			if (i == j) {
+				assert_true(
+				    tls_key_take(&taken, key, &public, &why));
+				assert_memory_equal(tls_key_spki(taken), spki,
+				    SPKI_OCTETS);
+				tls_key_free(taken);
+			} else {
+				assert_false(
+				    tls_key_take(&taken, key, &public, &why));
+				assert_int_equal(why.code, REASON_CERT_BAD);
+				gnutls_privkey_deinit(key);
+			}
+			gnutls_free(public.data);
+		}
+}
+
 /* --- the role ------------------------------------------------------------- */
 
 static const char conf[] =
@@ -276,8 +324,7 @@ signer_end(struct signer *signer)
 {
 	while (signer->askers != NULL)
 		drop_asker(signer, signer->askers);
-	while (signer->keys != NULL)
-		drop_keys(signer, signer->keys->number);
+	signer_keys_free(&signer->keys);
 	close(signer->epoll);
 }
 
@@ -323,7 +370,7 @@ ask(struct signer *signer, int fd, const struct made *m)
 	size_t len = request_of(packet, m, ++number);
 
 	assert_int_equal(channel_send(fd, packet, len, -1), CHANNEL_DONE);
-	run_events(signer);
+	run_events(signer, -1);
 	if (channel_recv(fd, out, sizeof(out), &len, NULL) != CHANNEL_DONE)
 		return -1;
 	wire_reader_init(&r, out, len);
@@ -401,8 +448,8 @@ refused_configuration_leaves_nothing(void **state)
 	bundle = bundle_of(&ecdsa, &weak);
 	signer_begin(&signer);
 	assert_false(prepare(&signer, 1, bundle, &why));
-	assert_non_null(strstr(why.text, "c.key"));
-	assert_null(signer.keys);
+	assert_non_null(strstr(why.text, "certificate client"));
+	assert_null(signer.keys.first);
 	assert_int_equal(signer.number_count, 0);
 	bundle_free(bundle);
 	signer_end(&signer);
@@ -425,7 +472,7 @@ new_channel_replaces_the_old(void **state)
 	assert_int_equal(recv(first, &c, 1, 0), 0);
 	assert_int_equal(ask(&signer, second, &ecdsa), 1);
 	close(second);
-	run_events(&signer);
+	run_events(&signer, -1);
 	assert_int_equal(signer.asker_count, 0);
 	/* Nobody else is a peer of the signer. */
 	close(first);
@@ -466,7 +513,7 @@ broken_packets_end_their_channel(void **state)
 		fd = connect_as(&signer, ROLE_SESSION, 0);
 		assert_int_equal(channel_send(fd, packet, len, -1),
 		    CHANNEL_DONE);
-		run_events(&signer);
+		run_events(&signer, -1);
 		if (signer.asker_count != 0)
 			fail_msg("variant %zu was taken", i);
 		close(fd);
@@ -485,7 +532,7 @@ run_signer(void *context)
 	struct signer *signer = context;
 
 	while (!is_over(signer))
-		run_events(signer);
+		run_events(signer, -1);
 	return NULL;
 }
 
@@ -701,6 +748,7 @@ main(void)
 		cmocka_unit_test(digest_info_is_the_one_raw_form),
 		cmocka_unit_test(ed25519_signs_for_its_side_only),
 		cmocka_unit_test(bad_keys_are_refused),
+		cmocka_unit_test(keys_elsewhere_are_tried),
 		cmocka_unit_test(each_role_has_its_keys),
 		cmocka_unit_test(keys_are_the_union_until_retired),
 		cmocka_unit_test(refused_configuration_leaves_nothing),
