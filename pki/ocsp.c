@@ -7,9 +7,9 @@
 #include <gnutls/x509-ext.h>
 
 enum {
-	OCSP_OCTETS_MAX = 64 * 1024,
 	STATUS_REQUEST = 5, /* TLS feature: RFC 7633, RFC 6066 */
 	FEATURES_MAX = 32,
+	ENTRIES_MAX = 16, /* of one response */
 	OPEN_END_S = 10 * 86400,
 };
 
@@ -43,13 +43,9 @@ end(struct ocsp *out, enum ocsp_state state, const char *text)
 static void
 judge_time(struct ocsp *out, time_t now)
 {
-	time_t until = out->next_update != (time_t)-1
-			   ? out->next_update
-			   : out->this_update + OPEN_END_S;
-
 	if (out->this_update == (time_t)-1 || out->this_update > now)
 		end(out, OCSP_STALE, "its time has not come");
-	else if (until < now)
+	else if (out->until < now)
 		end(out, OCSP_STALE, "its time is over");
 	else
 		end(out, OCSP_GOOD, "");
@@ -78,22 +74,50 @@ is_signed(gnutls_ocsp_resp_t response, gnutls_x509_crt_t issuer)
 	return ok;
 }
 
+/* Which of its entries is about crt; false: none. */
+static bool
+find_entry(gnutls_ocsp_resp_t response, gnutls_x509_crt_t crt,
+    unsigned *which_out)
+{
+	for (unsigned i = 0; i < ENTRIES_MAX; i++)
+		if (gnutls_ocsp_resp_check_crt(response, i, crt) >= 0) {
+			*which_out = i;
+			return true;
+		}
+	return false;
+}
+
+static void
+note_times(struct ocsp *out, time_t this_update, time_t next_update)
+{
+	out->this_update = this_update;
+	out->next_update = next_update;
+	if (next_update != (time_t)-1)
+		out->until = next_update;
+	else if (this_update != (time_t)-1)
+		out->until = this_update + OPEN_END_S;
+}
+
 static void
 judge(struct ocsp *out, gnutls_ocsp_resp_t response, gnutls_x509_crt_t crt,
     gnutls_x509_crt_t issuer, time_t now)
 {
-	unsigned status = GNUTLS_OCSP_CERT_UNKNOWN;
+	unsigned status = GNUTLS_OCSP_CERT_UNKNOWN, which;
+	time_t this_update, next_update;
 
 	if (gnutls_ocsp_resp_get_status(response) !=
 	    GNUTLS_OCSP_RESP_SUCCESSFUL) {
 		end(out, OCSP_INVALID, "the responder had an error to tell");
 		return;
 	}
-	if (gnutls_ocsp_resp_check_crt(response, 0, crt) < 0 ||
-	    gnutls_ocsp_resp_get_single(response, 0, NULL, NULL, NULL, NULL,
-		&status, &out->this_update, &out->next_update, NULL, NULL) < 0)
+	if (!find_entry(response, crt, &which) ||
+	    gnutls_ocsp_resp_get_single(response, which, NULL, NULL, NULL, NULL,
+		&status, &this_update, &next_update, NULL, NULL) < 0) {
 		end(out, OCSP_INVALID, "it is about another certificate");
-	else if (issuer == NULL)
+		return;
+	}
+	note_times(out, this_update, next_update);
+	if (issuer == NULL)
 		end(out, OCSP_UNCHECKED, "its issuer is not known here");
 	else if (!is_signed(response, issuer))
 		end(out, OCSP_INVALID, "not signed by the issuer");
@@ -111,7 +135,7 @@ ocsp_read(struct ocsp *out, const gnutls_datum_t *der, gnutls_x509_crt_t crt,
 {
 	gnutls_ocsp_resp_t response;
 
-	out->this_update = out->next_update = (time_t)-1;
+	out->this_update = out->next_update = out->until = (time_t)-1;
 	end(out, OCSP_ABSENT, "");
 	if (der->data == NULL || der->size == 0)
 		return;
@@ -121,6 +145,17 @@ ocsp_read(struct ocsp *out, const gnutls_datum_t *der, gnutls_x509_crt_t crt,
 	if (gnutls_ocsp_resp_import(response, der) >= 0)
 		judge(out, response, crt, issuer, now);
 	gnutls_ocsp_resp_deinit(response);
+}
+
+void
+ocsp_read_chain(struct ocsp *out, const gnutls_datum_t *der,
+    gnutls_x509_crt_t *chain, unsigned count, time_t now)
+{
+	gnutls_x509_crt_t issuer = count > 1 ? chain[1] : NULL;
+
+	if (gnutls_x509_crt_check_issuer(chain[0], chain[0]) != 0)
+		issuer = chain[0];
+	ocsp_read(out, der, chain[0], issuer, now);
 }
 
 bool

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <time.h>
 
+enum { OCSP_OCTETS_MAX = 16 * 1024 /* of a response */ };
+
 enum ocsp_state {
 	OCSP_ABSENT,    /* nothing was stapled */
 	OCSP_GOOD,      /* signed by the issuer, about this one, in its time
@@ -24,6 +26,7 @@ enum ocsp_state {
 struct ocsp {
 	enum ocsp_state state;
 	time_t this_update, next_update; /* Unix seconds; -1: not said */
+	time_t until; /* its end, also where it names none; -1: unknown */
 	const char *text;                /* what is wrong; static, or "" */
 };
 
@@ -33,6 +36,10 @@ struct ocsp {
  */
 void ocsp_read(struct ocsp *out, const gnutls_datum_t *der,
     gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, time_t now);
+
+/* The same about the first certificate of a chain (end entity first). */
+void ocsp_read_chain(struct ocsp *out, const gnutls_datum_t *der,
+    gnutls_x509_crt_t *chain, unsigned count, time_t now);
 
 /* Does the certificate say that a response has to be stapled? */
 bool ocsp_is_demanded(gnutls_x509_crt_t crt);

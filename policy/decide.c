@@ -106,6 +106,8 @@ static const struct {
 	[CHAIN_REVOKED] = { REASON_CERT_REVOKED, "revoked" },
 	[CHAIN_REVOCATION_UNKNOWN] = { REASON_CERT_REVOCATION_UNKNOWN,
 	    "revocation list missing, stale or of another authority" },
+	[CHAIN_UNSTAPLED] = { REASON_CERT_REVOCATION_UNKNOWN,
+	    "it says that an OCSP response comes with it, but no good one did" },
 	[CHAIN_WEAK] = { REASON_CERT_WEAK, "key or signature too weak" },
 	[CHAIN_BAD] = { REASON_CERT_BAD, "cannot be verified" },
 };

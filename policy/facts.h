@@ -25,6 +25,7 @@ enum chain_state {
 	CHAIN_NOT_YET_VALID,
 	CHAIN_REVOKED,
 	CHAIN_REVOCATION_UNKNOWN,
+	CHAIN_UNSTAPLED, /* a good OCSP response had to come along (RFC 7633) */
 	CHAIN_WEAK,
 	CHAIN_BAD, /* could not be parsed or verified at all */
 };

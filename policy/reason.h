@@ -41,7 +41,7 @@ enum reason_code {
 	REASON_CERT_EXPIRED,
 	REASON_CERT_NOT_YET_VALID,
 	REASON_CERT_REVOKED,
-	REASON_CERT_REVOCATION_UNKNOWN, /* CRL stale or missing */
+	REASON_CERT_REVOCATION_UNKNOWN, /* CRL or staple stale or missing */
 	REASON_CERT_WEAK,               /* key or signature too weak */
 	REASON_CERT_PURPOSE,            /* EKU lacks serverAuth or clientAuth */
 	REASON_CERT_NO_PURPOSE,         /* no EKU at all: not enough */

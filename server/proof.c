@@ -272,10 +272,11 @@ proof_decide(const struct proof *proof, const struct demand *demand, time_t now,
 		const struct proof_set *set =
 		    find_set(proof, demand->anchor[i], demand->crl[i]);
 
-		/* A stale CRL is our own trouble, not the next hop's, and
-		 * what is not valid yet only needs time. */
+		/* A stale CRL is our own trouble, not the next hop's; what is
+		 * not valid yet, or lacks its staple, only needs time. */
 		if (set == NULL || set->state == CHAIN_UNCHECKED ||
 		    set->state == CHAIN_REVOCATION_UNKNOWN ||
+		    set->state == CHAIN_UNSTAPLED ||
 		    set->state == CHAIN_NOT_YET_VALID)
 			return false;
 		facts.chain[i] = set->state;

@@ -28,6 +28,7 @@ static const char *const chain_words[] = {
 	[CHAIN_NOT_YET_VALID] = "not-yet-valid",
 	[CHAIN_REVOKED] = "revoked",
 	[CHAIN_REVOCATION_UNKNOWN] = "revocation-unknown",
+	[CHAIN_UNSTAPLED] = "unstapled",
 	[CHAIN_WEAK] = "weak",
 	[CHAIN_BAD] = "bad",
 };

@@ -372,17 +372,32 @@ tls_chain_verify(const struct tls_chain *chain,
 	return state_of(status, &seen, chain);
 }
 
+gnutls_x509_crt_t
+tls_anchors_issuer(const struct tls_anchors *anchors, gnutls_x509_crt_t crt)
+{
+	gnutls_x509_crt_t issuer;
+
+	return gnutls_x509_trust_list_get_issuer(anchors->list, crt, &issuer,
+		   0) >= 0
+		   ? issuer
+		   : NULL;
+}
+
 enum chain_state
 tls_session_verify(struct tls_session *session,
     const struct tls_anchors *anchors, time_t now)
 {
+	struct tls_links links = { .count = 0 };
 	struct tls_chain chain;
 	enum chain_state state;
 
 	if (!tls_chain_of(session->gnutls, &chain, NULL))
 		return CHAIN_BAD;
-	state = chain.count == 0 ? CHAIN_UNCHECKED
-				 : tls_chain_verify(&chain, anchors, now, NULL);
+	state = chain.count == 0
+		    ? CHAIN_UNCHECKED
+		    : tls_chain_verify(&chain, anchors, now, &links);
+	if (state == CHAIN_GOOD && session->server == NULL)
+		state = tls_staple_judge(session, &chain, anchors, &links, now);
 	tls_chain_free(&chain);
 	return state;
 }

@@ -114,6 +114,14 @@ struct tls_links {
 /* As tls_session_verify, of a chain that is not empty.  links may be NULL. */
 enum chain_state tls_chain_verify(const struct tls_chain *chain,
     const struct tls_anchors *anchors, time_t now, struct tls_links *links);
+/* The anchor that has the name of crt's issuer, or NULL.  Borrowed. */
+gnutls_x509_crt_t tls_anchors_issuer(const struct tls_anchors *anchors,
+    gnutls_x509_crt_t crt);
+/* What the staple means for a chain that is good but for it: CHAIN_GOOD,
+ * CHAIN_REVOKED or CHAIN_UNSTAPLED.  links are those of the chain. */
+enum chain_state tls_staple_judge(const struct tls_session *session,
+    const struct tls_chain *chain, const struct tls_anchors *anchors,
+    const struct tls_links *links, time_t now);
 bool tls_digest(gnutls_x509_crt_t crt,
     unsigned char out[static TLS_DIGEST_OCTETS]);
 /* A key of more than TLS_KEY_BITS_MAX, or of unknown kind. */

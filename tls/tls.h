@@ -202,9 +202,13 @@ const char *tls_session_sni(const struct tls_session *session);
 void tls_session_facts(struct tls_session *session, enum cert_purpose purpose,
     struct facts *out);
 
-/* Verify the presented chain against one anchor set at time now (no name
+/*
+ * Verify the presented chain against one anchor set at time now (no name
  * check, no purpose check: facts has those).  CHAIN_UNCHECKED if there is no
- * certificate. */
+ * certificate.  Of a server's chain the stapled OCSP response counts: a good
+ * one has to be there where the end entity demands it (RFC 7633), and one that
+ * says "revoked" is believed in any case.
+ */
 enum chain_state tls_session_verify(struct tls_session *session,
     const struct tls_anchors *anchors, time_t now);
 

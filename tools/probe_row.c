@@ -405,6 +405,8 @@ chain_wrong(enum chain_state state)
 		[CHAIN_REVOKED] = "it is revoked; path to",
 		[CHAIN_REVOCATION_UNKNOWN] =
 		    "the revocation list is missing or stale; path to",
+		[CHAIN_UNSTAPLED] =
+		    "it demands a good OCSP response with it; path to",
 		[CHAIN_WEAK] = "its key or signature is too weak; path to",
 		[CHAIN_BAD] = "it cannot be verified; path to",
 	};

@@ -36,6 +36,7 @@ probe_chain_word(enum chain_state state)
 		[CHAIN_NOT_YET_VALID] = "not yet valid",
 		[CHAIN_REVOKED] = "revoked",
 		[CHAIN_REVOCATION_UNKNOWN] = "revocation unknown",
+		[CHAIN_UNSTAPLED] = "no good staple",
 		[CHAIN_WEAK] = "weak",
 		[CHAIN_BAD] = "bad",
 	};

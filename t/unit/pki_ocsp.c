@@ -250,6 +250,7 @@ test_absent_and_times(void **state)
 	ocsp_read(&ocsp, &der, subject, authority, MADE);
 	assert_int_equal(ocsp.this_update, MADE);
 	assert_int_equal(ocsp.next_update, MADE + 2 * DAY);
+	assert_int_equal(ocsp.until, MADE + 2 * DAY);
 	gnutls_free(der.data);
 }
 

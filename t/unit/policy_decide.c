@@ -143,6 +143,7 @@ CHAIN_IS(expired, CHAIN_EXPIRED)
 CHAIN_IS(not_yet, CHAIN_NOT_YET_VALID)
 CHAIN_IS(revoked, CHAIN_REVOKED)
 CHAIN_IS(revocation_unknown, CHAIN_REVOCATION_UNKNOWN)
+CHAIN_IS(unstapled, CHAIN_UNSTAPLED)
 CHAIN_IS(weak, CHAIN_WEAK)
 CHAIN_IS(bad, CHAIN_BAD)
 CHAIN_IS(beyond_known, (enum chain_state)99)
@@ -199,6 +200,8 @@ static const struct row {
 	    REASON_CERT_NOT_YET_VALID, LEVEL_ENCRYPT },
 	{ "verify: revoked", "verify", revoked, VERDICT_TEMPORARY,
 	    REASON_CERT_REVOKED, LEVEL_ENCRYPT },
+	{ "verify: no good staple where one is demanded", "verify", unstapled,
+	    VERDICT_TEMPORARY, REASON_CERT_REVOCATION_UNKNOWN, LEVEL_ENCRYPT },
 	{ "verify: revocation unknown", "verify", revocation_unknown,
 	    VERDICT_TEMPORARY, REASON_CERT_REVOCATION_UNKNOWN, LEVEL_ENCRYPT },
 	{ "verify: weak key", "verify", weak, VERDICT_TEMPORARY,
