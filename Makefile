@@ -123,7 +123,7 @@ NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	perl libio-socket-ssl-perl zbar-tools \
 	libpam-modules libpam-wrapper gnutls-bin gsasl curl swaks msmtp mutt \
 	mandoc openssl ca-certificates iproute2 util-linux bsdutils \
-	dns-root-data nsd ldnsutils \
+	dns-root-data nsd ldnsutils faketime \
 	krb5-kdc krb5-admin-server krb5-user libgssapi-krb5-2 softhsm2 opensc \
 	libauthen-sasl-perl libdigest-hmac-perl python3 \
 	pebble certbot lego uacme

@@ -77,6 +77,7 @@ struct config_certificate {
 	const char *name;
 	const char *chain; /* path */
 	const char *key;   /* path, or PKCS#11 URL */
+	const char *ocsp;  /* path of the response to be stapled, or NULL */
 	unsigned roles;    /* role = server | client | both */
 	unsigned line;     /* where the section ends */
 };
@@ -194,6 +195,7 @@ struct config {
 
 	/* Process. */
 	bool confine_best; /* confine = best */
+	bool watch_files;  /* reload when certificates and the like change */
 	enum log_target log;
 	bool debug;
 	unsigned stop_timeout_s;

@@ -119,6 +119,11 @@ parse_certificates(struct parse *p, cfg_t *cfg)
 			    "certificate %s: no %s, expected %s = \"FILE\"",
 			    one->name, one->chain == NULL ? "chain" : "key",
 			    one->chain == NULL ? "chain" : "key");
+		if (one->ocsp != NULL && (one->roles & CERTIFICATE_SERVER) == 0)
+			return parse_fail(p, sec->line,
+			    "certificate %s: ocsp with role client, expected "
+			    "it with role server or both",
+			    one->name);
 	}
 	c->certificates = list;
 	c->certificate_count = count;

@@ -156,6 +156,8 @@ static const struct field top_options[] = {
 
 	{ "confine", T_WORD, FIELD(config, confine_best), "full", 0, 0,
 	    words_confine },
+	{ "watch-files", T_SWITCH, FIELD(config, watch_files), "no", 0, 0,
+	    NULL },
 	{ "log", T_WORD, FIELD(config, log), "syslog", 0, 0, words_log },
 	{ "debug", T_SWITCH, FIELD(config, debug), "no", 0, 0, NULL },
 	{ "stop-timeout", T_SECONDS, FIELD(config, stop_timeout_s), "20s",
@@ -201,6 +203,7 @@ static const struct field listener_options[] = {
 static const struct field certificate_options[] = {
 	{ "chain", T_PATH, FIELD(config_certificate, chain), NULL, 0, 0, NULL },
 	{ "key", T_KEY, FIELD(config_certificate, key), NULL, 0, 0, NULL },
+	{ "ocsp", T_PATH, FIELD(config_certificate, ocsp), NULL, 0, 0, NULL },
 	{ "role", T_WORD, FIELD(config_certificate, roles), "server", 0, 0,
 	    words_role },
 };

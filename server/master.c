@@ -253,6 +253,7 @@ start(struct master *m, struct reason *why)
 	for (int r = ROLE_MASTER + 1; r < ROLES; r++)
 		role_run(m, (enum role)r);
 	alarm_configured(m);
+	files_configured(m, true);
 	return true;
 }
 
@@ -401,6 +402,7 @@ finish(struct master *m)
 		explicit_bzero(m->ticket_keys,
 		    LISTENINGS_MOST * sizeof(*m->ticket_keys));
 	alarm_end(m);
+	files_end(m);
 }
 
 /* --- loop --------------------------------------------------------------- */
@@ -441,6 +443,9 @@ on_event(struct master *m, const struct watched_fd *watch)
 	case WATCHED_CONTROL:
 		control_packets(m);
 		break;
+	case WATCHED_FILES:
+		files_happened(m);
+		break;
 	}
 }
 
@@ -458,6 +463,12 @@ timers(struct master *m)
 	if (other < next)
 		next = other;
 	other = alarm_timers(m, now);
+	if (other < next)
+		next = other;
+	other = files_timer(m, now);
+	if (other < next)
+		next = other;
+	other = staples_timer(m, now);
 	if (other < next)
 		next = other;
 	other = token_timers(m, now);
@@ -499,7 +510,7 @@ master_main(const struct master_options *options)
 	m.conf_path = options->conf_path;
 	m.foreground = options->foreground;
 	m.ready_fd = high_fd(options->ready_fd);
-	m.lock = -1;
+	m.lock = m.files.fd = -1;
 	for (int r = 0; r < ROLES; r++) {
 		m.roles[r].channel = m.roles[r].log.fd = m.control[r] = -1;
 		m.roles[r].state_until = m.roles[r].restart_at = INT64_MAX;

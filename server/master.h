@@ -11,6 +11,8 @@
  *   master_control.c   the master's own control socket
  *   master_alarm.c     alarms, to mail and program; what ends soon
  *   master_command.c   the program alarms are handed to
+ *   master_files.c     files that change while they are in use
+ *   master_staple.c    OCSP responses for our certificates
  *   master_token.c     tokens for upstream logins
  *   master_environment.c  what a role gets of our environment
  *
@@ -32,6 +34,7 @@
 #include "log.h"
 #include "messages.h"
 #include "prepare.h"
+#include "watch.h"
 
 enum {
 	CONFIGURATIONS_MOST = 8,    /* live at once */
@@ -49,7 +52,7 @@ enum {
 };
 
 /* What an epoll event points at. */
-enum watched { WATCHED_SIGNALS, WATCHED_CHANNEL, WATCHED_LOG, WATCHED_CONTROL };
+enum watched { WATCHED_SIGNALS, WATCHED_CHANNEL, WATCHED_LOG, WATCHED_CONTROL, WATCHED_FILES };
 struct watched_fd {
 	enum watched kind;
 	enum role role; /* of channel and log */
@@ -143,6 +146,20 @@ struct alarms {
 	uint64_t raised, repeated, left_out, mailed, commanded, failed;
 };
 
+/* Files of the configuration, and whether they have changed. */
+struct files {
+	struct watch_list in_force, tried; /* with watch-files */
+	int64_t read_from;                 /* as in watch_new */
+	struct watch *watch;               /* NULL: there are none */
+	int fd;                            /* in the loop; -1: none */
+	struct watched_fd fd_watch;
+	bool is_deaf;    /* the kernel tells nothing */
+	bool is_pending; /* something happened, and may go on */
+	uint64_t stamp;  /* at the last look */
+	int64_t since, quiet_since, look_at;
+	int64_t paid_until; /* for reloads that were begun */
+};
+
 struct master {
 	const char *conf_path; /* absolute */
 	bool foreground;
@@ -181,6 +198,8 @@ struct master {
 	uint64_t status_number;
 	unsigned status_awaiting; /* bits of roles */
 
+	struct files files;
+	int64_t staples_look_at; /* at the ends of OCSP responses */
 	struct alarms alarms;
 	struct token_program tokens[TOKEN_PROGRAMS];
 };
@@ -301,6 +320,22 @@ bool command_run(struct master *m, const char *text);
 bool command_reaped(struct master *m, pid_t pid, int status);
 int64_t command_timers(struct master *m, int64_t now);
 void command_end(struct master *m);
+
+/* master_files.c */
+/* All files are about to be read: where to note which, for watch-files. */
+struct watch_list *files_tried(struct master *m);
+/* They are in force, or were refused. */
+void files_configured(struct master *m, bool is_in_force);
+void files_happened(struct master *m);
+int64_t files_timer(struct master *m, int64_t now);
+void files_end(struct master *m);
+
+/* master_staple.c */
+/* To the session role, after configuration g itself. */
+void staples_send(struct master *m, const struct generation_entry *g);
+/* The file has changed. */
+void staples_refresh(struct master *m, const char *path);
+int64_t staples_timer(struct master *m, int64_t now);
 
 /* master_token.c */
 /* Auth wants the token of an upstream login. */

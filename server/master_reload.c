@@ -66,6 +66,7 @@ entry_load(struct master *m, struct problems *problems)
 	struct prepare_options options = { .path = m->conf_path,
 		.last_table = problems->at_start,
 		.in_force = m->current != NULL ? m->current->prepared : NULL,
+		.files = files_tried(m),
 		.report = report_problem,
 		.context = problems };
 	struct generation_entry *g = entry_free_slot(m);
@@ -121,6 +122,7 @@ reload_end(struct master *m, bool ok, const char *text)
 	}
 	control_reload_done(m, ok, text);
 	notify_ready();
+	files_configured(m, ok);
 }
 
 /* Back to how it was. */

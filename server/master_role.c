@@ -101,6 +101,8 @@ role_send_generation(struct master *m, enum role role,
 	wire_put_u32(&w, g->number);
 	role_send(m, role, w.data, w.len, g->prepared->bundle[role]);
 	m->roles[role].awaiting++;
+	if (role == ROLE_SESSION)
+		staples_send(m, g);
 }
 
 static void

@@ -38,6 +38,9 @@ enum message {
 	                      alarm-mail */
 	MASTER_TOKEN,      /* to auth: number u64 as asked, text s: why there
 	                      is none, or "" and fd: to read the token from */
+	MASTER_STAPLE,      /* to session: number u32, certificate s (its
+	                       section), until u64 (Unix seconds), OCSP response
+	                       b: staple it from now on */
 
 	/* role to master */
 	ROLE_READY = 32, /* confined, waiting for work */

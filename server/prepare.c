@@ -279,6 +279,7 @@ prepare_all(struct work *w, const gnutls_datum_t *text)
 
 	prepare_conf(w, text);
 	work_certificates(w);
+	work_staples(w);
 	prepare_upstream(w);
 	if (c->smarthost.ca != NULL)
 		work_add_anchors(w, ROLE_RELAY, "", c->smarthost.ca,
@@ -375,8 +376,10 @@ prepare(struct prepared **prepared_out, const struct prepare_options *options)
 
 	if (!work_init(&w))
 		work_report(&w, true, "out of memory");
-	else if (read_configuration(&w, &text))
+	else if (read_configuration(&w, &text)) {
 		prepare_all(&w, &text);
+		work_files(&w);
+	}
 	if (!w.failed && !options->only_check)
 		seal(&w);
 	files_free(&text);
@@ -401,6 +404,7 @@ prepared_free(struct prepared *p)
 		if (p->bundle[r] >= 0)
 			close(p->bundle[r]);
 	endings_fini(&p->endings);
+	staples_fini(&p->staples);
 	table_close(p->sites);
 	for (size_t i = 0; i < p->alarm_count; i++)
 		free(p->alarms[i]);

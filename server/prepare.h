@@ -17,6 +17,8 @@
 #include "config.h"
 #include "endings.h"
 #include "messages.h"
+#include "staple.h"
+#include "watch.h"
 
 enum { PREPARED_ALARMS = 16 };
 
@@ -41,6 +43,7 @@ struct prepared {
 	struct config *config;
 	struct prepared_certificate certificates[CERTIFICATES_MOST];
 	struct endings endings; /* of certificates; not with only_check */
+	struct staples staples;  /* for certificates of listeners */
 	/* To be raised as alarms when it comes into force. */
 	char *alarms[PREPARED_ALARMS];
 	size_t alarm_count;
@@ -62,6 +65,8 @@ struct prepare_options {
 			     replaced by the last good one */
 	/* What is in force, which no certificate may be worse than; NULL. */
 	const struct prepared *in_force;
+	struct watch_list *files; /* certificates, keys and the like are noted
+				     there, even if it fails; NULL: nowhere */
 	prepare_report report;
 	void *context;
 };

@@ -46,6 +46,12 @@ void work_certificates(struct work *w);
 /* Of those that rows have in cert=, the ones that the relay will not show. */
 void work_unshown(struct work *w);
 
+/* prepare_staple.c */
+void work_staples(struct work *w);
+
+/* prepare_files.c: after all others. */
+void work_files(struct work *w);
+
 /* prepare_routes.c: for those who ask. */
 void work_routes(struct work *w);
 

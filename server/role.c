@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "alarm.h"
+#include "../pki/ocsp.h"
 #include "channel.h"
 #include "confine.h"
 #include "log.h"
@@ -440,6 +441,23 @@ on_ticket_key(struct packet *p)
 }
 
 static void
+on_staple(struct packet *p)
+{
+	uint32_t number = wire_get_u32(&p->r);
+	gnutls_datum_t response;
+	char certificate[64];
+	uint64_t until;
+
+	wire_get_string(&p->r, certificate, sizeof(certificate));
+	until = wire_get_u64(&p->r);
+	response = wire_get_bytes(&p->r, OCSP_OCTETS_MAX);
+	check_done(p);
+	check_handler(p->handler->staple != NULL);
+	p->handler->staple(p->self, number, certificate, (int64_t)until,
+	    &response);
+}
+
+static void
 on_start_id(struct packet *p)
 {
 	uint64_t start_id = wire_get_u64(&p->r);
@@ -518,6 +536,7 @@ act(struct packet *p)
 		[MASTER_LISTENER] = on_listener,
 		[MASTER_CONTROL] = on_control,
 		[MASTER_TICKET_KEY] = on_ticket_key,
+		[MASTER_STAPLE] = on_staple,
 		[MASTER_START_ID] = on_start_id,
 		[MASTER_STOP] = on_stop,
 		[MASTER_STATUS] = on_status,

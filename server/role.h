@@ -57,6 +57,10 @@ struct role_handler {
 	void (*control)(void *self, int fd);
 	void (*ticket_key)(void *self, const char *listener,
 	    const unsigned char key[64]);
+	/* Configuration number's certificate of that section has that OCSP
+	 * response (borrowed) until that Unix second. */
+	void (*staple)(void *self, uint32_t number, const char *certificate,
+	    int64_t until, const gnutls_datum_t *response);
 	void (*start_id)(void *self, uint64_t start_id);
 	/* As asked with role_say_wants_token: where to read it, or fd -1 and
 	 * why there is none. */

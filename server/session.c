@@ -212,6 +212,14 @@ ticket_key(void *self, const char *name, const unsigned char key[64])
 }
 
 static void
+staple(void *self, uint32_t number, const char *certificate, int64_t until,
+    const gnutls_datum_t *response)
+{
+	(void)self;
+	generation_staple(number, certificate, until, response);
+}
+
+static void
 stop(void *self, uint32_t ms)
 {
 	(void)self;
@@ -272,6 +280,7 @@ static const struct role_handler handler = {
 	.peer = peer,
 	.listener = listener,
 	.ticket_key = ticket_key,
+	.staple = staple,
 	.stop = stop,
 	.status = status,
 };

@@ -103,6 +103,7 @@ struct listener {
 struct service {
 	const struct config_listener *config;
 	struct tls_identity **identities;
+	struct tls_staple *staples; /* of each; main thread only */
 	struct tls_server *tls; /* under generation.lock */
 };
 
@@ -490,6 +491,9 @@ bool services_make(struct generation *generation, const struct bundle *bundle,
 void services_free(struct generation *generation);
 void generation_ticket_key(const char *listener,
     const unsigned char key[TLS_TICKET_KEY_OCTETS]);
+/* Staple that to what configuration number shows of that section. */
+void generation_staple(uint32_t number, const char *certificate, int64_t until,
+    const gnutls_datum_t *response);
 /* A reference to a listener's TLS, or NULL. */
 struct tls_server *generation_tls(struct generation *generation,
     unsigned service);

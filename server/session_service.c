@@ -1,7 +1,7 @@
 /*
  * server/session_service.c: what the listeners of a configuration offer in
- * TLS: certificates, and keys for tickets, which are renewed while it is in
- * use.
+ * TLS: certificates, and what is renewed while it is in use: keys for tickets
+ * and stapled OCSP responses.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -34,10 +34,14 @@ service_fini(struct service *service)
 	size_t i;
 
 	tls_server_unref(service->tls);
-	if (service->identities != NULL)
-		for (i = 0; i < service->config->certificate_count; i++)
+	for (i = 0; i < service->config->certificate_count; i++) {
+		if (service->identities != NULL)
 			tls_identity_unref(service->identities[i]);
+		if (service->staples != NULL)
+			free(service->staples[i].response.data);
+	}
 	free(service->identities);
+	free(service->staples);
 }
 
 void
@@ -61,7 +65,9 @@ make_identities(struct service *service, const struct bundle *bundle,
 
 	service->identities =
 	    calloc(config->certificate_count + 1, sizeof *service->identities);
-	if (service->identities == NULL)
+	service->staples =
+	    calloc(config->certificate_count + 1, sizeof *service->staples);
+	if (service->identities == NULL || service->staples == NULL)
 		return fail(why, REASON_NO_MEMORY, "listener %s", config->name);
 	for (i = 0; i < config->certificate_count; i++) {
 		if (!bundle_find(bundle, BUNDLE_CHAIN, config->certificates[i],
@@ -84,6 +90,7 @@ make_tls(const struct service *service, struct tls_server **tls_out,
 	struct tls_server_options options = {
 		.identities = service->identities,
 		.identity_count = service->config->certificate_count,
+		.staples = service->staples,
 		.min = service->config->min_tls,
 	};
 
@@ -115,31 +122,38 @@ services_make(struct generation *generation, const struct bundle *bundle,
 	return true;
 }
 
-/* New connections get tickets of the new key; those of the old one are then
- * worth nothing. */
+/* For new handshakes. */
 static void
-rebuild_tls(struct generation *generation, const char *listener)
+rebuild_tls(struct generation *generation, struct service *service,
+    const char *what)
 {
 	struct tls_server *tls, *old;
-	struct service *service;
 	struct reason why;
+
+	if (!make_tls(service, &tls, &why)) {
+		log_line(SAY_ERROR, what, "listener=%s detail=\"%s\"",
+		    service->config->name, why.text);
+		return;
+	}
+	pthread_mutex_lock(&generation->lock);
+	old = service->tls;
+	service->tls = tls;
+	pthread_mutex_unlock(&generation->lock);
+	tls_server_unref(old);
+}
+
+/* Tickets of the old key are then worth nothing. */
+static void
+take_ticket_key(struct generation *generation, const char *listener)
+{
 	size_t i;
 
 	for (i = 0; i < generation->config->listener_count; i++) {
-		service = &generation->services[i];
-		if (strcmp(service->config->name, listener) != 0 ||
-		    !service->config->tickets)
-			continue;
-		if (!make_tls(service, &tls, &why)) {
-			log_line(SAY_ERROR, "ticket-key",
-			    "listener=%s detail=\"%s\"", listener, why.text);
-			continue;
-		}
-		pthread_mutex_lock(&generation->lock);
-		old = service->tls;
-		service->tls = tls;
-		pthread_mutex_unlock(&generation->lock);
-		tls_server_unref(old);
+		struct service *service = &generation->services[i];
+
+		if (service->config->tickets &&
+		    strcmp(service->config->name, listener) == 0)
+			rebuild_tls(generation, service, "ticket-key");
 	}
 }
 
@@ -175,9 +189,65 @@ generation_ticket_key(const char *listener,
 	pthread_rwlock_rdlock(&server.configurations);
 	for (generation = server.generations; generation != NULL;
 	     generation = generation->next)
-		rebuild_tls(generation, listener);
+		take_ticket_key(generation, listener);
 	pthread_rwlock_unlock(&server.configurations);
 }
+
+/* --- staples ------------------------------------------------------------ */
+
+static bool
+set_staple(struct tls_staple *staple, int64_t until,
+    const gnutls_datum_t *response)
+{
+	unsigned char *copy = malloc(response->size + 1);
+
+	if (copy == NULL)
+		return false;
+	memcpy(copy, response->data, response->size);
+	free(staple->response.data);
+	staple->response = (gnutls_datum_t){ copy, response->size };
+	staple->until = (time_t)until;
+	return true;
+}
+
+static void
+take_staple(struct generation *generation, struct service *service,
+    const char *certificate, int64_t until, const gnutls_datum_t *response)
+{
+	const struct config_listener *config = service->config;
+	bool is_new = false;
+	size_t i;
+
+	for (i = 0; i < config->certificate_count; i++)
+		if (strcmp(config->certificates[i], certificate) == 0 &&
+		    set_staple(&service->staples[i], until, response))
+			is_new = true;
+	if (is_new)
+		rebuild_tls(generation, service, "ocsp");
+}
+
+void
+generation_staple(uint32_t number, const char *certificate, int64_t until,
+    const gnutls_datum_t *response)
+{
+	struct generation *generation;
+	size_t i;
+
+	if (response->size == 0)
+		return;
+	pthread_rwlock_rdlock(&server.configurations);
+	for (generation = server.generations; generation != NULL;
+	     generation = generation->next)
+		if (generation->number == number)
+			break;
+	for (i = 0;
+	     generation != NULL && i < generation->config->listener_count; i++)
+		take_staple(generation, &generation->services[i], certificate,
+		    until, response);
+	pthread_rwlock_unlock(&server.configurations);
+}
+
+/* --- for sessions ------------------------------------------------------- */
 
 struct tls_server *
 generation_tls(struct generation *generation, unsigned service)
