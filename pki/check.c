@@ -25,6 +25,7 @@ static const struct {
 	[CHECK_KEY_INSIDE] = { "key-inside", true },
 	[CHECK_CHAIN_ORDER] = { "chain-order", true },
 	[CHECK_FILE_MODE] = { "file-mode", true },
+	[CHECK_MUST_STAPLE] = { "must-staple", true },
 	[CHECK_GROUP_MODE] = { "group-mode", false },
 	[CHECK_CHAIN_INCOMPLETE] = { "chain-incomplete", false },
 	[CHECK_NAME_MISSING] = { "name-missing", false },
@@ -40,6 +41,7 @@ static const struct {
 	[CHECK_CRL_BROKEN] = { "crl-broken", false },
 	[CHECK_CRL_STALE] = { "crl-stale", false },
 	[CHECK_CRL_ISSUER] = { "crl-issuer", false },
+	[CHECK_STAPLE] = { "staple", false },
 };
 
 const char *

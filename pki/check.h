@@ -22,7 +22,8 @@ enum check_word {
 	CHECK_KEY_MISMATCH,
 	CHECK_KEY_INSIDE, /* a private key among certificates */
 	CHECK_CHAIN_ORDER,
-	CHECK_FILE_MODE, /* everybody can write it, or where it is */
+	CHECK_FILE_MODE,   /* everybody can write it, or where it is */
+	CHECK_MUST_STAPLE, /* it demands an OCSP response; none can be used */
 
 	/* Warnings. */
 	CHECK_GROUP_MODE,       /* its group can write it */
@@ -40,6 +41,7 @@ enum check_word {
 	CHECK_CRL_BROKEN,
 	CHECK_CRL_STALE,
 	CHECK_CRL_ISSUER, /* none of the anchors has signed it */
+	CHECK_STAPLE,     /* its OCSP response cannot be used */
 
 	CHECK_WORDS /* how many there are; less than 32 */
 };

@@ -15,6 +15,7 @@
 #include "expiry.h"
 #include "files.h"
 #include "pkcs11_try.h"
+#include "staple.h"
 
 struct checks {
 	const struct config *config;
@@ -332,6 +333,43 @@ checks_certificate(struct checks *checks, const struct config_certificate *c,
 		files_wipe(&key);
 	}
 	return ok;
+}
+
+/* --- OCSP responses ------------------------------------------------------ */
+
+static void
+check_staple(struct checks *checks, const struct config_certificate *c,
+    const gnutls_datum_t *chain)
+{
+	struct staples staples = { NULL, 0 };
+	struct staple *staple = staples_add(&staples, c->name, c->ocsp, chain);
+	struct reason why;
+
+	if (staple != NULL && !staple_read(staple, checks->options.now, &why))
+		check_say(&checks->options,
+		    staple->is_demanded ? CHECK_MUST_STAPLE : CHECK_STAPLE,
+		    c->ocsp, "%s", why.text);
+	staples_fini(&staples);
+}
+
+bool
+checks_staple(struct checks *checks, const struct config_certificate *c,
+    const gnutls_datum_t *chain)
+{
+	char part[128];
+
+	if ((c->roles & CERTIFICATE_SERVER) == 0)
+		return true;
+	snprintf(part, sizeof(part), "certificate %s: ocsp", c->name);
+	begin(checks, part, checks->config->path, c->line);
+	if (c->ocsp != NULL)
+		check_staple(checks, c, chain);
+	else if (staple_is_demanded(chain))
+		check_say(&checks->options, CHECK_MUST_STAPLE, c->chain,
+		    "it demands a stapled OCSP response (must-staple), "
+		    "expected ocsp = \"FILE\"");
+	checks->part = NULL; /* it was ours */
+	return !is_bad(checks);
 }
 
 /* --- anchors and lists of revoked ones ----------------------------------- */

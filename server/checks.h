@@ -41,6 +41,10 @@ void checks_free(struct checks *checks);
 bool checks_certificate(struct checks *checks,
     const struct config_certificate *c, gnutls_datum_t *chain_out,
     gnutls_datum_t *key_out, uint32_t *found_out);
+/* The OCSP response to be stapled to that certificate; chain as it was given.
+ */
+bool checks_staple(struct checks *checks, const struct config_certificate *c,
+    const gnutls_datum_t *chain);
 bool checks_anchors(struct checks *checks, const char *path, const char *part,
     unsigned line, gnutls_datum_t *out);
 /* A listener's client-crl.  One that is there but stale trusts nobody, which

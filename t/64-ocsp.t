@@ -148,12 +148,15 @@ subtest 'bad ones' => sub {
 		ok($instance->logged(qr/ alarm configuration trouble=.*certificate server: ocsp: .*$why/),
 		    "$what: but for an alarm");
 		is(stapled(), 'none', "$what: not stapled");
+		my ($status, $out) = $instance->tool('cert', 'check');
+		like($out, qr/^warning: .*certificate server: ocsp: .*$why.* \[staple\]$/m,
+		    "$what: and said by cert check");
 	}
 	spew($response, $good);
 	reload_like(qr/result=ok/, 'put right');
 	is(stapled(), 'good', 'is stapled again');
 	spew("$tls/server.pem", slurp("$scratch/plain.pem"));
-	reload_like(qr/result=ok/, 'without the issuer in the chain');
+	ok($instance->stop && $instance->start, 'a start without the issuer in the chain');
 	ok($instance->logged(qr/trouble=.*the issuer of certificate server does not follow it/),
 	    'nobody can tell');
 };
@@ -165,6 +168,9 @@ subtest 'must-staple' => sub {
 	    'without its response it is refused');
 	respond($response, ['must'], at => '-4 days');
 	reload_like(qr/result=refused .*its time is over/, 'with a stale one too');
+	my ($answer, $said) = $instance->tool('cert', 'check');
+	is($answer, 1, 'cert check says no');
+	like($said, qr/^error: .*its time is over.* \[must-staple\]$/m, 'and why');
 	my $without = slurp($instance->{conf});
 	$instance->conf_write($without =~ s/^\s*ocsp = .*\n//mr);
 	reload_like(qr/result=refused .*must-staple.*expected ocsp = /, 'and without the option');
@@ -238,7 +244,7 @@ subtest 'of a smarthost' => sub {
 	$instance->option('retry-most', '"1s"');
 	reload_like(qr/result=ok/, 'its authority is known');
 	$smarthost->set(cert => "$scratch/smarthost-chain.pem",
-		key => "$scratch/smarthost.key");
+		key => "$scratch/smarthost.key", fault => { idle => 'drop' });
 	my $client = $instance->authenticated(ca => undef);
 	like($client->transaction(message()), qr/^250/, 'a message for it');
 	ok($instance->logged(qr/reason=certificate-revocation-unknown .*OCSP response comes with it, but no good one did/),

@@ -76,6 +76,7 @@ look_certificates(struct checks *checks, const struct config *config)
 		if (!checks_certificate(checks, &config->certificates[i],
 			&chain, &key, &words))
 			continue;
+		checks_staple(checks, &config->certificates[i], &chain);
 		files_free(&chain);
 		files_wipe(&key);
 	}
