@@ -108,6 +108,16 @@ subtest 'another authority' => sub {
 	cert_ok('install', 'answer.pem', '--out', 'mail');
 	is(slurp('mail.key'), $hsm->url('mail', 'ec') . "\n",
 	    'the next key becomes the key');
+	cert_ok('request', 'mail.example.org', '--role', 'server', '--out', 'fresh',
+		'--key', $hsm->url('mail', 'rsa'));
+	cert_ok('issue', '--request', 'fresh.csr', '--role', 'server', '--out',
+		'answer', '--ca', 'other');
+	cert_not(qr/none of the 2 certificates is for the key/, 'install',
+		'answer.pem', '--out', 'mail', '--key', $hsm->url('mail', 'ca'));
+	cert_ok('install', 'answer.pem', '--out', 'mail', '--key',
+		$hsm->url('mail', 'rsa'));
+	is(slurp('mail.key'), $hsm->url('mail', 'rsa') . "\n",
+	    'a key that comes with it may be in the token');
 	cert_not(qr/mail\.key: the key is in a token, which does not give it away/,
 		{ in => "open sesame\n" }, 'export', 'mail', '--out', 'mail.p12',
 		'--password-stdin');

@@ -149,6 +149,21 @@ subtest 'tools' => sub {
 	like($err, qr/a new key has to be made in the token/, 'and says so');
 };
 
+subtest 'a set-up' => sub {
+	my @init = (program('sallyport'), 'init', "$scratch/new", '--hostname',
+		'mail.example.org', '--smarthost', 'smtp.example.net:465', '--cert',
+		"$tls/ec.pem", '--submission', '127.0.0.1:' . free_port(),
+		'--submissions', '127.0.0.1:' . free_port(), '--key');
+	my ($status, $out, $err) = run({}, @init, $hsm->url('mail', 'client'));
+	is($status, 1, 'the key has to be that of the certificate');
+	like($err, qr/the key does not belong to the certificate/, 'it says');
+	ok(!-e "$scratch/new", 'nothing is made');
+	($status, $out, $err) = run({}, @init, $hsm->url('mail', 'ec'));
+	is($status, 0, 'init takes a key in a token') or diag $err;
+	like(slurp("$scratch/new/sallyport.conf"),
+		qr/key = "\Q@{[$hsm->url('mail', 'ec')]}\E"/, 'by its URL');
+};
+
 subtest 'reload to another key' => sub {
 	my $old = $instance->authenticated or return fail('a client');
 	chain('server', 'tls/next.pem');
