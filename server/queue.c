@@ -290,6 +290,12 @@ queue_close(struct queue *queue)
 	free(queue);
 }
 
+bool
+queue_settle(struct queue *queue, int timeout_ms)
+{
+	return log_wait(queue, timeout_ms);
+}
+
 void
 queue_configure(struct queue *queue, const struct config *config,
     const struct routes *routes)

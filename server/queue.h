@@ -151,6 +151,8 @@ bool queue_notice(struct queue *queue, const char *text, struct reason *why);
 
 /* Workers get NULL at once from now on. */
 void queue_stop(struct queue *queue);
+/* Wait until all that was done is on stable storage; false after timeout_ms. */
+bool queue_settle(struct queue *queue, int timeout_ms);
 
 struct queue_counts {
 	uint64_t messages, deferred, held, delivered, bounced;

@@ -30,6 +30,7 @@
 enum {
 	RELAY_CONFIGS = 16,
 	CONTROL_AGAIN_MS = 100,
+	SETTLE_MS = 5000,
 	BOOK_TICK_MS = 1000,
 	SESSION_PACKET = 4096, /* more than a decision */
 	SESSION_AT_ONCE = 64,  /* packets, before the master is heard again */
@@ -479,7 +480,8 @@ static const struct role_handler handler = {
 };
 
 /* The threads have ended: leave the queue whole.  A tool that is still being
- * answered is cut off by our end; the log on disk is whole without a close. */
+ * answered is cut off by our end; what was delivered just before is recorded
+ * nevertheless, or it would be again. */
 static _Noreturn void
 relay_finish(struct relay *relay)
 {
@@ -488,6 +490,9 @@ relay_finish(struct relay *relay)
 	if (pthread_mutex_trylock(&relay->control_lock) == 0) {
 		queue_close(relay->queue);
 		book_close(relay->book);
+	} else if (!queue_settle(relay->queue, SETTLE_MS)) {
+		log_line(SAY_WARNING, "queue",
+		    "trouble=\"not all of the log is written\"");
 	}
 	relay_stopped();
 }
