@@ -209,7 +209,7 @@ subtest 'what does not fit' => sub {
 	$not->('a cut off key', $good[0], "$scratch/cut.key", qr/cut\.key/);
 	my ($cert, $key) = $instance->{authority}->issue('client',
 		dns => ['mail.example.org'], purpose => 'client');
-	$not->('one for clients', $cert, $key, qr/expected serverAuth/);
+	$not->('one for clients', $cert, $key, qr/lacks serverAuth/);
 	($cert, $key) = $instance->{authority}->issue('gone',
 		dns => ['mail.example.org'], from => -86400 * 2, to => -86400);
 	$not->('one that has expired', $cert, $key, qr/has expired/);
@@ -229,11 +229,26 @@ subtest 'what does not fit' => sub {
 	unlink "$tls/server.key.next";
 	$before = state_of();
 	# Right in all that can be looked at, but it may not sign a handshake.
-	run({}, 'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 30,
-		'-subj', '/CN=mute', '-keyout', "$scratch/mute.key", '-out',
-		"$scratch/mute.pem", map { ('-addext', $_) } 'extendedKeyUsage=serverAuth',
-		'subjectAltName=DNS:mail.example.org', 'basicConstraints=critical,CA:FALSE',
-		'keyUsage=critical,keyEncipherment');
+	my @ca = ($instance->{authority}->file, "$scratch/ca.key");
+	IO::Socket::SSL::Utils::PEM_key2file($instance->{authority}{key}, $ca[1]);
+	my $made = sub {
+		my ($name, $usage, @how) = @_;
+		spew("$scratch/ext", "extendedKeyUsage=serverAuth\nkeyUsage=critical,$usage\n"
+		    . "subjectAltName=DNS:mail.example.org\n");
+		run({}, 'openssl', 'req', '-new', '-newkey', 'rsa:2048', '-nodes', '-subj',
+			"/CN=$name", '-keyout', "$scratch/$name.key", '-out', "$scratch/csr");
+		my ($status, $out, $err) = run({}, 'openssl', 'x509', '-req', '-in',
+			"$scratch/csr", '-days', 30, '-extfile', "$scratch/ext", '-out',
+			"$scratch/$name.pem", @how);
+		is($status, 0, "made $name") or diag $err;
+		return ("$scratch/$name.pem", "$scratch/$name.key");
+	};
+	my @signed = ('-CA', $ca[0], '-CAkey', $ca[1], '-CAcreateserial');
+	$not->('a self-signed one', $made->('self', 'digitalSignature', '-key',
+		"$scratch/self.key"), qr/refused: .*self-signed/);
+	$not->('one with a weak signature', $made->('weak', 'digitalSignature', @signed,
+		'-sha1'), qr/refused: .*signature is weak/);
+	$made->('mute', 'keyEncipherment', @signed);
 	$not->('one that the server refuses', "$scratch/mute.pem", "$scratch/mute.key",
 		qr/the server refuses it, \S+server\.pem is as it was: .*trial handshake/);
 	is(serial_shown(), $shown, 'the server goes on');

@@ -254,12 +254,17 @@ subtest 'every client and way' => sub {
 	my $root = $acme->webroot;
 	symlink $root, "$odd/w w";
 	for my $client (qw(lego certbot)) {
+		remove_tree("$root/.well-known");
 		acme_ok('a.example.org', 'b.example.org', '--out', "$odd/web$client",
 			'--webroot', "$odd/w w", @from, @mail, '--client', $client,
 			'--algorithm', 'rsa');
 		good_ok("$odd/web$client", 'a.example.org', 'b.example.org');
 		like(x509("$odd/web$client.pem", '-text'), qr/Public-Key: \(3072 bit\)/,
 		    'a key of the kind asked for');
+		# The web server's user is another one.
+		my @mode = stat "$root/.well-known/acme-challenge";
+		is(($mode[2] // 0) & 0055, 0055, 'others can read the challenges')
+		    if $client eq 'lego'; # certbot leaves none
 	}
 	ok(!glob("$scratch/odd*") && !-e 'odd' && !-e "$odd/odd", 'no shell was asked');
 	is_deeply([grep { !/\.(?:pem|key|acme)$/ } glob "\Q$odd\E/*"],
@@ -370,6 +375,7 @@ subtest 'answers that do not fit' => sub {
 	my $bin = "$scratch/bin";
 	mkdir $bin;
 	my @good = $instance->{authority}->issue('theirs', dns => ['mail.example.org']);
+	my @ca = ($instance->{authority}->file, "$scratch/age.ca.key");
 	my $answers = sub {
 		my ($what, $text, $script, @more) = @_;
 		spew("$bin/certbot", "#!/bin/sh\n$script\n");
@@ -390,17 +396,17 @@ subtest 'answers that do not fit' => sub {
 	$answers->('for another key', qr/none of the 1 certificates is for the key/,
 		"cp '$good[0]' chain.pem");
 	for (['another name', qr/not for mail\.example\.org/, 'DNS:www.example.org', 'serverAuth'],
-	    ['clients', qr/expected serverAuth/, 'DNS:mail.example.org', 'clientAuth']) {
+	    ['clients', qr/lacks serverAuth/, 'DNS:mail.example.org', 'clientAuth']) {
 		my ($what, $text, $name, $purpose) = @$_;
 		$answers->("for $what", $text,
-			"openssl x509 -req -in request.csr -signkey '$good[1]' -days 9 "
+			"openssl x509 -req -in request.csr -CA '$ca[0]' -CAkey '$ca[1]' -CAcreateserial -days 9 "
 			. "-force_pubkey \"\$(openssl req -in request.csr -pubkey -noout >k; echo k)\" "
 			. "-extfile /dev/stdin -out chain.pem <<E\n"
 			. "subjectAltName=$name\nextendedKeyUsage=$purpose\nE\nrm -f k");
 	}
 	# It may not sign a handshake, which only the server finds out.
 	my $mute_one = sub {
-		return "openssl x509 -req -in request.csr -signkey '$good[1]' -days 9 "
+		return "openssl x509 -req -in request.csr -CA '$ca[0]' -CAkey '$ca[1]' -CAcreateserial -days 9 "
 		    . '-force_pubkey "$(openssl req -in request.csr -pubkey -noout >k; echo k)" '
 		    . "-extfile /dev/stdin -out chain.pem <<E\n"
 		    . "subjectAltName=DNS:mail.example.org\nextendedKeyUsage=serverAuth\n"

@@ -11,9 +11,11 @@
 #include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../pki/cert.h"
+#include "../pki/check.h"
 #include "../pki/file.h"
 #include "../pki/renew.h"
 #include "../pki/request.h"
@@ -95,18 +97,6 @@ check_name(const struct one *one, const char *name, struct reason *why)
 		   name);
 }
 
-static bool
-check_purpose(const struct one *one, enum cert_purpose purpose,
-    struct reason *why)
-{
-	return cert_purpose(one->crt, purpose) == PURPOSE_YES ||
-	       fail(why, REASON_CERT_PURPOSE,
-		   "the certificate is not meant for %s, expected %s in its "
-		   "extended key usage",
-		   purpose == CERT_FOR_SERVER ? "servers" : "clients",
-		   purpose == CERT_FOR_SERVER ? "serverAuth" : "clientAuth");
-}
-
 /* All DNS names of the one in that file; none that can be read is no
  * measure. */
 static bool
@@ -140,11 +130,71 @@ roles_of(const struct config *config, const char *chain_path)
 	return CERTIFICATE_SERVER;
 }
 
+/* --- and whether it is any good ------------------------------------------ */
+
+struct refusal {
+	struct reason *why;
+	bool is_refused;
+};
+
+/* Of what "cert check" finds, errors, and warnings that would be news: a
+ * renewal is no time to get worse.  That it ends soon is no reason to keep an
+ * older one, and what the authority above is called is its own affair. */
+static bool
+is_reason(enum check_word word)
+{
+	switch (word) {
+	case CHECK_NAME_MISSING:
+	case CHECK_PURPOSE_SERVER:
+	case CHECK_PURPOSE_CLIENT:
+	case CHECK_SELF_SIGNED:
+	case CHECK_WEAK_KEY:
+	case CHECK_WEAK_HASH:
+	case CHECK_EXPIRED:
+	case CHECK_NOT_YET_VALID:
+		return true;
+	default:
+		return check_is_error(word);
+	}
+}
+
+static void
+refuse(void *context, const struct check_finding *finding)
+{
+	struct refusal *refusal = context;
+
+	if (refusal->is_refused || !is_reason(finding->word))
+		return;
+	refusal->is_refused = true;
+	fail(refusal->why, REASON_CERT_BAD, "the certificate is refused: %s",
+	    finding->text);
+}
+
+static bool
+check_rules(const gnutls_datum_t *chain, const char *chain_path, unsigned roles,
+    struct reason *why)
+{
+	struct refusal refusal = { .why = why };
+	const struct check_options options = {
+		.now = time(NULL),
+		.report = refuse,
+		.context = &refusal,
+	};
+	const struct check_pair pair = {
+		.chain_path = chain_path,
+		.chain = chain,
+		.for_server = (roles & CERTIFICATE_SERVER) != 0,
+		.for_client = (roles & CERTIFICATE_CLIENT) != 0,
+	};
+
+	check_pair(&options, &pair);
+	return !refusal.is_refused;
+}
+
 static bool
 check(const struct cert_answer *answer, const gnutls_datum_t *chain,
     const char *chain_path, const struct config *config, struct reason *why)
 {
-	unsigned roles = roles_of(config, chain_path);
 	struct one one = { 0 };
 	bool ok = one_read(&one, chain, why);
 
@@ -153,10 +203,8 @@ check(const struct cert_answer *answer, const gnutls_datum_t *chain,
 	if (ok && answer->is_replacement && answer->name_count == 0)
 		ok = check_names_of(&one, chain_path, why);
 	if (ok && answer->is_replacement)
-		ok = ((roles & CERTIFICATE_SERVER) == 0 ||
-			 check_purpose(&one, CERT_FOR_SERVER, why)) &&
-		     ((roles & CERTIFICATE_CLIENT) == 0 ||
-			 check_purpose(&one, CERT_FOR_CLIENT, why));
+		ok = check_rules(chain, chain_path,
+		    roles_of(config, chain_path), why);
 	one_free(&one);
 	return ok;
 }
