@@ -12,23 +12,44 @@
 
 enum { SCAN_OVERLAP = 64 /* "MAIL", blanks, "FROM:" */ };
 
+/* Does word end at *end?  Then it is where word begins. */
+static bool
+step_back(
+    const unsigned char *octets, const unsigned char **end, const char *word)
+{
+	size_t len = strlen(word);
+
+	if ((size_t)(*end - octets) < len ||
+	    strncasecmp((const char *)*end - len, word, len) != 0)
+		return false;
+	*end -= len;
+	return true;
+}
+
+/* Does a command that names a path end before the colon? */
+static bool
+is_command(const unsigned char *octets, const unsigned char *colon,
+    const char *verb, const char *word)
+{
+	const unsigned char *at = colon;
+
+	if (!step_back(octets, &at, word))
+		return false;
+	while (at > octets && (at[-1] == ' ' || at[-1] == '\t'))
+		at--;
+	return step_back(octets, &at, verb);
+}
+
 bool
 chunk_reads_as_mail(const unsigned char *octets, size_t len)
 {
 	const unsigned char *at = octets, *end = octets + len;
 
 	while ((at = memchr(at, ':', (size_t)(end - at))) != NULL) {
-		const unsigned char *word = at++;
-
-		if (word - octets < 8 ||
-		    strncasecmp((const char *)word - 4, "FROM", 4) != 0)
-			continue;
-		word -= 4;
-		while (word > octets && (word[-1] == ' ' || word[-1] == '\t'))
-			word--;
-		if (word - octets >= 4 &&
-		    strncasecmp((const char *)word - 4, "MAIL", 4) == 0)
+		if (is_command(octets, at, "MAIL", "FROM") ||
+		    is_command(octets, at, "RCPT", "TO"))
 			return true;
+		at++;
 	}
 	return false;
 }

@@ -97,9 +97,10 @@ bool flight_run(struct transaction *t);
 /* --- server/upstream_chunk.c --- */
 
 /*
- * Would a server that takes these octets of a message for commands read MAIL
- * in them?  Some offer CHUNKING and do not skip the octets of a BDAT that they
- * refuse; whoever wrote the message would then speak with our login.
+ * Would a server that takes these octets of a message for commands read MAIL or
+ * RCPT in them?  Some offer CHUNKING and do not skip the octets of a BDAT that
+ * they refuse; whoever wrote the message would then speak with our login, or
+ * name recipients that nobody has judged.
  */
 bool chunk_reads_as_mail(const unsigned char *octets, size_t len);
 

@@ -95,7 +95,7 @@ subtest 'CHUNKING without PIPELINING' => sub {
 # A server that does not skip a chunk would take its lines for commands, with
 # our login.
 for my $line ('MAIL FROM:<boss@example.org>', ' mail  From:<>',
-	'xMaIl fRoM:<a@example.org>') {
+	'xMaIl fRoM:<a@example.org>', 'RCPT TO:<boss@example.org>') {
 	for my $before ('', 'x' x 78 . "\r\n" x 2000) {
 		subtest 'a message that reads as commands: '
 		    . (length $before ? 'large, ' : '') . $line => sub {

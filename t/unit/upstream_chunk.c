@@ -30,7 +30,14 @@ static const struct {
 	{ "Mail-From: a", false },
 	{ "MAIL\r\nFROM:<>", false },
 	{ "mail for:", false },
-	{ "RCPT TO:<MAIL FROM>", false },
+	/* After MAIL of this message it adds one to its recipients. */
+	{ "RCPT TO:<a@example.org>\r\n", true },
+	{ "\r\nrcpt \t to:", true },
+	{ "CPT TO:", false },
+	{ "TO:", false },
+	{ "To: RCPT TO", false },
+	{ "RCPT FROM:<>", false },
+	{ "MAIL TO:<>", false },
 };
 
 static void
