@@ -67,15 +67,8 @@ sub configure {
 	my ($self, %o) = @_;
 	my $etc = $self->inside('/etc/postfix');
 	my %main = (
-		compatibility_level => '3.6', myhostname => 'branch.example',
-		mydestination => '', local_transport => 'error:none here',
-		alias_maps => '', alias_database => '',
-		inet_interfaces => '127.0.0.1', inet_protocols => 'ipv4',
-		mynetworks => '127.0.0.0/8', smtputf8_enable => 'no', soft_bounce => 'yes',
-		smtpd_recipient_restrictions => 'permit_mynetworks, reject',
-		smtp_host_lookup => 'native', smtp_dns_support_level => 'disabled',
-		maillog_file => '/var/log/postfix.log',
-		relayhost => "[127.0.0.1]:$o{relay}",
+		myhostname => 'branch.example', smtputf8_enable => 'no',
+		soft_bounce => 'yes', relayhost => "[127.0.0.1]:$o{relay}",
 		smtp_tls_security_level => 'secure',
 		smtp_tls_secure_cert_match => $o{name},
 		smtp_tls_CAfile => '/etc/postfix/ca.pem',
@@ -96,6 +89,21 @@ sub configure {
 			$mechanisms ? (smtp_sasl_mechanism_filter => $mechanisms)
 			: ());
 	}
+	$self->settle(%main);
+}
+
+# Its two files, with what each has here.
+sub settle {
+	my ($self, %main) = @_;
+	my $etc = $self->inside('/etc/postfix');
+	%main = (compatibility_level => '3.6',
+		mydestination => '', local_transport => 'error:none here',
+		alias_maps => '', alias_database => '',
+		inet_interfaces => '127.0.0.1', inet_protocols => 'ipv4',
+		mynetworks => '127.0.0.0/8',
+		smtpd_recipient_restrictions => 'permit_mynetworks, reject',
+		smtp_host_lookup => 'native', smtp_dns_support_level => 'disabled',
+		maillog_file => '/var/log/postfix.log', %main);
 	spew("$etc/main.cf", join '', map { "$_ = $main{$_}\n" } sort keys %main);
 	spew("$etc/master.cf", <<"MASTER");
 127.0.0.1:$self->{port} inet n - n - - smtpd
@@ -111,6 +119,7 @@ flush     unix  n - n 1000? 0 flush
 proxymap  unix  - - n -  - proxymap
 smtp      unix  - - n -  - smtp
 relay     unix  - - n -  - smtp
+virtual   unix  - n n -  - virtual
 error     unix  - - n -  - error
 retry     unix  - - n -  - error
 anvil     unix  - - n -  1 anvil
