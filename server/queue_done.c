@@ -2,7 +2,7 @@
  * server/queue_done.c: what becomes of a message after an attempt: done,
  * tried again, bounced, or held.
  */
-#include "queue_internal.h"
+#include "queue_verdict.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -10,29 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bounce.h"
 #include "log.h"
 
 enum {
 	NOT_TRIED_MS = 1000, /* before it is offered again */
 	VALUE_PATH = 400,
 	VALUE_TEXT = 700,
-};
-
-/* All that is decided about one attempt before the queue is changed. */
-struct verdict {
-	struct leg *leg;
-	struct queued *message; /* the leg's */
-	int64_t now_ms;         /* Unix */
-	bool tried;             /* some recipient has an outcome */
-	bool hold;              /* failed for good, and nobody can be told */
-	bool drop;              /* the same of an alarm's mail */
-	bool tells;             /* of a delay: it is no attempt of its own */
-	size_t failed;          /* recipients that failed for good */
-	size_t relayed;         /* whose delivery nobody else will tell */
-	struct log_entry *bounces, **bounces_end;
-	struct log_entry *attempt;
-	uint64_t bounce_serial; /* of the last of failures */
 };
 
 bool
@@ -82,29 +65,6 @@ is_notice(const struct delivery *delivery, const struct queued *message)
 	return delivery->envelope.notice && message->key.mark == 0;
 }
 
-/* Is the sender to be told of this recipient, in a notification of action? */
-static bool
-is_told(const struct delivery *delivery, const struct delivery_recipient *one,
-    enum bounce_action action)
-{
-	bool is = false;
-
-	switch (action) {
-	case BOUNCE_FAILED:
-		is = one->outcome == OUTCOME_PERMANENT;
-		break;
-	case BOUNCE_DELAYED:
-		is = one->outcome == OUTCOME_TEMPORARY;
-		break;
-	case BOUNCE_RELAYED:
-		/* RFC 3461, section 5.2.2. */
-		is = one->outcome == OUTCOME_DELIVERED && !one->dsn;
-		break;
-	}
-	return is && bounce_is_wanted(
-			 &delivery->envelope.recipients[one->index], action);
-}
-
 /* Terminated, in bounds, and expired where it is time. */
 static void
 check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
@@ -124,175 +84,13 @@ check_outcomes(const struct queue_settings *settings, struct delivery *delivery,
 			verdict->tried = true;
 		if (one->outcome == OUTCOME_PERMANENT)
 			verdict->failed++;
-		if (is_told(delivery, one, BOUNCE_RELAYED))
+		if (verdict_tells(delivery, one, BOUNCE_RELAYED))
 			verdict->relayed++;
 	}
 	if (verdict->failed > 0 && !bounce_is_possible(&delivery->envelope)) {
 		verdict->drop = is_notice(delivery, verdict->message);
 		verdict->hold = !verdict->drop;
 	}
-}
-
-/* Bounces. */
-
-/* Head and the beginning of the body, where the header is; or all of it, if
- * that was asked for and is not too much. */
-static bool
-read_original(const struct delivery *delivery, struct bounce *bounce,
-    char **octets_out, struct reason *why)
-{
-	size_t most = BOUNCE_HEADER_MAX, body;
-	char *octets;
-
-	if (bounce->action == BOUNCE_FAILED &&
-	    delivery->envelope.ret == RET_FULL &&
-	    delivery->head_len + delivery->body_len <= BOUNCE_FULL_MAX)
-		most = BOUNCE_FULL_MAX;
-	body = delivery->body_len < most ? (size_t)delivery->body_len : most;
-	octets = malloc(delivery->head_len + body + 1);
-
-	if (octets == NULL)
-		return fail(why, REASON_NO_MEMORY, "bounce");
-	if (delivery->head_len > 0)
-		memcpy(octets, delivery->head, delivery->head_len);
-	if (!journal_pread(delivery->body_fd, octets + delivery->head_len, body,
-		(uint64_t)delivery->body_offset, why)) {
-		free(octets);
-		return false;
-	}
-	bounce->octets = *octets_out = octets;
-	bounce->octets_len = delivery->head_len + body;
-	bounce->whole = body == delivery->body_len;
-	return true;
-}
-
-static struct log_entry *
-bounce_entry(const struct bounce *bounce, struct reason *why)
-{
-	struct envelope envelope;
-	struct log_entry *entry = NULL;
-	struct wire_writer w;
-	unsigned char *front;
-	char *octets;
-	size_t len, size;
-
-	if (!bounce_make(bounce, &envelope, &octets, &len, why))
-		return NULL;
-	size = envelope_encoded_size(&envelope);
-	front = malloc(size);
-	if (front != NULL && len <= JOURNAL_INLINE_MAX) {
-		wire_writer_init(&w, front, size);
-		envelope_encode(&envelope, &w);
-		entry = log_entry_new(JOURNAL_MESSAGE, front, w.len, NULL, 0,
-		    octets, len);
-	}
-	if (entry == NULL)
-		fail(why, REASON_NO_MEMORY, "bounce of %zu octets", len);
-	else
-		log_line(SAY_NOTE, "bounce",
-		    "queue=%s for=%s action=%s octets=%zu", envelope.queue_id,
-		    bounce->original->queue_id, bounce_word(bounce->action),
-		    len);
-	free(front);
-	free(octets);
-	envelope_fini(&envelope);
-	return entry;
-}
-
-static void
-verdict_add_bounce(struct queue *queue, struct verdict *verdict,
-    enum bounce_action action, struct log_entry *entry)
-{
-	pthread_mutex_lock(&queue->lock);
-	entry->record.number = ++queue->serial;
-	pthread_mutex_unlock(&queue->lock);
-	/* What was delivered is, whether its notice is lost or not. */
-	if (action != BOUNCE_RELAYED)
-		verdict->bounce_serial = entry->record.number;
-	*verdict->bounces_end = entry;
-	verdict->bounces_end = &entry->next;
-}
-
-static struct bounce_recipient
-told_recipient(const struct delivery_recipient *one)
-{
-	return (struct bounce_recipient){
-		.index = one->index,
-		.status = one->status,
-		.text = one->text,
-		.remote = queue_is_reply(one->text),
-		.undecided = !one->decided,
-	};
-}
-
-/* Tell the sender about all of action, BOUNCE_RECIPIENTS_MAX at a time. */
-static bool
-make_bounces(struct queue *queue, const struct queue_settings *settings,
-    const struct delivery *delivery, struct verdict *verdict,
-    enum bounce_action action, struct reason *why)
-{
-	struct bounce_recipient told[BOUNCE_RECIPIENTS_MAX];
-	struct bounce bounce = {
-		.action = action,
-		.hostname = settings->hostname,
-		.now_ms = verdict->now_ms,
-		.original = &delivery->envelope,
-		.retry_until_ms =
-		    settings->expire_ms > 0
-			? delivery->envelope.arrival_ms + settings->expire_ms
-			: 0,
-		.remote_host = delivery->hop.host,
-		.decision = "",
-		.recipients = told,
-	};
-	struct log_entry *entry;
-	char *octets = NULL;
-	bool ok = true;
-
-	if (!read_original(delivery, &bounce, &octets, why))
-		return false;
-	for (size_t i = 0; ok && i < delivery->recipient_count; i++) {
-		const struct delivery_recipient *one = &delivery->recipients[i];
-
-		if (is_told(delivery, one, action)) {
-			if (one->decided)
-				bounce.decision = delivery->decision;
-			told[bounce.recipient_count++] = told_recipient(one);
-		}
-		if (bounce.recipient_count == 0 ||
-		    (bounce.recipient_count < BOUNCE_RECIPIENTS_MAX &&
-			i + 1 < delivery->recipient_count))
-			continue;
-		entry = bounce_entry(&bounce, why);
-		ok = entry != NULL;
-		if (ok)
-			verdict_add_bounce(queue, verdict, action, entry);
-		bounce.recipient_count = 0;
-		bounce.decision = "";
-	}
-	free(octets);
-	return ok;
-}
-
-static void
-free_entries(struct log_entry *entry)
-{
-	struct log_entry *next;
-
-	for (; entry != NULL; entry = next) {
-		next = entry->next;
-		log_entry_free(entry);
-	}
-}
-
-static void
-forget_bounces(struct verdict *verdict)
-{
-	*verdict->bounces_end = NULL;
-	free_entries(verdict->bounces);
-	verdict->bounces = NULL;
-	verdict->bounces_end = &verdict->bounces;
-	verdict->bounce_serial = 0;
 }
 
 /* Nobody could be told now: the recipients stay, and are tried again. */
@@ -304,7 +102,7 @@ undo_failures(struct delivery *delivery, struct verdict *verdict)
 			delivery->recipients[i].outcome = OUTCOME_TEMPORARY;
 	}
 	verdict->failed = 0;
-	forget_bounces(verdict);
+	verdict_forget_bounces(verdict);
 }
 
 /* The log. */
@@ -529,7 +327,7 @@ decide_bounces(struct queue *queue, const struct queue_settings *settings,
 	struct reason why;
 
 	if (verdict->failed > 0 && !verdict->hold && !verdict->drop &&
-	    !make_bounces(queue, settings, delivery, verdict, BOUNCE_FAILED,
+	    !verdict_bounce(queue, settings, delivery, verdict, BOUNCE_FAILED,
 		&why)) {
 		log_line(SAY_ALARM, "queue",
 		    "queue=%s bounce=failed trouble=\"%s\"",
@@ -537,7 +335,7 @@ decide_bounces(struct queue *queue, const struct queue_settings *settings,
 		undo_failures(delivery, verdict);
 	}
 	if (verdict->relayed > 0 && bounce_is_possible(&delivery->envelope) &&
-	    !make_bounces(queue, settings, delivery, verdict, BOUNCE_RELAYED,
+	    !verdict_bounce(queue, settings, delivery, verdict, BOUNCE_RELAYED,
 		&why))
 		log_line(SAY_ALARM, "queue",
 		    "queue=%s notice=failed trouble=\"%s\"",
@@ -629,7 +427,7 @@ tell_delay(struct queue *queue, const struct queue_settings *settings,
 
 	if (!bounce_is_possible(&delivery->envelope))
 		return true;
-	ok = make_bounces(queue, settings, delivery, verdict, BOUNCE_DELAYED,
+	ok = verdict_bounce(queue, settings, delivery, verdict, BOUNCE_DELAYED,
 	    &why);
 	if (ok && verdict->bounces != NULL) {
 		verdict->attempt = attempt_entry(delivery, verdict, false,
@@ -641,7 +439,7 @@ tell_delay(struct queue *queue, const struct queue_settings *settings,
 		return true;
 	log_line(SAY_ALARM, "queue", "queue=%s notice=failed trouble=\"%s\"",
 	    delivery->envelope.queue_id, why.text);
-	forget_bounces(verdict);
+	verdict_forget_bounces(verdict);
 	return false;
 }
 

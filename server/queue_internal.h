@@ -17,6 +17,7 @@
  *     queue_record.c, queue_recover.c  its records; reading it at a start
  *     queue_history.c  attempts that are kept when it is rewritten
  *     queue_done.c   what becomes of a message after an attempt
+ *     queue_bounce.c  and the notifications it leads to
  *     queue_age.c    what becomes of it by its age alone
  *     queue_route.c  and by a reload: it may be routed elsewhere
  *     queue_notice.c  the mail of an alarm
