@@ -17,6 +17,7 @@
 
 #include "log.h"
 
+/* All of them are open. */
 enum { LOG_FILES_MAX = 1024 };
 
 /* What a record says of the message's way over one hop.  Without memory it is
@@ -340,6 +341,23 @@ compare_files(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* "log.<n>" */
+static bool
+parse_name(const char *name, uint32_t *file_out)
+{
+	char again[JOURNAL_NAME_SIZE];
+	unsigned long file;
+
+	if (strncmp(name, "log.", 4) != 0)
+		return false;
+	file = strtoul(name + 4, NULL, 10);
+	snprintf(again, sizeof(again), "log.%lu", file);
+	if (file >= UINT32_MAX || strcmp(again, name) != 0)
+		return false;
+	*file_out = (uint32_t)file;
+	return true;
+}
+
 /* Numbers of the log's files in order. */
 static bool
 list_files(struct queue *queue, uint32_t out[static LOG_FILES_MAX],
@@ -350,6 +368,7 @@ list_files(struct queue *queue, uint32_t out[static LOG_FILES_MAX],
 	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 	size_t count = 0;
+	bool ok = true;
 
 	if (folder == NULL) {
 		fail_errno(why, "relay folder");
@@ -357,18 +376,22 @@ list_files(struct queue *queue, uint32_t out[static LOG_FILES_MAX],
 			close(fd);
 		return false;
 	}
-	while ((entry = readdir(folder)) != NULL && count < LOG_FILES_MAX) {
-		char again[JOURNAL_NAME_SIZE];
-		unsigned long file;
+	while (ok && (entry = readdir(folder)) != NULL) {
+		uint32_t file;
 
-		if (strncmp(entry->d_name, "log.", 4) != 0)
+		if (!parse_name(entry->d_name, &file))
 			continue;
-		file = strtoul(entry->d_name + 4, NULL, 10);
-		snprintf(again, sizeof(again), "log.%lu", file);
-		if (file < UINT32_MAX && strcmp(again, entry->d_name) == 0)
-			out[count++] = (uint32_t)file;
+		ok = count < LOG_FILES_MAX;
+		if (ok)
+			out[count++] = file;
 	}
 	closedir(folder);
+	/* Without what the others say mail would be delivered again. */
+	if (!ok)
+		return fail(why, REASON_RANGE,
+		    "relay folder: more than %d files log.N, which could not "
+		    "be removed",
+		    LOG_FILES_MAX);
 	qsort(out, count, sizeof(*out), compare_files);
 	*count_out = count;
 	return true;
@@ -378,7 +401,7 @@ bool
 log_recover(struct queue *queue, struct reason *why)
 {
 	uint32_t files[LOG_FILES_MAX];
-	size_t count;
+	size_t count = 0;
 
 	if (!list_files(queue, files, &count, why))
 		return false;

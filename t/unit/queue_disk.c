@@ -572,6 +572,33 @@ test_old_logs_go_in_order(void **state)
 	assert_int_equal(files_in(world->own), 2); /* and damaged/ */
 }
 
+/* None of them is left unread: completions may stand in it. */
+static void
+test_too_many_logs(void **state)
+{
+	struct world *world = *state;
+	struct queue_options options = {
+		.in_folder = world->in,
+		.relay_folder = world->own,
+		.config = &world->config,
+		.start_id = 77,
+	};
+	struct queue *queue;
+	struct reason why;
+	char path[120];
+
+	queue_close(world->queue);
+	world->queue = NULL;
+	for (int i = 1; i <= 1025; i++) {
+		snprintf(path, sizeof(path), "%s/log.%d", world->own, i);
+		close(open(path, O_WRONLY | O_CREAT, 0600));
+	}
+	assert_false(queue_open(&queue, &options, &why));
+	assert_non_null(strstr(why.text, "more than 1024 files"));
+	assert_int_equal(unlink(path), 0);
+	queue_start(world);
+}
+
 int
 main(void)
 {
@@ -590,6 +617,7 @@ main(void)
 		WITH_WORLD(test_unlink_fails),
 		WITH_WORLD(test_unlink_sync_fails),
 		WITH_WORLD(test_old_logs_go_in_order),
+		WITH_WORLD(test_too_many_logs),
 	};
 
 	umask(027);
