@@ -96,6 +96,16 @@ subtest 'clients' => sub {
 	($lost) = grep { $_->{name} eq 'lost@example.org' } @items;
 	is($lost->{state}, 'near', 'its next certificate counts');
 	is($status, 1, 'and is near its end');
+	# Older programs wrote no keys.
+	my $ledger = slurp("$tls/issued");
+	spew("$tls/issued", $ledger =~ s/ key=\S+//gr);
+	($status, @items) = status_of();
+	($lost) = grep { $_->{name} eq 'lost@example.org' } @items;
+	is($lost->{state}, 'unknown', 'without keys in the ledger nothing is known');
+	spew("$tls/issued", $ledger =~ s/ key=\K../zz/r);
+	my (undef, undef, $err) = $instance->tool('cert', 'list');
+	like($err, qr/issued:\d+: not a line of/, 'a key that is none is refused');
+	spew("$tls/issued", $ledger);
 	tool_ok('user', 'disable', 'lost');
 	($status, @items) = status_of();
 	ok(!(grep { $_->{name} eq 'lost@example.org' } @items), 'who may not log in has none in use');

@@ -5,6 +5,7 @@
 #include "../../pki/cert.h"
 #include "../../pki/file.h"
 #include "../../pki/pkcs12.h"
+#include "../../policy/hex.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -238,8 +239,8 @@ static void
 serial_numbers_are_recorded(void **state)
 {
 	gnutls_x509_crt_t *chain;
-	unsigned char serial[64];
-	char text[160] = "serial=";
+	unsigned char serial[64], spki[SPKI_OCTETS];
+	char text[160] = "serial=", key[2 * SPKI_OCTETS + 1], names[256];
 	size_t size = sizeof(serial);
 	gnutls_datum_t record;
 	struct reason why;
@@ -248,13 +249,16 @@ serial_numbers_are_recorded(void **state)
 	must_issue("noted", "noted.example.org", ISSUE_SERVER);
 	load("noted", &chain);
 	assert_true(gnutls_x509_crt_get_serial(chain[0], serial, &size) >= 0);
+	assert_true(cert_spki(chain[0], spki, &why));
 	cert_chain_free(chain, 2);
+	hex_print(key, spki, SPKI_OCTETS);
+	snprintf(names, sizeof(names),
+	    "role=server key=%s names=noted.example.org", key);
 	for (size_t i = 0; i < size; i++)
 		snprintf(text + 7 + 2 * i, 3, "%02x", serial[i]);
 	assert_true(pki_file_read(in("issued"), true, &record, &why));
 	assert_non_null(strstr((char *)record.data, text));
-	assert_non_null(
-	    strstr((char *)record.data, "role=server names=noted.example.org"));
+	assert_non_null(strstr((char *)record.data, names));
 	assert_int_equal(record.data[record.size - 1], '\n');
 	pki_octets_wipe(&record);
 }
