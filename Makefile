@@ -128,7 +128,7 @@ NEEDED := gcc libc6-dev libcrypt-dev make pkg-config \
 	libauthen-sasl-perl libdigest-hmac-perl python3 \
 	pebble certbot lego uacme
 # What these start in the background; the tests start their own.
-SERVICES := nsd krb5-kdc krb5-admin-server
+SERVICES := nsd krb5-kdc krb5-admin-server certbot.timer
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .PHONY: deps
@@ -145,7 +145,7 @@ deps:
 		$(sudo) env DEBIAN_FRONTEND=noninteractive \
 			apt-get install -q -y --no-install-recommends $$missing; \
 		for s in $(SERVICES); do \
-			case "$$missing " in *" $$s "*) \
+			case "$$missing " in *" $${s%.timer} "*) \
 				! test -d /run/systemd/system || \
 				$(sudo) systemctl -q disable --now $$s;; \
 			esac; \
@@ -203,9 +203,9 @@ install: $(PROGRAMS)
 	install -d $(DESTDIR)$(unitdir)
 	sed 's,@sbindir@,$(sbindir),g' server/sallyportd.service \
 		>$(DESTDIR)$(unitdir)/sallyportd.service
-	sed 's,@sbindir@,$(sbindir),g' tools/sallyport-acme.service \
-		>$(DESTDIR)$(unitdir)/sallyport-acme.service
-	install -m 0644 tools/sallyport-acme.timer $(DESTDIR)$(unitdir)
+	sed 's,@sbindir@,$(sbindir),g' tools/sallyport-renew.service \
+		>$(DESTDIR)$(unitdir)/sallyport-renew.service
+	install -m 0644 tools/sallyport-renew.timer $(DESTDIR)$(unitdir)
 	test -e $(DESTDIR)$(pamdir)/sallyport || \
 		install -D -m 0644 server/sallyport.pam $(DESTDIR)$(pamdir)/sallyport
 

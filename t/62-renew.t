@@ -14,6 +14,8 @@ my $scratch = scratch();
 my $instance = Sallyport::Instance->new(scratch => $scratch);
 my $tls = "$instance->{folder}/tls";
 
+my $sites = slurp("$instance->{folder}/sites");
+
 sub cert_ok {
 	my ($status, $out, $err) = $instance->tool('cert', @_);
 	is($status, 0, "cert @_") or diag $err;
@@ -50,7 +52,23 @@ subtest 'due or not' => sub {
 	    'or not');
 	like($instance->reload // '', qr/result=ok/, 'the server takes it');
 	ok($instance->authenticated, 'and serves');
-	my ($status, $out, $err) = $instance->tool('cert', 'renew', 'nobody');
+	like(cert_ok('renew', 'client', '--due', 1000, '--reload'),
+	    qr/client\.pem: renewed[^\n]*\nthe server has taken it\n\z/, 'or at once');
+	unlike(cert_ok('renew', '--reload'), qr/server has/, 'if there is anything');
+	my $conf = slurp($instance->{conf});
+	$instance->conf_write("x\n$conf");
+	my ($status, $out, $err) = $instance->tool('cert', 'renew', '--reload');
+	is($status, 1, 'a configuration that cannot be read');
+	$instance->conf_write($conf);
+	spew("$instance->{folder}/sites", "x\n");
+	($status, $out, $err) = $instance->tool('cert', 'renew', 'client',
+		'--due', 1000, '--reload');
+	is($status, 1, 'if the server refuses what is there');
+	like($out, qr/client\.pem: renewed/, 'it is renewed all the same');
+	like($err, qr/the server goes on with what it had: \S*sites:1/, 'and that is said');
+	spew("$instance->{folder}/sites", $sites);
+	like($instance->reload // '', qr/result=ok/, 'put right');
+	($status, $out, $err) = $instance->tool('cert', 'renew', 'nobody');
 	is($status, 1, 'a name that is not there');
 	like($err, qr/nobody: no such certificate in /, 'is said');
 };

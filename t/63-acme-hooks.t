@@ -33,9 +33,10 @@ my $hooks = "$scratch/root/usr/share/sallyport/hooks";
 	}
 	ok(-x "$scratch/root/usr/sbin/sallyport", 'which is there');
 	my $units = "$scratch/root/usr/lib/systemd/system";
-	like(slurp("$units/sallyport-acme.service"),
-	    qr{^ExecStart=/usr/sbin/sallyport -c \S+ cert acme --renew$}m, 'a unit renews');
-	like(slurp("$units/sallyport-acme.timer"), qr/^OnCalendar=/m, 'and has its timer');
+	like(slurp("$units/sallyport-renew.service"),
+	    qr{/usr/sbin/sallyport -c \S+ cert renew --reload;.*/usr/sbin/sallyport -c \S+ cert acme --renew }s,
+	    'a unit renews');
+	like(slurp("$units/sallyport-renew.timer"), qr/^OnCalendar=/m, 'and has its timer');
 }
 
 my %hook = (SALLYPORT => program('sallyport'), SALLYPORT_CONF => $instance->{conf});

@@ -104,11 +104,13 @@ static const struct action {
 	    "take certificates back, and make DIR/crl.pem anew" },
 	{ "crl", cert_crl, "cdi", "crl [--ca DIR] [--days N]",
 	    "make the list of revoked certificates anew, DIR/crl.pem" },
-	{ "renew", cert_renew, "cdDki",
-	    "renew [NAME]... [--due DAYS] [--days N] [--new-key] [--ca DIR]",
+	{ "renew", cert_renew, "cdDkiR",
+	    "renew [NAME]... [--due DAYS] [--days N] [--new-key] [--ca DIR] "
+	    "[--reload]",
 	    "issue those certificates of sallyport.conf again that end "
 	    "within DAYS, and the\n      authority's list of revoked ones; "
-	    "--new-key takes the next key" },
+	    "--new-key takes the next key; --reload has\n      the server "
+	    "take what is new" },
 	{ "tlsa", cert_tlsa, "tN", "tlsa [NAME]... [--port N]... [--next]",
 	    "DANE records of the listeners' certificates, for the present key "
 	    "and the next,\n      which --next makes if there is none" },

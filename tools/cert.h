@@ -5,6 +5,7 @@
  *     cert_authority.c  ca, issue, list, revoke, crl
  *     cert_request.c    request, export
  *     cert_install.c    install
+ *     cert_server.c     the reload after it
  *     cert_renew.c      renew, tlsa
  *     cert_acme.c       acme (with acme.h)
  *     cert_show.c       show
@@ -119,6 +120,19 @@ struct cert_answer {
 bool cert_put(const struct cert_answer *answer, const char *prefix,
     const struct config *config, struct reason *why);
 
+/* cert_server.c */
+
+enum cert_taken {
+	CERT_TAKEN,
+	CERT_NO_SERVER, /* none is running */
+	CERT_REFUSED,   /* why: in its words; what it had stays in force */
+	CERT_UNKNOWN,   /* why: it did not answer */
+};
+
+/* Have the server of config read its files anew; the first two are said on
+ * stdout. */
+enum cert_taken cert_have_taken(const struct config *config,
+    struct reason *why);
 /* Does the server take its files as they are?  False if it refuses them: it
  * would refuse whatever is put in place. */
 bool cert_server_is_well(const struct config *config, struct reason *why);

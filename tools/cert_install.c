@@ -19,8 +19,6 @@
 #include "../pki/file.h"
 #include "../pki/renew.h"
 #include "../pki/request.h"
-#include "../server/control.h"
-#include "../server/messages.h"
 #include "../tls/tls.h"
 #include "cert.h"
 #include "tool.h"
@@ -296,7 +294,7 @@ is_same_key(const char *path, const gnutls_datum_t *key)
 	same = (pem.size == key->size &&
 		   memcmp(pem.data, key->data, pem.size) == 0) ||
 	       (cert_key_spki(&pem, a, NULL) && cert_key_spki(key, b, NULL) &&
-	       memcmp(a, b, sizeof(a)) == 0);
+		   memcmp(a, b, sizeof(a)) == 0);
 	pki_octets_wipe(&pem);
 	return same;
 }
@@ -403,41 +401,8 @@ lock_folder(const char *path, struct reason *why)
 	return fd;
 }
 
-/* --- the server ----------------------------------------------------------
+/* --- back ----------------------------------------------------------------
  */
-
-enum taken { TAKEN, REFUSED, UNKNOWN, NO_SERVER };
-
-static void
-ignore(void *context, const char *octets, size_t len)
-{
-	(void)context;
-	(void)octets;
-	(void)len;
-}
-
-static enum taken
-reload(const struct config *config, struct reason *why)
-{
-	const unsigned char request = CONTROL_RELOAD;
-	bool ok;
-	int fd;
-
-	if (!control_connect(config->state, "master", &fd, why))
-		return why->code == REASON_AWAY ? NO_SERVER : UNKNOWN;
-	ok = control_ask(fd, &request, 1, ignore, NULL, why);
-	close(fd);
-	if (ok)
-		return TAKEN;
-	switch (why->code) {
-	case REASON_AWAY:
-	case REASON_TIMEOUT:
-	case REASON_PROTOCOL:
-		return UNKNOWN;
-	default:
-		return REFUSED;
-	}
-}
 
 /* One that was announced, and had become the key. */
 static bool
@@ -476,19 +441,14 @@ have_it_taken(const struct config *config, const struct place *old,
 {
 	struct reason refusal;
 
-	switch (reload(config, &refusal)) {
-	case TAKEN:
-		printf("the server has taken it\n");
-		return true;
-	case NO_SERVER:
-		printf("no server is running that would take it\n");
-		return true;
-	case REFUSED:
+	switch (cert_have_taken(config, &refusal)) {
+	case CERT_REFUSED:
 		return go_back(old, &refusal, why);
+	case CERT_UNKNOWN:
+		*why = refusal;
+		return false;
 	default:
-		return fail(why, refusal.code,
-		    "whether the server has taken it is not known: %.180s",
-		    refusal.text);
+		return true;
 	}
 }
 
@@ -538,17 +498,6 @@ cert_put(const struct cert_answer *answer, const char *prefix,
 	place_free(&new);
 	close(fd);
 	return ok;
-}
-
-bool
-cert_server_is_well(const struct config *config, struct reason *why)
-{
-	struct reason refusal;
-
-	if (reload(config, &refusal) != REFUSED)
-		return true;
-	return fail(why, refusal.code,
-	    "the server refuses what is there already: %.200s", refusal.text);
 }
 
 static bool

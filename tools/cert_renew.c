@@ -33,7 +33,7 @@ end_of(const char *path, time_t *out, struct reason *why)
 struct renewal {
 	const struct cert_options *options;
 	struct authority *authority; /* opened at the first need */
-	unsigned failed;
+	unsigned done, failed;
 };
 
 static bool
@@ -66,6 +66,7 @@ renew_if_due(struct renewal *r, const char *chain, const char *key)
 		tool_error(&why);
 		return;
 	}
+	r->done++;
 	cert_print_time(text, end);
 	printf("%s: renewed until %s\n", chain, text);
 }
@@ -89,7 +90,28 @@ renew_crl(struct renewal *r)
 		tool_error(&why);
 		return;
 	}
+	r->done++;
 	printf("%s/crl.pem: renewed\n", folder);
+}
+
+static void
+have_taken(struct renewal *r, const struct config *config)
+{
+	struct reason why, said;
+
+	switch (cert_have_taken(config, &said)) {
+	case CERT_REFUSED:
+		fail(&why, said.code,
+		    "the server goes on with what it had: %.200s", said.text);
+		break;
+	case CERT_UNKNOWN:
+		why = said;
+		break;
+	default:
+		return;
+	}
+	r->failed++;
+	tool_error(&why);
 }
 
 static bool
@@ -138,6 +160,8 @@ cert_renew(const struct cert_arguments *a)
 	}
 	if (ok && a->count == 0)
 		renew_crl(&r);
+	if (r.done > 0 && a->options->reload)
+		have_taken(&r, config);
 	authority_close(r.authority);
 	config_free(config);
 	if (!ok)
