@@ -3,73 +3,20 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Sallyport::Instance;
 use POSIX ();
 use Sallyport::Test;
+use Sallyport::Watched;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $scratch = scratch();
-my $instance = Sallyport::Instance->new(scratch => $scratch,
-	options => { 'watch-files' => 'yes' });
+my $instance = Sallyport::Watched->new(scratch => $scratch);
 my $tls = "$instance->{folder}/tls";
 my %ours = map { ($_ => slurp("$tls/server.$_")) } qw(pem key);
-my $reloads = qr/ master \S+ reload result=/;
-
-# So many reloads there are, and what the last one came to.
-sub reloads {
-	return scalar(() = $instance->log_lines($reloads));
-}
-
-# Without a signal: wait for a reload beyond those, with that result.
-sub noticed {
-	my ($before, $result, $what) = @_;
-	my $line = wait_until {
-		my @lines = $instance->log_lines($reloads);
-		@lines > $before && $lines[-1] =~ $result ? $lines[-1] : undef } 90;
-	ok($line, $what) or diag(($instance->log_lines($reloads))[-1]);
-}
-
-sub fingerprint {
-	my ($file) = @_;
-	my ($status, $out) = run({}, 'openssl', 'x509', '-in', $file, '-noout',
-		'-fingerprint', '-sha256');
-	return $out =~ s/.*=|[:\n]//gr;
-}
-
-# Of what a client is shown.
-sub shown {
-	my $client = $instance->client(ca => undef) or return '';
-	my $shown = $client->{sock}->get_fingerprint('sha256', undef) // '';
-	$client->close;
-	return uc($shown =~ s/^sha256\$//r);
-}
-
-sub shows_ok {
-	my ($file, $what) = @_;
-	my $expected = fingerprint($file);
-	my $is_shown = wait_until { shown() eq $expected } 90;
-	ok($is_shown, $what);
-}
-
-# A further pair for the server's name; its files.
-my $made = 0;
-sub pair {
-	my (%o) = @_;
-	return $instance->{authority}->issue('pair' . ++$made,
-		dns => ['mail.example.org'], %o);
-}
-
-sub move {
-	my ($from, $to) = @_;
-	spew("$to.new", slurp($from));
-	chmod 0600, "$to.new";
-	rename "$to.new", $to or die "$to: $!";
-}
 
 subtest 'much ado' => sub {
 	# Nothing of it is new.
-	my $before = reloads();
+	my $before = $instance->reloads;
 	my $octets = slurp("$tls/server.pem");
 	for (1 .. 40) {
 		spew("$tls/server.pem", $octets);
@@ -78,23 +25,23 @@ subtest 'much ado' => sub {
 		sleep 0.05;
 	}
 	# Then something is.
-	my ($cert, $key) = pair();
-	move($cert, "$tls/server.pem");
-	move($key, "$tls/server.key");
-	noticed($before, qr/result=ok/, 'one thing is new');
-	is(reloads(), $before + 1, 'and only that is worth a reload');
+	my ($cert, $key) = $instance->pair;
+	$instance->put($cert, "$tls/server.pem");
+	$instance->put($key, "$tls/server.key");
+	$instance->noticed_ok($before, qr/result=ok/, 'one thing is new');
+	is($instance->reloads, $before + 1, 'and only that is worth a reload');
 	# It never stays as it is.
-	$before = reloads();
-	my @pairs = map { [pair()] } 1 .. 2;
+	$before = $instance->reloads;
+	my @pairs = map { [$instance->pair] } 1 .. 2;
 	my $end = time + 6;
 	for (my $i = 0; time < $end; $i++) {
-		move($pairs[$i % 2][0], "$tls/server.pem");
-		move($pairs[$i % 2][1], "$tls/server.key");
+		$instance->put($pairs[$i % 2][0], "$tls/server.pem");
+		$instance->put($pairs[$i % 2][1], "$tls/server.key");
 		sleep 0.02;
 	}
-	my $during = reloads() - $before;
+	my $during = $instance->reloads - $before;
 	cmp_ok($during, '<=', 4, 'what changes all the time is not taken each time');
-	shows_ok("$tls/server.pem", 'but in the end');
+	$instance->shows_ok("$tls/server.pem", 'but in the end');
 };
 
 # Many clients, who must not notice.
@@ -115,6 +62,7 @@ subtest 'renewal under load' => sub {
 		}
 		return "well, $sent";
 	};
+	my $arrived = $instance->{smarthost}->count;
 	my @clients;
 	for my $number (1 .. 4) {
 		pipe my $read, my $write or die $!;
@@ -128,25 +76,26 @@ subtest 'renewal under load' => sub {
 		close $write;
 	}
 	my $long = $instance->authenticated(ca => undef);
-	my $arrived = $instance->{smarthost}->count;
+	my $by_long = 0;
 	ok($instance->arrived($arrived + 10, 60), 'mail flows');
 	for my $round (1 .. 3) {
-		my $before = reloads();
+		my $before = $instance->reloads;
 		if ($round == 2) {
 			spew("$tls/server.pem", "nothing\n");
-			noticed($before, qr/alarm reload result=refused/, 'a bad one: an alarm');
+			$instance->noticed_ok($before, qr/alarm reload result=refused/, 'a bad one: an alarm');
 			next;
 		}
 		for (qw(pem key)) {
 			spew("$scratch/ours.$_", $ours{$_});
-			move("$scratch/ours.$_", "$tls/server.$_");
+			$instance->put("$scratch/ours.$_", "$tls/server.$_");
 		}
 		my ($status, $out, $err) = $instance->tool('cert', 'renew', 'server',
 			'--due', 9999, $round == 3 ? '--new-key' : ());
 		is($status, 0, 'sallyport cert renew') or diag $err;
-		noticed($before, qr/result=ok/, "is taken, $round");
-		shows_ok("$tls/server.pem", 'is shown');
+		$instance->noticed_ok($before, qr/result=ok/, "is taken, $round");
+		$instance->shows_ok("$tls/server.pem", 'is shown');
 		like($long->transaction(message()), qr/^250/, 'to a session that stays it does not matter');
+		$by_long++;
 	}
 	spew($stop, '');
 	my $sent = 0;
@@ -157,7 +106,8 @@ subtest 'renewal under load' => sub {
 		like($said, qr/^well, [1-9]/, 'no client has noticed');
 		$sent += $said =~ /(\d+)/ ? $1 : 0;
 	}
-	ok($instance->arrived($arrived + $sent, 120), "and all $sent messages arrive");
+	ok($instance->arrived($arrived + $sent + $by_long, 120),
+		"and all $sent messages arrive");
 	unlink $stop;
 };
 
@@ -176,18 +126,18 @@ subtest 'without inotify' => sub {
 		skip('the kernel has more than we can use up', 1) if !$is_out;
 		ok($instance->start, 'the server starts');
 		ok($instance->logged(qr/ warning files trouble="inotify: /), 'and says so');
-		my $before = reloads();
-		my ($cert, $key) = pair();
-		move($cert, "$tls/server.pem");
-		move($key, "$tls/server.key");
+		my $before = $instance->reloads;
+		my ($cert, $key) = $instance->pair;
+		$instance->put($cert, "$tls/server.pem");
+		$instance->put($key, "$tls/server.key");
 		like($instance->reload // '', qr/result=ok/, 'SIGHUP works');
-		shows_ok($cert, 'as ever');
-		$before = reloads();
-		($cert, $key) = pair();
-		move($cert, "$tls/server.pem");
-		move($key, "$tls/server.key");
-		noticed($before, qr/result=ok/, 'and they are looked at all the same');
-		shows_ok($cert, 'only later');
+		$instance->shows_ok($cert, 'as ever');
+		$before = $instance->reloads;
+		($cert, $key) = $instance->pair;
+		$instance->put($cert, "$tls/server.pem");
+		$instance->put($key, "$tls/server.key");
+		$instance->noticed_ok($before, qr/result=ok/, 'and they are looked at all the same');
+		$instance->shows_ok($cert, 'only later');
 	}
 	POSIX::close($_) for @held;
 	$instance->start if !$instance->{pid};

@@ -4,118 +4,65 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Sallyport::Instance;
 use Sallyport::Test;
+use Sallyport::Watched;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $scratch = scratch();
-my $instance = Sallyport::Instance->new(scratch => $scratch,
-	options => { 'watch-files' => 'yes' });
+my $instance = Sallyport::Watched->new(scratch => $scratch);
 my $tls = "$instance->{folder}/tls";
-my $reloads = qr/ master \S+ reload result=/;
-
-# So many reloads there are, and what the last one came to.
-sub reloads {
-	return scalar(() = $instance->log_lines($reloads));
-}
-
-# Without a signal: wait for a reload beyond those, with that result.
-sub noticed {
-	my ($before, $result, $what) = @_;
-	my $line = wait_until {
-		my @lines = $instance->log_lines($reloads);
-		@lines > $before && $lines[-1] =~ $result ? $lines[-1] : undef } 90;
-	ok($line, $what) or diag(($instance->log_lines($reloads))[-1]);
-}
-
-sub fingerprint {
-	my ($file) = @_;
-	my ($status, $out) = run({}, 'openssl', 'x509', '-in', $file, '-noout',
-		'-fingerprint', '-sha256');
-	return $out =~ s/.*=|[:\n]//gr;
-}
-
-# Of what a client is shown.
-sub shown {
-	my $client = $instance->client(ca => undef) or return '';
-	my $shown = $client->{sock}->get_fingerprint('sha256', undef) // '';
-	$client->close;
-	return uc($shown =~ s/^sha256\$//r);
-}
-
-sub shows_ok {
-	my ($file, $what) = @_;
-	my $expected = fingerprint($file);
-	my $is_shown = wait_until { shown() eq $expected } 90;
-	ok($is_shown, $what);
-}
-
-# A further pair for the server's name; its files.
-my $made = 0;
-sub pair {
-	my (%o) = @_;
-	return $instance->{authority}->issue('pair' . ++$made,
-		dns => ['mail.example.org'], %o);
-}
-
-sub move {
-	my ($from, $to) = @_;
-	spew("$to.new", slurp($from));
-	chmod 0600, "$to.new";
-	rename "$to.new", $to or die "$to: $!";
-}
 
 subtest 'renewed' => sub {
-	my $before = reloads();
+	my $before = $instance->reloads;
 	my $old = $instance->authenticated;
 	my ($status, $out, $err) = $instance->tool('cert', 'renew', 'server', '--due', 999);
 	is($status, 0, 'sallyport cert renew') or diag $err;
-	noticed($before, qr/result=ok/, 'is noticed');
+	$instance->noticed_ok($before, qr/result=ok/, 'is noticed');
 	ok($instance->logged(qr/ note files changed=1 first=\S+server\.pem/), 'and said');
-	shows_ok("$tls/server.pem", 'a client sees it');
+	$instance->shows_ok("$tls/server.pem", 'a client sees it');
 	like($old->transaction(message()), qr/^250/, 'who was there goes on');
 };
 
 subtest 'the two files of a pair' => sub {
-	my $before = reloads();
-	my ($cert, $key) = pair();
+	my $before = $instance->reloads;
+	my ($cert, $key) = $instance->pair;
 	my $began = time;
 	spew("$tls/server.pem", slurp($cert));
 	sleep 0.4;
 	spew("$tls/server.key", slurp($key));
 	my $gap = time - $began;
-	noticed($before, qr/result=ok/, 'are taken once both are there');
-	shows_ok($cert, 'and shown');
+	$instance->noticed_ok($before, qr/result=ok/, 'are taken once both are there');
+	$instance->shows_ok($cert, 'and shown');
 	SKIP: {
 		skip("they took $gap s", 1) if $gap > 1.5;
-		is(reloads(), $before + 1, 'by one reload, without an alarm between');
+		is($instance->reloads, $before + 1, 'by one reload, without an alarm between');
 	}
 };
 
 subtest 'what is wrong, and put right' => sub {
-	my ($cert, $key) = pair();
+	my ($cert, $key) = $instance->pair;
 	my $good = fingerprint("$tls/server.pem");
-	my $before = reloads();
-	move($cert, "$tls/server.pem");
-	noticed($before, qr/alarm reload result=refused/, 'half a pair is refused in the end');
-	is(shown(), $good, 'the old one stays');
-	$before = reloads();
-	move($key, "$tls/server.key");
-	noticed($before, qr/result=ok/, 'the other half puts it right');
-	shows_ok($cert, 'and it is shown');
-	$before = reloads();
+	my $before = $instance->reloads;
+	$instance->put($cert, "$tls/server.pem");
+	$instance->noticed_ok($before, qr/alarm reload result=refused/, 'half a pair is refused in the end');
+	is($instance->shown, $good, 'the old one stays');
+	$before = $instance->reloads;
+	$instance->put($key, "$tls/server.key");
+	$instance->noticed_ok($before, qr/result=ok/, 'the other half puts it right');
+	$instance->shows_ok($cert, 'and it is shown');
+	$before = $instance->reloads;
 	chmod 0644, "$tls/server.key";
-	noticed($before, qr/result=refused/, 'so is a key that others can read');
-	$before = reloads();
+	$instance->noticed_ok($before, qr/result=refused/, 'so is a key that others can read');
+	$before = $instance->reloads;
 	chmod 0600, "$tls/server.key";
-	noticed($before, qr/result=ok/, 'until they cannot');
-	$before = reloads();
+	$instance->noticed_ok($before, qr/result=ok/, 'until they cannot');
+	$before = $instance->reloads;
 	rename $tls, "$tls.away" or die $!;
-	noticed($before, qr/result=refused/, 'and a folder that is gone');
-	$before = reloads();
+	$instance->noticed_ok($before, qr/result=refused/, 'and a folder that is gone');
+	$before = $instance->reloads;
 	rename "$tls.away", $tls or die $!;
-	noticed($before, qr/result=ok/, 'until it is back');
+	$instance->noticed_ok($before, qr/result=ok/, 'until it is back');
 };
 
 # Files come by links that are changed: certbot's, and a volume's of Kubernetes.
@@ -125,7 +72,7 @@ subtest 'links' => sub {
 	mkdir $_ or die $! for $live, $archive;
 	my $number = 0;
 	my $certbot = sub {
-		my @files = pair();
+		my @files = $instance->pair;
 		$number++;
 		for (['fullchain', $files[0]], ['privkey', $files[1]]) {
 			my ($name, $file) = @$_;
@@ -139,7 +86,7 @@ subtest 'links' => sub {
 	my $volume = "$scratch/volume";
 	mkdir $volume or die $!;
 	my $kubernetes = sub {
-		my @files = pair();
+		my @files = $instance->pair;
 		my $version = '..version' . ++$number;
 		mkdir "$volume/$version" or die $!;
 		spew("$volume/$version/tls.crt", slurp($files[0]));
@@ -159,12 +106,12 @@ subtest 'links' => sub {
 		$instance->section_option('certificate', 'server', 'chain', qq("$cert"));
 		$instance->section_option('certificate', 'server', 'key', qq("$key"));
 		like($instance->reload // '', qr/result=ok/, "$what: in use");
-		shows_ok($shown, 'and shown');
+		$instance->shows_ok($shown, 'and shown');
 		for my $round (1 .. 2) {
-			my $before = reloads();
+			my $before = $instance->reloads;
 			$shown = $renew->();
-			noticed($before, qr/result=ok/, "$what: renewed, $round");
-			shows_ok($shown, 'and shown');
+			$instance->noticed_ok($before, qr/result=ok/, "$what: renewed, $round");
+			$instance->shows_ok($shown, 'and shown');
 		}
 	}
 	$instance->conf_write($conf);
