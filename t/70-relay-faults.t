@@ -272,7 +272,6 @@ for my $cell (@cells) {
 		for my $i (0 .. 2) {
 			my $rcpt = "$names[$i]\@c$n.example";
 			my ($word, $line) = @{ $told->{$rcpt} // ['nothing', ''] };
-			my $one = substr $fate, $i, 1;
 			my ($early, $times) = map { $_->{$rcpt} // 0 } $before,
 			    $after;
 
@@ -280,6 +279,7 @@ for my $cell (@cells) {
 				like($times, qr/^[12]$/, "$names[$i]: once or twice");
 				next;
 			}
+			my $one = substr $fate, $i, 1;
 			is($word, $word{$one}, "$names[$i]: $word{$one}");
 			like($early, { d => qr/^1$/, q => qr/^0$/, w => qr/^1$/,
 				v => qr/^[01]$/, b => qr/^0$/ }->{$one},
