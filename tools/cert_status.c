@@ -369,8 +369,7 @@ add_rows(struct cert_status *status, const struct config *config)
 int
 cert_status(const struct cert_arguments *a)
 {
-	struct cert_status status = { .items = json_array(),
-		.now = time(NULL) };
+	struct cert_status status = { .now = time(NULL) };
 	struct config *config;
 	struct reason why;
 
@@ -378,6 +377,7 @@ cert_status(const struct cert_arguments *a)
 		return cert_wrong_usage("status: expected no argument");
 	if (!tool_config(&config, &why))
 		return cert_status_of(false, &why);
+	status.items = json_array();
 	status.folder = config->folder;
 	add_configured(&status, config);
 	add_authority(&status, config);
