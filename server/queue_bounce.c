@@ -66,22 +66,13 @@ static struct log_entry *
 bounce_entry(const struct bounce *bounce, struct reason *why)
 {
 	struct envelope envelope;
-	struct log_entry *entry = NULL;
-	struct wire_writer w;
-	unsigned char *front;
+	struct log_entry *entry;
 	char *octets;
-	size_t len, size;
+	size_t len;
 
 	if (!bounce_make(bounce, &envelope, &octets, &len, why))
 		return NULL;
-	size = envelope_encoded_size(&envelope);
-	front = malloc(size);
-	if (front != NULL && len <= JOURNAL_INLINE_MAX) {
-		wire_writer_init(&w, front, size);
-		envelope_encode(&envelope, &w);
-		entry = log_entry_new(JOURNAL_MESSAGE, front, w.len, NULL, 0,
-		    octets, len);
-	}
+	entry = log_message_entry(&envelope, octets, len);
 	if (entry == NULL)
 		fail(why, REASON_NO_MEMORY, "bounce of %zu octets", len);
 	else
@@ -89,7 +80,6 @@ bounce_entry(const struct bounce *bounce, struct reason *why)
 		    "queue=%s for=%s action=%s octets=%zu", envelope.queue_id,
 		    bounce->original->queue_id, bounce_word(bounce->action),
 		    len);
-	free(front);
 	free(octets);
 	envelope_fini(&envelope);
 	return entry;

@@ -645,6 +645,10 @@ struct segment *log_segment_find(const struct queue *queue, uint32_t file);
 struct log_entry *log_entry_new(enum journal_type type, const void *envelope,
     size_t envelope_len, const void *head, size_t head_len, const void *body,
     size_t body_len);
+/* A message of our own, with its body; NULL without memory, or if the body is
+ * longer than a record holds. */
+struct log_entry *log_message_entry(const struct envelope *envelope,
+    const char *octets, size_t len);
 void log_entry_free(struct log_entry *entry);
 /* Hand over; callers hold lock.  Entries stay in order. */
 void log_add(struct queue *queue, struct log_entry *entry);

@@ -14,29 +14,19 @@ enum { NOTICE_WAIT_MS = 1000 };
 static struct log_entry *
 notice_entry(const struct notice *notice, struct reason *why)
 {
-	struct log_entry *entry = NULL;
+	struct log_entry *entry;
 	struct envelope envelope;
-	struct wire_writer w;
-	unsigned char *front;
 	char *octets;
-	size_t len, size;
+	size_t len;
 
 	if (!notice_make(notice, &envelope, &octets, &len, why))
 		return NULL;
-	size = envelope_encoded_size(&envelope);
-	front = malloc(size);
-	if (front != NULL) {
-		wire_writer_init(&w, front, size);
-		envelope_encode(&envelope, &w);
-		entry = log_entry_new(JOURNAL_MESSAGE, front, w.len, NULL, 0,
-		    octets, len);
-	}
+	entry = log_message_entry(&envelope, octets, len);
 	if (entry == NULL)
 		fail(why, REASON_NO_MEMORY, "alarm mail");
 	else
 		log_line(SAY_NOTE, "alarm-mail", "queue=%s rcpt=%s octets=%zu",
 		    envelope.queue_id, notice->mailbox, len);
-	free(front);
 	free(octets);
 	envelope_fini(&envelope);
 	return entry;

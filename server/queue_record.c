@@ -67,6 +67,28 @@ log_entry_new(enum journal_type type, const void *envelope, size_t envelope_len,
 	return entry;
 }
 
+struct log_entry *
+log_message_entry(const struct envelope *envelope, const char *octets,
+    size_t len)
+{
+	size_t size = envelope_encoded_size(envelope);
+	struct log_entry *entry;
+	struct wire_writer w;
+	unsigned char *front;
+
+	if (len > JOURNAL_INLINE_MAX)
+		return NULL;
+	front = malloc(size);
+	if (front == NULL)
+		return NULL;
+	wire_writer_init(&w, front, size);
+	envelope_encode(envelope, &w);
+	entry =
+	    log_entry_new(JOURNAL_MESSAGE, front, w.len, NULL, 0, octets, len);
+	free(front);
+	return entry;
+}
+
 void
 log_entry_free(struct log_entry *entry)
 {
